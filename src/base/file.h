@@ -1,0 +1,54 @@
+// Files: whole reads with a limit, atomic writes, memory maps. Every failure names the path and the reason.
+#pragma once
+
+#include <cstddef>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace fedalt {
+
+/// The whole file as bytes. `kind`: how a failure is reported (model file, data file, ...). Refuses more than `limit_bytes`.
+StatusOr<std::string> ReadFile(const std::filesystem::path& path, ErrorKind kind, size_t limit_bytes = size_t{1} << 32);
+
+/// Writes to a temporary name beside `path`, syncs, renames: after a crash there is the old file or the new one, never a part.
+/// An error is of kind kOutput and leaves no temporary file.
+Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes);
+
+/// The same for content that is produced in pieces: `produce` is called once with a function that appends bytes.
+using AppendBytes = std::function<Status(std::string_view)>;
+Status WriteFileAtomic(const std::filesystem::path& path, const std::function<Status(const AppendBytes&)>& produce);
+
+/// Appends one line and syncs it to disk (journals, metrics). Creates the file if needed.
+Status AppendLine(const std::filesystem::path& path, std::string_view line);
+
+/// mkdir -p with a clear error of kind kOutput.
+Status MakeDirectories(const std::filesystem::path& path);
+
+/// Makes a rename or a new entry in this directory durable.
+Status SyncDirectory(const std::filesystem::path& directory);
+
+/// A read-only, private memory map of a whole file. Shared ownership keeps the map alive while tensors point into it.
+class MappedFile {
+ public:
+  static StatusOr<std::shared_ptr<MappedFile>> Open(const std::filesystem::path& path, ErrorKind kind);
+  ~MappedFile();
+  MappedFile(const MappedFile&) = delete;
+  MappedFile& operator=(const MappedFile&) = delete;
+
+  const std::byte* data() const { return data_; }
+  size_t size() const { return size_; }
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  MappedFile() = default;
+  std::filesystem::path path_;
+  const std::byte* data_ = nullptr;
+  size_t size_ = 0;
+};
+
+}  // namespace fedalt

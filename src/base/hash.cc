@@ -1,0 +1,55 @@
+#include "base/hash.h"
+
+#include <sodium.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+#include <vector>
+
+namespace fedalt {
+namespace {
+crypto_hash_sha256_state* StateOf(std::array<uint8_t, 128>& bytes) {
+  static_assert(sizeof(crypto_hash_sha256_state) <= 128);
+  return reinterpret_cast<crypto_hash_sha256_state*>(bytes.data());
+}
+}  // namespace
+
+Sha256Stream::Sha256Stream() { crypto_hash_sha256_init(StateOf(state_)); }
+
+void Sha256Stream::Add(std::string_view bytes) {
+  crypto_hash_sha256_update(StateOf(state_), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+}
+
+Sha256Digest Sha256Stream::Finish() {
+  Sha256Digest digest;
+  crypto_hash_sha256_final(StateOf(state_), digest.data());
+  return digest;
+}
+
+Sha256Digest Sha256(std::string_view bytes) {
+  Sha256Stream stream;
+  stream.Add(bytes);
+  return stream.Finish();
+}
+
+std::string HexOf(const Sha256Digest& digest) {
+  std::string hex(digest.size() * 2 + 1, '\0');
+  sodium_bin2hex(hex.data(), hex.size(), digest.data(), digest.size());
+  hex.pop_back();
+  return hex;
+}
+
+StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path) {
+  std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
+  if (!file) return DataError(absl::StrCat(path.string(), ": cannot be read (", std::string(std::strerror(errno)), ")"));
+  Sha256Stream stream;
+  std::vector<char> piece(size_t{1} << 20);
+  size_t count = 0;
+  while ((count = std::fread(piece.data(), 1, piece.size(), file.get())) > 0) stream.Add({piece.data(), count});
+  if (std::ferror(file.get())) return DataError(absl::StrCat(path.string(), ": read error part way through; check the disk"));
+  return HexOf(stream.Finish());
+}
+
+}  // namespace fedalt

@@ -1,0 +1,32 @@
+// SHA-256 of bytes and files (libsodium).
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <string_view>
+
+#include "base/status.h"
+
+namespace fedalt {
+
+using Sha256Digest = std::array<uint8_t, 32>;
+
+Sha256Digest Sha256(std::string_view bytes);
+std::string HexOf(const Sha256Digest& digest);
+/// Lower-case hex SHA-256 of a file's content; reads it once, in pieces.
+StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path);
+
+/// Hash built from pieces.
+class Sha256Stream {
+ public:
+  Sha256Stream();
+  void Add(std::string_view bytes);
+  Sha256Digest Finish();
+
+ private:
+  alignas(16) std::array<uint8_t, 128> state_;
+};
+
+}  // namespace fedalt

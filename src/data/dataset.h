@@ -1,0 +1,65 @@
+// Examples of one site: reading them from json or jsonl, splitting off a validation share, and turning them into tokens.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/status.h"
+#include "text/prompt_template.h"
+#include "text/tokenizer.h"
+
+namespace fedalt {
+
+/// One instruction with its wanted answer. `id` is its place in the file (0-based); random draws are addressed by it.
+struct Example {
+  int64_t id = 0;
+  std::string instruction;
+  std::string input;  ///< may be empty
+  std::string output;
+  std::string tag;  ///< the field "tag" or "task", if any: evaluation is also reported per tag
+};
+
+/// Reads a JSON array of objects, or one object per line (jsonl); the content decides, not the name. Unknown fields are ignored.
+/// Errors (kData, with file and line or index): cannot read, broken JSON, missing or non-string field, invalid UTF-8, no examples.
+StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path);
+
+struct TrainValidationSplit {
+  std::vector<Example> train;
+  std::vector<Example> validation;
+};
+/// Holds out round(share * n) examples (at least 1 if share > 0 and n > 1), chosen by (seed, site); order in the file is kept.
+TrainValidationSplit SplitValidation(std::vector<Example> examples, double share, uint64_t seed, uint64_t site);
+
+/// One example as the model sees it: prompt, response, EOS.
+struct TokenizedExample {
+  int64_t id = 0;
+  std::vector<int32_t> tokens;
+  int32_t response_begin = 0;  ///< index of the first token of the response; the loss is taken on tokens[response_begin..]
+};
+
+struct TokenizeOptions {
+  int32_t max_length = 512;  ///< tokens of prompt + response + EOS
+};
+
+/// What was cut, so that it can be told. A response is never dropped: a prompt that is too long loses tokens from its
+/// beginning (BOS kept); a response that alone exceeds max_length is an error.
+struct TokenizeReport {
+  int64_t examples = 0;
+  int64_t prompts_cut = 0;
+  int64_t tokens_cut = 0;
+  int64_t longest = 0;  ///< in tokens, before cutting
+};
+
+/// `ids(prompt + output) + EOS`; the response begins where these ids leave the ids of the prompt alone. Errors: kData.
+StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Example>& examples, const Tokenizer& tokenizer,
+                                                            const PromptTemplate& prompt_template, const TokenizeOptions& options,
+                                                            TokenizeReport* report);
+/// Prompts alone, for generation; cut from the beginning to max_length - reserved tokens.
+StatusOr<std::vector<std::vector<int32_t>>> TokenizePrompts(const std::vector<Example>& examples, const Tokenizer& tokenizer,
+                                                            const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
+                                                            TokenizeReport* report);
+
+}  // namespace fedalt

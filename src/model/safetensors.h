@@ -1,0 +1,67 @@
+// The safetensors format (github.com/huggingface/safetensors, "Format"): reading by memory map with every offset checked, writing atomically.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/file.h"
+#include "base/status.h"
+
+namespace fedalt {
+
+struct TensorEntry {
+  at::ScalarType dtype = at::kFloat;
+  std::vector<int64_t> shape;
+  uint64_t begin = 0;  ///< byte offsets inside the file, already checked against its size
+  uint64_t end = 0;
+};
+
+/// Parses and checks a safetensors header of a whole file in memory: header length, JSON, duplicate names, dtypes, shapes whose
+/// product overflows, offsets that lie, overlap, leave holes or point outside. Nothing is allocated from unchecked numbers. Errors: kModel.
+struct SafetensorsHeader {
+  std::map<std::string, TensorEntry> tensors;
+  std::map<std::string, std::string> metadata;
+};
+StatusOr<SafetensorsHeader> ParseSafetensorsHeader(const std::byte* data, size_t size);
+
+/// All tensors of a directory (model.safetensors, or the shards of model.safetensors.index.json) or of one file.
+/// Thread-safe after opening. Tensors returned by Get share the map where alignment allows and must not be written.
+class TensorFiles {
+ public:
+  static StatusOr<std::shared_ptr<TensorFiles>> OpenModelDirectory(const std::filesystem::path& directory);
+  static StatusOr<std::shared_ptr<TensorFiles>> OpenFile(const std::filesystem::path& file);
+
+  bool Contains(const std::string& name) const { return entries_.count(name) > 0; }
+  std::vector<std::string> Names() const;
+  /// Shape and dtype without touching the data. Error if absent (kModel, names the tensor).
+  StatusOr<TensorEntry> Describe(const std::string& name) const;
+  /// The tensor in its stored dtype. Errors: absent, or shape differs from `expected_shape` (if given): the message names both.
+  StatusOr<at::Tensor> Get(const std::string& name, const std::vector<int64_t>* expected_shape = nullptr) const;
+  const std::map<std::string, std::string>& metadata() const { return metadata_; }
+  const std::vector<std::filesystem::path>& files() const { return paths_; }
+
+ private:
+  struct Place {
+    size_t file = 0;
+    TensorEntry entry;
+  };
+  std::vector<std::shared_ptr<MappedFile>> maps_;
+  std::vector<std::filesystem::path> paths_;
+  std::map<std::string, Place> entries_;
+  std::map<std::string, std::string> metadata_;
+};
+
+using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
+
+/// Writes tensors (contiguous copies are made as needed) in the order given, atomically. Same input, same bytes.
+Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
+                        const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
+
+}  // namespace fedalt

@@ -1,0 +1,71 @@
+// The decoder-only transformer of the supported families: Llama (2, 3), Mistral, Qwen2 and Bloom.
+//
+// Immutable after loading and shared by all sites; Hidden and Logits may be called from several threads at once. Weights are memory-mapped
+// where dtype and alignment allow. Linear layers run on packed tokens (T, d), without padding.
+// Shapes: t token (packed), d feature, h head, s sequence, v vocabulary.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <filesystem>
+#include <memory>
+#include <vector>
+
+#include "base/status.h"
+#include "model/hf_config.h"
+#include "model/linear.h"
+
+namespace fedalt {
+
+/// Sequences laid end to end: sequence i is rows offsets[i] .. offsets[i + 1]; positions count from 0 in each.
+struct PackedTokens {
+  at::Tensor token_ids_t;        ///< (T) int64
+  std::vector<int64_t> offsets;  ///< (B + 1), offsets[0] = 0, offsets[B] = T
+};
+
+/// Keys and values of earlier tokens for a batch of sequences; allocated once for `capacity` tokens each.
+class KvCache {
+ public:
+  KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype);
+  int64_t batch() const { return batch_; }
+  int64_t capacity() const { return capacity_; }
+  const std::vector<int64_t>& lengths() const { return lengths_; }  ///< tokens stored so far, per sequence
+
+  /// Sequence i becomes a copy of sequence source[i] (beam search). source may be shorter: the batch shrinks.
+  void Reorder(const std::vector<int64_t>& source);
+
+ private:
+  friend class Transformer;
+  int64_t batch_, capacity_;
+  std::vector<int64_t> lengths_;
+  std::vector<at::Tensor> keys_bhsd_, values_bhsd_;  // per layer
+};
+
+struct TransformerLoadOptions {
+  at::ScalarType dtype = at::kFloat;  ///< of the base's weights and activations: kFloat, kBFloat16 or kDouble (tests)
+};
+
+class Transformer {
+ public:
+  /// Reads config.json and the weights, and checks that they fit each other. Errors: kModel.
+  static StatusOr<std::shared_ptr<const Transformer>> Load(const std::filesystem::path& directory, const TransformerLoadOptions& options);
+  virtual ~Transformer() = default;
+
+  virtual const ModelConfig& config() const = 0;
+  virtual at::ScalarType dtype() const = 0;
+  /// Linears that may carry an extension, in model order; linears()[i]->index() == i. The head is not among them.
+  virtual const std::vector<const Linear*>& linears() const = 0;
+  /// Every parameter under its HF name (frozen, requires_grad false); a pretraining tool may set requires_grad on them.
+  virtual std::vector<std::pair<std::string, at::Tensor>> parameters() const = 0;
+
+  /// Final-norm hidden states (T, d) of packed sequences. Differentiable (in the extensions' parameters).
+  virtual at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const = 0;
+  /// Head: (N, d) -> (N, vocab) in float32 (kDouble for a kDouble model).
+  virtual at::Tensor Logits(const at::Tensor& hidden_nd) const = 0;
+
+  /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (T, d).
+  /// No gradients.
+  virtual at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const = 0;
+};
+
+}  // namespace fedalt
