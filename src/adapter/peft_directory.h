@@ -1,0 +1,31 @@
+// LoRA adapters as stock PEFT reads and writes them: adapter_config.json and adapter_model.safetensors.
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "adapter/adapter_config.h"
+#include "adapter/site_adapters.h"
+#include "base/status.h"
+
+namespace fedalt {
+
+struct PeftMetadata {
+  std::string base_model_name_or_path;
+  double lora_alpha = 32.0;  ///< written as given: an export may fold a gain or a mean mixer weight into it
+  double lora_dropout = 0.0;
+  int64_t r = 8;
+  std::vector<std::string> target_modules;
+};
+
+/// Writes `factors` (names as SiteAdapters::Individual) so that peft.PeftModel.from_pretrained loads it. Files are written atomically.
+Status WritePeftDirectory(const std::filesystem::path& directory, const NamedTensors& factors, const PeftMetadata& metadata);
+
+struct PeftAdapter {
+  PeftMetadata metadata;
+  NamedTensors factors;  ///< float32, names as SiteAdapters::Individual
+};
+/// Reads a LoRA from elsewhere. Errors (kModel): not LoRA, DoRA or rsLoRA or rank patterns or biases (named), r or shapes that contradict the tensors.
+StatusOr<PeftAdapter> ReadPeftDirectory(const std::filesystem::path& directory);
+
+}  // namespace fedalt

@@ -1,0 +1,56 @@
+// What one personalised model is worth on one set of examples: loss, generated answers, ROUGE, exact match.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "data/dataset.h"
+#include "model/generate.h"
+#include "model/transformer.h"
+#include "text/prompt_template.h"
+#include "text/tokenizer.h"
+
+namespace fedalt {
+
+struct EvalOptions {
+  GenerateOptions generate;
+  int32_t max_length = 512;
+  int64_t loss_batch_size = 8;
+  bool generate_answers = true;  ///< false: loss only
+};
+
+/// Examples ready for evaluation; made once per site and reused every round.
+struct EvalSet {
+  std::vector<Example> examples;
+  std::vector<TokenizedExample> tokenized;     ///< prompt + response, for the loss
+  std::vector<std::vector<int32_t>> prompts;   ///< for generation
+};
+StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
+                              const EvalOptions& options, TokenizeReport* report);
+
+struct Scores {
+  int64_t examples = 0;
+  double loss = 0.0;  ///< mean over response tokens of the set
+  double rouge1 = 0.0, rouge2 = 0.0, rougeL = 0.0;  ///< F-measure with stemming, mean over examples, 0..1
+  double exact_match = 0.0;                         ///< share of answers equal to the reference after trimming white space
+};
+
+struct EvalResult {
+  Scores all;
+  std::map<std::string, Scores> by_tag;   ///< only if examples carry tags (loss is per tag too)
+  std::vector<std::string> predictions;   ///< in the order of the examples; empty if nothing was generated
+};
+
+/// Errors: kInterrupted (the progress callback of options.generate asked to stop), model errors.
+StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+                              const ForwardContext& context);
+
+/// Mean loss per response token over examples (no generation).
+StatusOr<double> MeanLoss(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
+                          const ForwardContext& context);
+
+}  // namespace fedalt

@@ -1,0 +1,68 @@
+// One local training pass of one site: loss on responses only, AdamW, gradient clipping, linear decay.
+//
+// The pass is a function of its inputs: the same adapters, examples, options and key give the same bits. All state that outlives
+// a step is in TrainState, a value that can be saved and loaded.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "adapter/site_adapters.h"
+#include "base/status.h"
+#include "data/dataset.h"
+#include "data/packed_batch.h"
+#include "model/transformer.h"
+
+namespace fedalt {
+
+struct TrainOptions {
+  int64_t local_epochs = 5;
+  int64_t steps = 0;  ///< > 0: exactly this many optimizer steps, instead of local_epochs
+  int64_t batch_size = 8;
+  int64_t accumulate = 1;  ///< batches per optimizer step; the loss is the mean over all response tokens of the step
+  double lr = 3e-4;
+  double weight_decay = 0.05;  ///< decoupled (AdamW)
+  double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
+  double max_grad_norm = 1.0;
+  bool linear_decay = true;  ///< lr * (1 - step / steps), without warm-up
+  bool train_individual = true;
+  bool train_mixer = true;
+};
+
+/// Which pass this is; every random draw of it is addressed by this.
+struct PassKey {
+  uint64_t seed = 0;
+  uint64_t site = 0;
+  uint64_t round = 0;
+};
+
+/// AdamW's moments, one entry per trained tensor, in the order SiteAdapters gives (individual, then mixer).
+struct TrainState {
+  int64_t step = 0;
+  std::vector<at::Tensor> first_moments, second_moments;
+};
+/// For saving: names follow the tensors' names.
+NamedTensors NamedTrainState(const SiteAdapters& adapters, const TrainState& state);
+
+struct TrainReport {
+  int64_t steps = 0;
+  int64_t tokens = 0;           ///< tokens that went through the model
+  int64_t response_tokens = 0;  ///< tokens with a loss
+  double mean_loss = 0.0;       ///< over the pass, per response token
+  double first_loss = 0.0, last_loss = 0.0;  ///< of the first and last step
+  double seconds = 0.0;
+  std::vector<double> step_losses;
+};
+
+/// Called after each optimizer step; return false to stop at once (the pass is then abandoned with kInterrupted).
+using StepCallback = std::function<bool(int64_t step, int64_t steps, double loss)>;
+
+/// Trains `adapters` in place. `state` starts empty (or as loaded) and ends as the state after the last step.
+/// Errors: kTraining (non-finite loss or gradient; names the step), kInterrupted.
+StatusOr<TrainReport> TrainLocalPass(const Transformer& model, SiteAdapters& adapters, const std::vector<TokenizedExample>& examples,
+                                     const TrainOptions& options, const PassKey& key, TrainState& state, const StepCallback& on_step);
+
+}  // namespace fedalt
