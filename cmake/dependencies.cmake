@@ -1,0 +1,26 @@
+# Everything comes from Debian packages; each can be replaced by a path (CMAKE_PREFIX_PATH), for example another libtorch.
+find_package(Threads REQUIRED)
+find_package(absl REQUIRED)
+find_package(nlohmann_json REQUIRED)
+find_package(spdlog REQUIRED)
+find_package(yaml-cpp REQUIRED)
+find_package(CLI11 REQUIRED)
+find_package(PkgConfig REQUIRED)
+pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
+pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
+find_package(OpenMP REQUIRED COMPONENTS CXX)
+
+# libtorch's own messages about old-style packages are noise here.
+set(CMAKE_MESSAGE_LOG_LEVEL_BEFORE ${CMAKE_MESSAGE_LOG_LEVEL})
+set(CMAKE_MESSAGE_LOG_LEVEL WARNING)
+find_package(Torch REQUIRED)
+set(CMAKE_MESSAGE_LOG_LEVEL ${CMAKE_MESSAGE_LOG_LEVEL_BEFORE})
+
+add_library(fedalt_deps_sodium INTERFACE)
+target_link_libraries(fedalt_deps_sodium INTERFACE PkgConfig::SODIUM)
+add_library(fedalt_deps_unicode INTERFACE)
+target_link_libraries(fedalt_deps_unicode INTERFACE PkgConfig::PCRE2 PkgConfig::UTF8PROC)
+add_library(fedalt_deps_torch INTERFACE)
+target_include_directories(fedalt_deps_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
+target_link_libraries(fedalt_deps_torch INTERFACE ${TORCH_LIBRARIES} OpenMP::OpenMP_CXX Threads::Threads)
