@@ -9,19 +9,13 @@
 #include <string>
 #include <vector>
 
-#include "adapter/site_adapters.h"
 #include "base/status.h"
+#include "fed/method.h"
 #include "fed/options.h"
+#include "fed/site.h"
+#include "fed/transport.h"
 
 namespace fedalt {
-
-/// One site's data, ready for use.
-struct SiteData {
-  std::string name;
-  std::vector<TokenizedExample> train;
-  std::vector<TokenizedExample> validation;  ///< may be empty
-  EvalSet test;
-};
 
 /// How one model of a site did.
 struct SiteScores {
