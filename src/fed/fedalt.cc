@@ -35,12 +35,14 @@ class Fedalt : public Method {
 
   bool ExchangesIn(int64_t round, int64_t) const override { return round % options_.rest_of_world.every == 0; }
 
-  void PrepareTraining(int64_t round, Site& site, TrainOptions& train) const override {
-    LayerMode& mode = site.adapters.mode();
-    mode.branches = BranchMode::kBoth;
-    mode.mixer_active = round >= options_.mixer_start_round;  // before: p = (0.5, 0.5), not trained
+  void BeginRound(int64_t round, Site& site) const override {
+    site.adapters.mode().branches = BranchMode::kBoth;
+    site.adapters.mode().mixer_active = MixerActive(round);  // before: p = (0.5, 0.5)
+  }
+
+  void PrepareTraining(int64_t round, TrainOptions& train) const override {
     train.train_individual = true;
-    train.train_mixer = mode.mixer_active;
+    train.train_mixer = MixerActive(round);
   }
 
   double Weight(const Site& site) const override {
@@ -59,6 +61,8 @@ class Fedalt : public Method {
   }
 
  private:
+  bool MixerActive(int64_t round) const { return round >= options_.mixer_start_round; }
+
   /// With one shared A that nobody trains, only the B travel: half the bytes, and the mean of the products is exact.
   bool OnlyB(const Site& site) const { return site.adapters.config().freeze_a && options_.init_shared_a; }
 

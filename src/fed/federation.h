@@ -55,4 +55,34 @@ struct RunSummary {
   double train_seconds = 0.0;
 };
 
+/// The outside of a federation: asked and told while it runs. Any may be empty. Calls are serialised.
+struct FederationHooks {
+  std::function<bool()> should_stop;  ///< true: stop at the next safe point (kInterrupted)
+  /// Optimizer steps done and in all, over the whole run, and what is going on.
+  std::function<void(int64_t done, int64_t total, const std::string& note)> on_progress;
+};
+
+/// What a federation works on; everything is borrowed and must outlive the call.
+struct FederationInputs {
+  const Transformer* model = nullptr;
+  const Tokenizer* tokenizer = nullptr;
+  const std::vector<SiteData>* sites = nullptr;
+  /// Starting individual adapter per site (empty: drawn); one entry per site or none at all.
+  const std::vector<NamedTensors>* initial_individual = nullptr;
+};
+
+class RoundJournal;
+
+/// Runs, or goes on with, the federation that `journal` knows about, to its end. Errors: those of training and evaluation (with round and
+/// site), of the journal (kOutput), kConfig (the transport does not offer what the method needs), kInterrupted.
+StatusOr<RunSummary> RunFederation(const FederationInputs& inputs, const FederationOptions& options, Transport& transport,
+                                   RoundJournal& journal, const FederationHooks& hooks);
+
+/// The sites (by index, ascending) that train in `round` (1-based): a function of seed and round.
+std::vector<int64_t> CohortOf(const ParticipationOptions& participation, int64_t sites, int64_t round, uint64_t seed);
+
+/// A site as it starts: adapters drawn or taken over, nothing sent.
+StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const FederationOptions& options, const Method& method,
+                                         int64_t index, const SiteData* data);
+
 }  // namespace fedalt

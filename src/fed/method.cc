@@ -29,10 +29,9 @@ const std::vector<Registration>& Registry() {
 
 bool Method::ExchangesIn(int64_t, int64_t) const { return needs() != TransportNeed::kNothing; }
 
-void Method::PrepareTraining(int64_t, Site& site, TrainOptions& train) const {
-  site.adapters.mode().branches = branches();
-  train.train_mixer = false;
-}
+void Method::BeginRound(int64_t, Site& site) const { site.adapters.mode().branches = branches(); }
+
+void Method::PrepareTraining(int64_t, TrainOptions& train) const { train.train_mixer = false; }
 
 double Method::Weight(const Site&) const { return 1.0; }
 

@@ -1,7 +1,7 @@
 // The interface of every federated method. A method is a set of rules without state of its own: what a site trains, what it sends,
 // and what it does with the sum. All state is in Site, so a method works the same on one machine, on a cluster and across organisations.
 //
-// A round calls, for each participating site: PrepareTraining, (training), Contribution; then, for every site: Receive.
+// A round calls, for every site: BeginRound; for each participating site: PrepareTraining, (training), Contribution; for every site: Receive.
 // To add a method: one new file with the class, and one line in method.cc.
 #pragma once
 
@@ -41,8 +41,10 @@ class Method {
   /// How the layers combine the branches under this method (outside of ablations).
   virtual BranchMode branches() const { return BranchMode::kIndividualAlone; }
 
-  /// Sets the layers' mode and what is trained, before a site's pass in this round (1-based).
-  virtual void PrepareTraining(int64_t round, Site& site, TrainOptions& train) const;
+  /// Sets the layers' mode of a site for this round (1-based), for training and evaluation alike.
+  virtual void BeginRound(int64_t round, Site& site) const;
+  /// Sets what is trained in this round.
+  virtual void PrepareTraining(int64_t round, TrainOptions& train) const;
   /// w_k of this site in the sum.
   virtual double Weight(const Site& site) const;
   /// theta_k: what the site sends, flat. Precondition: needs() is not kNothing.
