@@ -69,17 +69,18 @@ StatusOr<NamedTensors> ReadAll(const fs::path& path) {
 
 Status FileJournal::Append(const std::string& line) { return AppendLine(directory_.journal(), line); }
 
-StatusOr<JournalPosition> FileJournal::Recover() {
-  JournalPosition position;
+StatusOr<FileJournal::Content> FileJournal::Read() const {
+  Content content;
+  JournalPosition& position = content.position;
   std::error_code error;
   std::string text;
   if (fs::exists(directory_.journal(), error)) {
     ASSIGN_OR_RETURN(text, ReadFile(directory_.journal(), ErrorKind::kOutput));
   }
   const size_t complete = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // a torn last line was never acknowledged
-  RETURN_IF_ERROR(CutBack(directory_.journal(), static_cast<int64_t>(complete)));
   text.resize(complete);
-  int64_t metrics_bytes = 0, csv_bytes = 0, line_number = 0;
+  content.journal_bytes = static_cast<int64_t>(complete);
+  int64_t line_number = 0;
   for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
     ++line_number;
     const std::string where = absl::StrCat(directory_.journal().string(), ", line ", line_number);
@@ -96,8 +97,8 @@ StatusOr<JournalPosition> FileJournal::Recover() {
     } else if (event == "round" && round == position.closed_round + 1) {
       position.closed_round = round;
       position.trained.clear();
-      metrics_bytes = number("metrics_bytes");
-      csv_bytes = number("csv_bytes");
+      content.metrics_bytes = number("metrics_bytes");
+      content.csv_bytes = number("csv_bytes");
       if (json.value("best", false)) {
         position.best_round = round;
         position.best_validation_loss = json.value("validation_loss", 0.0);
@@ -107,10 +108,21 @@ StatusOr<JournalPosition> FileJournal::Recover() {
                                       position.closed_round, "); the journal was changed, so the run cannot be resumed"));
     }
   }
-  RETURN_IF_ERROR(CutBack(directory_.metrics(), metrics_bytes));
-  RETURN_IF_ERROR(CutBack(directory_.metrics_csv(), csv_bytes));
-  best_round_ = position.best_round;
-  return position;
+  return content;
+}
+
+StatusOr<int64_t> FileJournal::LastClosedRound() const {
+  ASSIGN_OR_RETURN(const Content content, Read());
+  return content.position.closed_round;
+}
+
+StatusOr<JournalPosition> FileJournal::Recover() {
+  ASSIGN_OR_RETURN(const Content content, Read());
+  RETURN_IF_ERROR(CutBack(directory_.journal(), content.journal_bytes));
+  RETURN_IF_ERROR(CutBack(directory_.metrics(), content.metrics_bytes));
+  RETURN_IF_ERROR(CutBack(directory_.metrics_csv(), content.csv_bytes));
+  best_round_ = content.position.best_round;
+  return content.position;
 }
 
 Status FileJournal::LoadSite(int64_t round, Site& site) {

@@ -24,6 +24,9 @@ class FileJournal : public RoundJournal {
   };
   FileJournal(const RunDirectory& directory, Options options) : directory_(directory), options_(std::move(options)) {}
 
+  /// Number of the last closed round, 0 if there is none. Changes nothing.
+  StatusOr<int64_t> LastClosedRound() const;
+
   StatusOr<JournalPosition> Recover() override;
   Status LoadSite(int64_t round, Site& site) override;
   StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override;
@@ -32,6 +35,11 @@ class FileJournal : public RoundJournal {
   Status CloseRound(const RoundResult& result, bool is_best) override;
 
  private:
+  struct Content {
+    JournalPosition position;
+    int64_t journal_bytes = 0, metrics_bytes = 0, csv_bytes = 0;  ///< what the complete lines vouch for
+  };
+  StatusOr<Content> Read() const;
   Status Append(const std::string& line);
   Status WritePredictions(const RoundResult& result);
   Status WriteMetrics(const RoundResult& result);

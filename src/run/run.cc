@@ -85,8 +85,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
     return InterruptedError(absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
   }
   if (progress) progress->Finish();
-  ASSIGN_OR_RETURN(const JournalPosition position, journal.Recover());
-  ASSIGN_OR_RETURN(const std::vector<OrderedJson> sites, RecordedResults(directory, position.closed_round));
+  ASSIGN_OR_RETURN(const int64_t last_round, journal.LastClosedRound());
+  ASSIGN_OR_RETURN(const std::vector<OrderedJson> sites, RecordedResults(directory, last_round));
   OrderedJson json = SummaryToJson(*summary, sites);
   RETURN_IF_ERROR(WriteFileAtomic(directory.summary(), json.dump(1) + "\n"));
   return json;
@@ -145,12 +145,12 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
   std::error_code error;
   if (round == 0 || !fs::exists(directory.result(round), error))
     return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(), " for those that are"));
-  SiteData data;
-  data.name = method->pools_data() ? "all sites" : site_name;
-  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
-  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, &data));
-  ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
   SiteModel model;
+  model.data = std::make_unique<SiteData>();
+  model.data->name = method->pools_data() ? "all sites" : site_name;
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
+  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, model.data.get()));
+  ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
   model.round = round;
   if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));
   method->BeginRound(round, *site);
@@ -160,7 +160,7 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
     RETURN_IF_ERROR(method->Receive(*sum, *site));
     model.swapped = true;
   }
-  model.adapters = std::make_unique<SiteAdapters>(std::move(site->adapters));
+  model.site = std::move(site);
   return model;
 }
 
