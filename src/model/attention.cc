@@ -194,7 +194,8 @@ void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, atte
 
 }  // namespace
 
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan, int64_t window) {
+at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
+                           int64_t window) {
   return AttentionFunction::apply(q, k, v, plan, window);
 }
 
