@@ -273,7 +273,9 @@ at::Tensor FedaltLinear::Forward(const Linear& base, const at::Tensor& x_ti, con
   const bool differentiable = at::GradMode::is_enabled() && (NeedsGradient(x_ti) || NeedsGradient(own.a_ri) ||
                                                              NeedsGradient(own.b_or) || NeedsGradient(adapters_.mixer));
   if (!differentiable) return Compute(*recipe, base, adapters_, x_ti, nullptr);
-  return FedaltFunction::apply(x_ti, own.a_ri, own.b_or, adapters_.mixer, recipe, &base, &adapters_);
+  // The graph does not take undefined inputs; an empty tensor stands for "no mixer".
+  const at::Tensor mixer = adapters_.mixer.defined() ? adapters_.mixer : at::empty({0}, own.a_ri.options().requires_grad(false));
+  return FedaltFunction::apply(x_ti, own.a_ri, own.b_or, mixer, recipe, &base, &adapters_);
 }
 
 at::Tensor FedaltLinear::IndividualWeight(const at::Tensor& x_ti) const {
