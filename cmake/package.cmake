@@ -17,8 +17,8 @@ set(CPACK_DEBIAN_PACKAGE_SECTION science)
 set(CPACK_DEBIAN_PACKAGE_SHLIBDEPS ON)
 # Not seen by dpkg-shlibdeps, which is content with any BLAS: without this one, float32 products of Debian's libtorch are 40 times slower.
 set(CPACK_DEBIAN_PACKAGE_DEPENDS libopenblas0-openmp)
-set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "${PROJECT_DESCRIPTION}
- Each site keeps training its own LoRA adapter and reads the other sites
- through a frozen rest-of-world adapter and a learned mixer (FedALT). One
- native program; it needs a model directory and the site's data, no Python.")
+# CPack puts the project's one-line description before it, and a space before each line.
+set(CPACK_DEBIAN_PACKAGE_DESCRIPTION "Each site keeps training its own LoRA adapter and reads the other sites
+through a frozen rest-of-world adapter and a learned mixer (FedALT). One
+native program; it needs a model directory and the site's data, no Python.")
 include(CPack)
