@@ -67,7 +67,7 @@ class Federation {
   enum class Moment { kBeforeSwap, kAfterSwap };
   Status EvaluateSites(Moment moment, int64_t round, bool swap_follows, RoundResult& result);
   Status EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result);
-  bool NoteBest(const RoundResult& result);
+  bool NoteBest(RoundResult& result);
 
   /// Calls work(i) for i in [0, count), on up to sites_at_once threads; the first error (by index) is returned.
   Status ForEach(size_t count, const std::function<Status(size_t)>& work) const;
@@ -276,13 +276,14 @@ Status Federation::EvaluateSites(Moment moment, int64_t round, bool swap_follows
   return ForEach(result.sites.size(), [&](size_t k) { return EvaluateOne(moment, round, swap_follows, k, result.sites[k]); });
 }
 
-bool Federation::NoteBest(const RoundResult& result) {
+bool Federation::NoteBest(RoundResult& result) {
   double loss = 0.0;
   for (const SiteRoundResult& site : result.sites) {
     const auto& scores = site.deployed == "after_swap" ? site.after_swap : site.before_swap;
     if (!scores || !scores->validation_loss) return false;
     loss += *scores->validation_loss / static_cast<double>(result.sites.size());
   }
+  result.mean_validation_loss = loss;
   if (position_.best_round != 0 && loss >= position_.best_validation_loss) return false;
   position_.best_round = result.round;
   position_.best_validation_loss = loss;
