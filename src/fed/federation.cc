@@ -363,6 +363,8 @@ StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const F
   auto site = std::make_unique<Site>(index, data, std::move(modules), adapter);
   site->adapters.Initialize({options.seed, static_cast<uint64_t>(index), method.init_shared_a()});
   site->adapters.mode().branches = method.branches();
+  // With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.
+  if (method.has_rest_of_world() && method.init_shared_a()) RETURN_IF_ERROR(site->adapters.SetRestOfWorld(site->adapters.Individual()));
   if (inputs.initial_individual != nullptr && !inputs.initial_individual->empty())
     RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual((*inputs.initial_individual)[static_cast<size_t>(index)]), "initial adapter"));
   return site;
