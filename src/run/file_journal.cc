@@ -140,10 +140,10 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
   std::error_code error;
   site.train_state = TrainState{};
   if (fs::exists(place / "optimizer.safetensors", error)) {
-    ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(place / "optimizer.safetensors"));
-    ASSIGN_OR_RETURN(const double step, ReadNumber(*file, "step"));
     ASSIGN_OR_RETURN(const NamedTensors tensors, ReadAll(place / "optimizer.safetensors"));
-    RETURN_IF_ERROR(Annotate(SetNamedTrainState(site.adapters, tensors, static_cast<int64_t>(step), site.train_state), place.string()));
+    auto state = TrainStateFromNamed(tensors);
+    if (!state.ok()) return Annotate(state.status(), place.string());
+    site.train_state = std::move(state).value();
   }
   site.sent.clear();
   site.sent_weight = 0.0;
@@ -182,8 +182,7 @@ Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport*
   if (const NamedTensors mixer = site.adapters.Mixer(); !mixer.empty())
     RETURN_IF_ERROR(WriteSafetensors(temporary / "mixer.safetensors", mixer));
   if (site.train_state.step > 0)
-    RETURN_IF_ERROR(WriteSafetensors(temporary / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state),
-                                     {{"format", "pt"}, {"step", std::to_string(site.train_state.step)}}));
+    RETURN_IF_ERROR(WriteSafetensors(temporary / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
   if (!site.sent.empty())
     RETURN_IF_ERROR(WriteSafetensors(temporary / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
   fs::remove_all(place, error);
