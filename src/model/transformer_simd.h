@@ -39,14 +39,14 @@ struct Lanes {
     std::memcpy(&v, from, sizeof(V));
     return v;
   }
-  static FEDALT_INLINE void Store(T* to, V v) { std::memcpy(to, &v, sizeof(V)); }
+  static FEDALT_INLINE void Store(T* to, const V& v) { std::memcpy(to, &v, sizeof(V)); }
   static FEDALT_INLINE V Fill(T x) { return V{} + x; }
-  static FEDALT_INLINE T Sum(V v) {
+  static FEDALT_INLINE T Sum(const V& v) {
     T sum = 0;
     for (int64_t i = 0; i < kCount; ++i) sum += v[i];
     return sum;
   }
-  static FEDALT_INLINE T Max(V v) {
+  static FEDALT_INLINE T Max(const V& v) {
     T max = v[0];
     for (int64_t i = 1; i < kCount; ++i) max = v[i] > max ? v[i] : max;
     return max;
