@@ -22,7 +22,7 @@ declare -A may_include=(
 # header of another library (extended regular expression): the layers that may include it.
 declare -A may_use=(
   ['(torch|ATen|c10)/']="model adapter train fed run cluster app"
-  ['nlohmann/']="text data model adapter train fed run store app"
+  ['nlohmann/']="base text data model adapter train fed run store app"
   ['spdlog/']="base"
   ['sodium']="base privacy"
   ['pcre2|utf8proc']="text"
@@ -72,7 +72,7 @@ done < <(grep -rnwE 'TODO|FIXME|XXX' src tests examples bench cmake packaging --
 
 while read -r count file; do
   [[ $file == total || $count -le 600 ]] || complain "$file: $count lines, at most 600 (aim for 400)"
-done < <(find src tests examples bench -name '*.cc' -o -name '*.h' 2>/dev/null | xargs wc -l)
+done < <(find src tests examples bench \( -name '*.cc' -o -name '*.h' \) -exec wc -l {} + 2>/dev/null)
 
 if [[ $failures -gt 0 ]]; then
   echo "layering: $failures findings" >&2

@@ -54,7 +54,7 @@ ProgressOutput ProgressOutput::Standard() {
   const char* term = std::getenv("TERM");
   output.terminal = ::isatty(STDERR_FILENO) == 1 && term != nullptr && std::string_view(term) != "dumb";
   output.now = SteadySeconds;
-  output.status_line = [](std::string_view line) { SetStatusLine(CutToTerminal(line)); };
+  output.status_line = [](std::string_view text) { SetStatusLine(CutToTerminal(text)); };
   output.line = LogInfo;
   return output;
 }

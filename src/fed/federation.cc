@@ -67,7 +67,7 @@ class Federation {
   enum class Moment { kBeforeSwap, kAfterSwap };
   Status EvaluateSites(Moment moment, int64_t round, bool swap_follows, RoundResult& result);
   Status EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result);
-  bool NoteBest(const RoundResult& result);
+  bool NoteBest(RoundResult& result);
 
   /// Calls work(i) for i in [0, count), on up to sites_at_once threads; the first error (by index) is returned.
   Status ForEach(size_t count, const std::function<Status(size_t)>& work) const;
@@ -276,13 +276,14 @@ Status Federation::EvaluateSites(Moment moment, int64_t round, bool swap_follows
   return ForEach(result.sites.size(), [&](size_t k) { return EvaluateOne(moment, round, swap_follows, k, result.sites[k]); });
 }
 
-bool Federation::NoteBest(const RoundResult& result) {
+bool Federation::NoteBest(RoundResult& result) {
   double loss = 0.0;
   for (const SiteRoundResult& site : result.sites) {
     const auto& scores = site.deployed == "after_swap" ? site.after_swap : site.before_swap;
     if (!scores || !scores->validation_loss) return false;
     loss += *scores->validation_loss / static_cast<double>(result.sites.size());
   }
+  result.mean_validation_loss = loss;
   if (position_.best_round != 0 && loss >= position_.best_validation_loss) return false;
   position_.best_round = result.round;
   position_.best_validation_loss = loss;
@@ -362,6 +363,8 @@ StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const F
   auto site = std::make_unique<Site>(index, data, std::move(modules), adapter);
   site->adapters.Initialize({options.seed, static_cast<uint64_t>(index), method.init_shared_a()});
   site->adapters.mode().branches = method.branches();
+  // With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.
+  if (method.has_rest_of_world() && method.init_shared_a()) RETURN_IF_ERROR(site->adapters.SetRestOfWorld(site->adapters.Individual()));
   if (inputs.initial_individual != nullptr && !inputs.initial_individual->empty())
     RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual((*inputs.initial_individual)[static_cast<size_t>(index)]), "initial adapter"));
   return site;

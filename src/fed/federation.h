@@ -41,6 +41,7 @@ struct RoundResult {
   int64_t round = 0;
   bool evaluated = false;
   std::vector<SiteRoundResult> sites;
+  double mean_validation_loss = 0.0;  ///< of the deployed models, if `evaluated` and there is validation data
   double seconds = 0.0;
 };
 

@@ -299,7 +299,10 @@ Status ReadFields(const Json& json, ModelConfig* config) {
   Fields fields(json);
   RETURN_IF_ERROR(ReadFamily(fields, config));
   config->vocab_size = fields.Int("vocab_size", 1, kMaxVocabulary);
-  config->bos_token_id = fields.Int("bos_token_id", -1, kMaxVocabulary, -1);
+  // As in transformers, a file without these fields (not: with null) means 1 and 2, except for Qwen2.
+  const bool has_defaults = config->family != ModelFamily::kQwen2;
+  config->bos_token_id = fields.Int("bos_token_id", -1, kMaxVocabulary, has_defaults && !fields.Contains("bos_token_id") ? 1 : -1);
+  if (has_defaults && !fields.Contains("eos_token_id")) config->eos_token_ids = {2};
   RETURN_IF_ERROR(config->family == ModelFamily::kBloom ? ReadBloom(fields, config) : ReadLlamaKind(fields, config));
   RETURN_IF_ERROR(AddEndTokens(fields, &config->eos_token_ids));
   return fields.status();

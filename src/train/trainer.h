@@ -46,6 +46,8 @@ struct TrainState {
 };
 /// For saving: names follow the tensors' names.
 NamedTensors NamedTrainState(const SiteAdapters& adapters, const TrainState& state);
+/// The inverse. Errors: kModel (names or shapes that do not fit the adapters).
+Status SetNamedTrainState(const SiteAdapters& adapters, const NamedTensors& tensors, int64_t step, TrainState& state);
 
 struct TrainReport {
   int64_t steps = 0;
