@@ -36,6 +36,7 @@ struct RunConfig {
   int64_t threads = 0;         ///< 0: all cores
   bool sites_at_once_auto = true;
   FederationOptions federation;
+  std::vector<std::string> metrics = {"rouge1", "exact_match"};  ///< columns of the tables; everything measured is recorded in any case
   KeepOptions keep;
 };
 
