@@ -56,8 +56,9 @@ inline std::unique_ptr<SiteAdapters> TinyAdapters(const Transformer& model, cons
   auto adapters = std::make_unique<SiteAdapters>(*modules, config);
   EXPECT_TRUE(adapters->SetIndividual(FromFile("initial.safetensors", "individual", adapters->Individual())).ok());
   EXPECT_TRUE(adapters->SetRestOfWorld(FromFile("initial.safetensors", "rest_of_world", adapters->RestOfWorld())).ok());
-  if (config.mixer == MixerKind::kToken)
+  if (config.mixer == MixerKind::kToken) {
     EXPECT_TRUE(adapters->SetMixer(FromFile("initial.safetensors", "mixer", adapters->Mixer())).ok());
+  }
   return adapters;
 }
 
