@@ -88,6 +88,8 @@ TEST(ParseExamples, GivesTheLineOfBrokenJson) {
   EXPECT_SAYS(Refusal("[" + good + "]\n[" + good + "]"), "line 2: the array of examples is followed by something else");
   EXPECT_SAYS(Refusal("[" + good + "\n" + good + "]"), "line 2, column 1");  // a comma is missing
   EXPECT_SAYS(Refusal("{\n\"instruction\":\"a\",\n\"output\":\"b\"\n}"), "each line is one JSON object");
+  EXPECT_SAYS(Refusal("[" + good + std::string(1, '\0') + "]"), "line 1: broken JSON: a zero byte");
+  EXPECT_SAYS(Refusal("[" + good + ",\n\xef\xbb\xbf" + good + "]"), "line 2: broken JSON: a byte order mark");
   EXPECT_SAYS(Refusal(std::string(100000, '[')), "nested deeper");
   EXPECT_SAYS(Refusal("{\"a\":" + std::string(100000, '[')), "nested deeper");
 }
