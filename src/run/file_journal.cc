@@ -4,6 +4,7 @@
 #include <absl/strings/str_split.h>
 
 #include <filesystem>
+#include <map>
 #include <utility>
 
 #include "adapter/peft_directory.h"
@@ -55,11 +56,17 @@ StatusOr<double> ReadNumber(const TensorFiles& file, const std::string& name) {
 
 std::string Exact(double value) { return absl::StrFormat("%.17g", value); }
 
+/// All tensors in the order in which they were written.
 StatusOr<NamedTensors> ReadAll(const fs::path& path) {
   ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(path));
-  NamedTensors tensors;
+  std::map<uint64_t, std::string> names;
   for (const std::string& name : file->Names()) {
-    ASSIGN_OR_RETURN(at::Tensor tensor, file->Get(name));
+    ASSIGN_OR_RETURN(const TensorEntry entry, file->Describe(name));
+    names.emplace(entry.begin, name);
+  }
+  NamedTensors tensors;
+  for (const auto& [begin, name] : names) {
+    ASSIGN_OR_RETURN(const at::Tensor tensor, file->Get(name));
     tensors.emplace_back(name, tensor.clone());
   }
   return tensors;
