@@ -12,16 +12,17 @@ namespace fedalt {
 
 enum class ModelFamily { kLlama, kMistral, kQwen2, kBloom };
 
-/// Position scaling of rotary embeddings (transformers, modeling_rope_utils): default, linear, dynamic, yarn, longrope are
-/// refused or supported by name; "llama3" is what Llama 3.1 and later use.
+/// Position scaling of rotary embeddings (transformers, modeling_rope_utils); other types (longrope, ...) are refused by name.
+/// "llama3" is what Llama 3.1 and later use.
 struct RopeScaling {
   std::string type = "default";  ///< default | linear | dynamic | llama3 | yarn
   double factor = 1.0;
-  double low_freq_factor = 1.0;
-  double high_freq_factor = 4.0;
-  int64_t original_max_position_embeddings = 0;
-  double beta_fast = 32.0, beta_slow = 1.0;  // yarn
-  double attention_factor = 0.0;             // yarn; 0: computed from factor
+  double low_freq_factor = 1.0;                  ///< llama3
+  double high_freq_factor = 4.0;                 ///< llama3
+  int64_t original_max_position_embeddings = 0;  ///< llama3, yarn; dynamic grows from max_position_embeddings
+  double beta_fast = 32.0, beta_slow = 1.0;      ///< yarn
+  double attention_factor = 1.0;                 ///< yarn: cos and sin are multiplied by this (mscale is already in it)
+  bool truncate = true;                          ///< yarn: the correction range is rounded to whole dimensions
 };
 
 struct ModelConfig {
@@ -34,26 +35,27 @@ struct ModelConfig {
   int64_t num_heads = 0;
   int64_t num_kv_heads = 0;
   int64_t head_dim = 0;
-  int64_t max_position_embeddings = 0;
+  int64_t max_position_embeddings = 0;  ///< Bloom (no position table): seq_length, 0 if not given
   double norm_eps = 1e-6;
   double rope_theta = 10000.0;
   RopeScaling rope_scaling;
-  int64_t sliding_window = 0;  ///< 0: full attention
+  int64_t sliding_window = 0;              ///< 0: full attention
   int64_t sliding_window_first_layer = 0;  ///< Qwen2 max_window_layers: layers from here on use the window
   bool tie_word_embeddings = false;
   bool attention_bias = false;         ///< q, k, v have biases
   bool attention_output_bias = false;  ///< o has one too (Llama's attention_bias)
   bool mlp_bias = false;
   bool residual_after_layernorm = false;  ///< Bloom: apply_residual_connection_post_layernorm
-  int64_t bos_token_id = -1;
-  std::vector<int64_t> eos_token_ids;  ///< from config.json and generation_config.json
+  int64_t bos_token_id = -1;              ///< -1: none
+  std::vector<int64_t> eos_token_ids;     ///< from config.json and generation_config.json
 };
 
-/// Reads and checks config.json (and generation_config.json for eos ids). Errors (kModel): unreadable, broken, a needed field missing or of the wrong type or
-/// range, an unsupported model_type (the message lists those that work), an unsupported rope type or activation.
+/// Reads and checks config.json (and generation_config.json for eos ids). Errors (kModel): unreadable, broken, a needed field
+/// missing or of the wrong type or range, an unsupported model_type (the message lists those that work), an unsupported rope type
+/// or activation.
 StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory);
 
-/// Bytes of the weights at the given bytes per element.
+/// Number of parameters; a tied head counts once.
 int64_t ParameterCount(const ModelConfig& config);
 
 }  // namespace fedalt

@@ -1,4 +1,5 @@
-// The safetensors format (github.com/huggingface/safetensors, "Format"): reading by memory map with every offset checked, writing atomically.
+// The safetensors format (github.com/huggingface/safetensors, "Format"): reading by memory map with every offset checked, writing
+// atomically.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -24,15 +25,18 @@ struct TensorEntry {
 };
 
 /// Parses and checks a safetensors header of a whole file in memory: header length, JSON, duplicate names, dtypes, shapes whose
-/// product overflows, offsets that lie, overlap, leave holes or point outside. Nothing is allocated from unchecked numbers. Errors: kModel.
+/// product overflows, offsets that lie, overlap, leave holes or point outside. Nothing is allocated from unchecked numbers. Errors:
+/// kModel. Dtypes: F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. Defined in safetensors_header.cc, which needs no libtorch to
+/// link.
 struct SafetensorsHeader {
   std::map<std::string, TensorEntry> tensors;
   std::map<std::string, std::string> metadata;
 };
 StatusOr<SafetensorsHeader> ParseSafetensorsHeader(const std::byte* data, size_t size);
 
-/// All tensors of a directory (model.safetensors, or the shards of model.safetensors.index.json) or of one file.
-/// Thread-safe after opening. Tensors returned by Get share the map where alignment allows and must not be written.
+/// All tensors of a directory (model.safetensors, or the shards of model.safetensors.index.json) or of one file. Errors: kModel.
+/// Thread-safe after opening. Tensors returned by Get share the map where alignment allows and must not be written; they keep the
+/// map alive. The files must not be changed or cut while they are in use.
 class TensorFiles {
  public:
   static StatusOr<std::shared_ptr<TensorFiles>> OpenModelDirectory(const std::filesystem::path& directory);
@@ -60,7 +64,9 @@ class TensorFiles {
 
 using NamedTensors = std::vector<std::pair<std::string, at::Tensor>>;
 
-/// Writes tensors (contiguous copies are made as needed) in the order given, atomically. Same input, same bytes.
+/// Writes tensors, one at a time (a contiguous copy is made as needed), atomically. Same input, same bytes. Elements of wider
+/// dtypes come first, so that every tensor lies aligned; within one width the order given is kept. Errors: kOutput. Names must
+/// differ, dtypes be those of ParseSafetensorsHeader.
 Status WriteSafetensors(const std::filesystem::path& path, const NamedTensors& tensors,
                         const std::map<std::string, std::string>& metadata = {{"format", "pt"}});
 

@@ -1,0 +1,242 @@
+#include "model/attention.h"
+
+#include <ATen/Parallel.h>
+#include <torch/csrc/autograd/custom_function.h>
+
+#include <type_traits>
+
+#include "base/check.h"
+#include "model/attention_kernel.h"
+
+namespace fedalt {
+namespace {
+
+using attention::Task;
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+enum class Pass { kForward, kBackward, kDecode };
+
+template <Pass pass, int kBytes, typename Storage, typename T>
+FEDALT_INLINE void RunInline(const Task<Storage, T>& task, attention::Scratch<T>& scratch) {
+  if constexpr (pass == Pass::kForward) attention::Forward<T, kBytes>(task, scratch);
+  if constexpr (pass == Pass::kBackward) attention::Backward<T, kBytes>(task, scratch);
+  if constexpr (pass == Pass::kDecode) attention::Decode<T, kBytes>(task, scratch);
+}
+template <Pass pass, typename Storage, typename T>
+FEDALT_TARGET_AVX2 void RunAvx2(const Task<Storage, T>& task, attention::Scratch<T>& scratch) {
+  RunInline<pass, 32>(task, scratch);
+}
+template <Pass pass, typename Storage, typename T>
+void Run(const Task<Storage, T>& task) {
+  thread_local attention::Scratch<T> scratch;
+  if (simd::HasAvx2()) {
+    RunAvx2<pass>(task, scratch);
+  } else {
+    RunInline<pass, 16>(task, scratch);
+  }
+}
+
+// float64 tensors are computed in float64, everything else in float32.
+template <typename Function>
+void DispatchStorage(at::ScalarType type, const Function& function) {
+  if (type == at::kFloat) return function(float{}, float{});
+  if (type == at::kDouble) return function(double{}, double{});
+  FEDALT_CHECK(type == at::kBFloat16, "attention takes float32, float64 and bfloat16");
+  function(at::BFloat16{}, float{});
+}
+
+// Strides of one tensor of heads: element (row, head, d) is data[row * row_stride + head * head_stride + d].
+struct HeadLayout {
+  int64_t row = 0, head = 0, begin = 0;
+};
+struct Layout {
+  HeadLayout q, k, v;
+};
+Layout LayoutOf(const AttentionShape& shape, bool fused) {
+  const int64_t d = shape.head_dim;
+  if (fused) return {{3 * shape.heads * d, 3 * d, 0}, {3 * shape.heads * d, 3 * d, d}, {3 * shape.heads * d, 3 * d, 2 * d}};
+  return {{shape.heads * d, d, 0}, {shape.kv_heads * d, d, 0}, {shape.kv_heads * d, d, 0}};
+}
+
+template <typename Storage>
+attention::Rows<Storage> RowsOf(Storage* data, const HeadLayout& layout, int64_t row, int64_t head) {
+  return {data + layout.begin + row * layout.row + head * layout.head, layout.row, nullptr, 0};
+}
+
+template <typename Storage, typename T>
+Task<Storage, T> BaseTask(const AttentionPlan& plan, int64_t sequence, int64_t kv_head, int64_t window) {
+  const AttentionShape& shape = plan.shape;
+  Task<Storage, T> task;
+  task.queries = task.keys = plan.offsets[static_cast<size_t>(sequence) + 1] - plan.offsets[static_cast<size_t>(sequence)];
+  task.head_dim = shape.head_dim;
+  task.group = shape.heads / shape.kv_heads;
+  task.window = window;
+  task.scale = static_cast<T>(shape.scale);
+  if (!shape.alibi_slopes.empty()) task.slopes = shape.alibi_slopes.data() + kv_head * task.group;
+  if (!plan.ropes.empty()) {
+    const RopeTable& rope = *plan.ropes[static_cast<size_t>(sequence)];
+    task.rope = {rope.cos.data_ptr<T>(), rope.sin.data_ptr<T>()};
+  }
+  return task;
+}
+
+// Calls function(sequence, kv_head) for all pairs, in parallel where that is worth a fork.
+template <typename Function>
+void ForEachHead(const AttentionPlan& plan, int64_t cost_of_all, const Function& function) {
+  const int64_t kv_heads = plan.shape.kv_heads, tasks = (static_cast<int64_t>(plan.offsets.size()) - 1) * kv_heads;
+  if (tasks == 0) return;
+  constexpr int64_t kWorthAFork = 100'000;  // multiply-adds
+  const int64_t grain = std::max<int64_t>(1, kWorthAFork / std::max<int64_t>(1, cost_of_all / tasks));
+  at::parallel_for(0, tasks, grain, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) function(i / kv_heads, i % kv_heads);
+  });
+}
+
+int64_t Cost(const AttentionPlan& plan) {
+  int64_t pairs = 0;
+  for (size_t i = 1; i < plan.offsets.size(); ++i) {
+    const int64_t n = plan.offsets[i] - plan.offsets[i - 1];
+    pairs += n * n;
+  }
+  return pairs * plan.shape.heads * plan.shape.head_dim * 2;
+}
+
+// Pointers of q, k, v (or of their gradients); fused: all into one tensor.
+template <typename Storage>
+struct Pointers {
+  Storage *q, *k, *v;
+  Pointers(const at::Tensor& qt, const at::Tensor& kt, const at::Tensor& vt)
+      : q(qt.data_ptr<std::remove_const_t<Storage>>()),
+        k(kt.defined() ? kt.data_ptr<std::remove_const_t<Storage>>() : q),
+        v(vt.defined() ? vt.data_ptr<std::remove_const_t<Storage>>() : q) {}
+};
+
+class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
+ public:
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
+                            const AttentionPlanPtr& plan, int64_t window) {
+    const bool fused = !k_in.defined();
+    const at::Tensor q = q_in.contiguous(), k = fused ? k_in : k_in.contiguous(), v = fused ? v_in : v_in.contiguous();
+    const Layout layout = LayoutOf(plan->shape, fused);
+    const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
+    at::Tensor out = at::empty({q.size(0), plan->shape.heads * plan->shape.head_dim}, q.options());
+    DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+      using Storage = decltype(storage);
+      using T = decltype(compute);
+      const Pointers<const Storage> in(q, k, v);
+      Storage* const out_data = out.data_ptr<Storage>();
+      ForEachHead(*plan, Cost(*plan), [&](int64_t sequence, int64_t head) {
+        auto task = BaseTask<Storage, T>(*plan, sequence, head, window);
+        const int64_t row = plan->offsets[static_cast<size_t>(sequence)];
+        task.q = RowsOf(in.q, layout.q, row, head * task.group);
+        task.k = RowsOf(in.k, layout.k, row, head);
+        task.v = RowsOf(in.v, layout.v, row, head);
+        task.out = RowsOf(out_data, out_layout, row, head * task.group);
+        task.q_head = layout.q.head;
+        task.out_head = out_layout.head;
+        Run<Pass::kForward>(task);
+      });
+    });
+    ctx->save_for_backward({q, k, v});
+    ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
+    ctx->saved_data["window"] = window;
+    return out;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grads) {
+    const variable_list saved = ctx->get_saved_variables();
+    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
+    const bool fused = !k.defined();
+    const auto plan = c10::static_intrusive_pointer_cast<AttentionPlan>(ctx->saved_data["plan"].toCapsule());
+    const int64_t window = ctx->saved_data["window"].toInt();
+    const Layout layout = LayoutOf(plan->shape, fused);
+    const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
+    const at::Tensor d_out = grads[0].contiguous();
+    at::Tensor dq = at::empty_like(q), dk = fused ? at::Tensor() : at::empty_like(k), dv = fused ? at::Tensor() : at::empty_like(v);
+    DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+      using Storage = decltype(storage);
+      using T = decltype(compute);
+      const Pointers<const Storage> in(q, k, v);
+      const Pointers<Storage> out(dq, dk, dv);
+      const Storage* const d_out_data = d_out.data_ptr<Storage>();
+      ForEachHead(*plan, 3 * Cost(*plan), [&](int64_t sequence, int64_t head) {
+        auto task = BaseTask<Storage, T>(*plan, sequence, head, window);
+        const int64_t row = plan->offsets[static_cast<size_t>(sequence)];
+        task.q = RowsOf(in.q, layout.q, row, head * task.group);
+        task.k = RowsOf(in.k, layout.k, row, head);
+        task.v = RowsOf(in.v, layout.v, row, head);
+        task.d_out = RowsOf(d_out_data, out_layout, row, head * task.group);
+        task.d_q = RowsOf(out.q, layout.q, row, head * task.group);
+        task.d_k = RowsOf(out.k, layout.k, row, head);
+        task.d_v = RowsOf(out.v, layout.v, row, head);
+        task.q_head = layout.q.head;
+        task.out_head = out_layout.head;
+        Run<Pass::kBackward>(task);
+      });
+    });
+    return {dq, dk, dv, at::Tensor(), at::Tensor()};
+  }
+};
+
+// Copies this call's keys (rotated) and values of one head behind those that the cache holds.
+template <typename Storage, typename T>
+void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, attention::Rows<const Storage> v,
+            attention::Rows<Storage> keys, attention::Rows<Storage> values) {
+  std::vector<T> line(static_cast<size_t>(task.head_dim));
+  const int64_t first = task.keys - task.queries;
+  for (int64_t i = 0; i < task.queries; ++i) {
+    attention::LoadRow<T>(k.at(i), line.data(), task.head_dim, task.rope, first + i);
+    std::copy(line.begin(), line.end(), keys.at(first + i));
+    std::copy(v.at(i), v.at(i) + task.head_dim, values.at(first + i));
+  }
+}
+
+}  // namespace
+
+at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan, int64_t window) {
+  return AttentionFunction::apply(q, k, v, plan, window);
+}
+
+at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan) {
+  return AttentionFunction::apply(qkv, at::Tensor(), at::Tensor(), plan, int64_t{0});
+}
+
+at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in, const AttentionPlan& plan,
+                           int64_t window, const CacheView& cache) {
+  const bool fused = !k_in.defined();
+  const at::Tensor q = q_in.contiguous(), k = fused ? k_in : k_in.contiguous(), v = fused ? v_in : v_in.contiguous();
+  const Layout layout = LayoutOf(plan.shape, fused);
+  const HeadLayout out_layout = LayoutOf(plan.shape, false).q;
+  const int64_t d = plan.shape.head_dim, head_stride = cache.capacity * d, slot_stride = plan.shape.kv_heads * head_stride;
+  at::Tensor out = at::empty({q.size(0), plan.shape.heads * d}, q.options());
+  DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+    using Storage = decltype(storage);
+    using T = decltype(compute);
+    const Pointers<const Storage> in(q, k, v);
+    Storage* const out_data = out.data_ptr<Storage>();
+    Storage *const keys = cache.keys.data_ptr<Storage>(), *const values = cache.values.data_ptr<Storage>();
+    ForEachHead(plan, Cost(plan) + q.numel() * 64, [&](int64_t sequence, int64_t head) {
+      auto task = BaseTask<Storage, T>(plan, sequence, head, window);
+      if (task.queries == 0) return;
+      task.keys += cache.lengths[sequence];
+      const int64_t row = plan.offsets[static_cast<size_t>(sequence)];
+      const int32_t* const slots = cache.slots + sequence * cache.capacity;
+      const attention::Rows<Storage> key_rows{keys + head * head_stride, d, slots, slot_stride};
+      const attention::Rows<Storage> value_rows{values + head * head_stride, d, slots, slot_stride};
+      Append(task, RowsOf(in.k, layout.k, row, head), RowsOf(in.v, layout.v, row, head), key_rows, value_rows);
+      task.rotate_keys = false;
+      task.q = RowsOf(in.q, layout.q, row, head * task.group);
+      task.k = {key_rows.data, d, slots, slot_stride};
+      task.v = {value_rows.data, d, slots, slot_stride};
+      task.out = RowsOf(out_data, out_layout, row, head * task.group);
+      task.q_head = layout.q.head;
+      task.out_head = out_layout.head;
+      constexpr int64_t kFewQueries = 4;
+      task.queries < kFewQueries ? Run<Pass::kDecode>(task) : Run<Pass::kForward>(task);
+    });
+  });
+  return out;
+}
+
+}  // namespace fedalt

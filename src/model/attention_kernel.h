@@ -1,0 +1,306 @@
+// The arithmetic of attention for one sequence and one key-value head. Included by attention.cc only.
+//
+// Rows are copied into scratch memory that is padded to whole cache lines (and converted and rotated on the way), so that every product
+// is simd::MatMul. Legend: n queries, s keys, d head dimension; S scores, P probabilities.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <vector>
+
+#include "model/transformer_simd.h"
+
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpsabi"
+
+namespace fedalt::attention {
+
+constexpr int64_t kBlockRows = 48;  // queries whose scores are held at once
+
+/// Rows of one head inside a bigger tensor, optionally spread over the slots of a cache.
+template <typename Storage>
+struct Rows {
+  Storage* data = nullptr;
+  int64_t row = 0;
+  const int32_t* slots = nullptr;
+  int64_t slot = 0;
+  FEDALT_INLINE Storage* at(int64_t i) const { return data + i * row + (slots ? slots[i] * slot : 0); }
+};
+
+template <typename T>
+struct RopeRows {
+  const T* cos = nullptr;  // null: no rotation
+  const T* sin = nullptr;
+};
+
+template <typename Storage, typename T>
+struct Task {
+  int64_t queries = 0, keys = 0;  // query i stands at position keys - queries + i
+  int64_t head_dim = 0;
+  int64_t group = 1;   // query heads that share this key-value head
+  int64_t window = 0;  // 0: none
+  T scale = 1;
+  const double* slopes = nullptr;  // of the group's heads
+  bool rotate_keys = true;         // false: they come from a cache, already rotated
+  RopeRows<T> rope;
+  Rows<const Storage> q, k, v;
+  Rows<Storage> out;               // q and out: the group's first head, the others follow at q_head
+  int64_t q_head = 0, out_head = 0;
+  // Backward only.
+  Rows<const Storage> d_out;
+  Rows<Storage> d_q, d_k, d_v;
+};
+
+/// Reused between tasks of one thread.
+template <typename T>
+struct Scratch {
+  std::vector<T> memory;
+  T* at = nullptr;
+  void Reserve(int64_t elements) {
+    constexpr size_t kLine = 64 / sizeof(T);
+    if (memory.size() < static_cast<size_t>(elements) + 2 * kLine) memory.resize(static_cast<size_t>(elements) + 2 * kLine);
+    const auto address = reinterpret_cast<uintptr_t>(memory.data());
+    at = memory.data() + ((64 - address % 64) % 64) / sizeof(T);
+  }
+  T* Take(int64_t elements) {  // elements: a multiple of a cache line
+    T* taken = at;
+    at += elements;
+    return taken;
+  }
+};
+
+template <typename T, typename Storage>
+FEDALT_INLINE void LoadRow(const Storage* from, T* to, int64_t d, RopeRows<T> rope, int64_t position) {
+  if (rope.cos == nullptr) {
+    for (int64_t i = 0; i < d; ++i) to[i] = static_cast<T>(from[i]);
+    return;
+  }
+  const int64_t half = d / 2;
+  const T *c = rope.cos + position * half, *s = rope.sin + position * half;
+  for (int64_t i = 0; i < half; ++i) {
+    const T x = static_cast<T>(from[i]), y = static_cast<T>(from[i + half]);
+    to[i] = x * c[i] - y * s[i];
+    to[i + half] = y * c[i] + x * s[i];
+  }
+}
+
+/// The transpose of LoadRow: gradients go back through the rotation.
+template <typename T, typename Storage>
+FEDALT_INLINE void StoreGradientRow(const T* from, Storage* to, int64_t d, RopeRows<T> rope, int64_t position) {
+  if (rope.cos == nullptr) {
+    for (int64_t i = 0; i < d; ++i) to[i] = static_cast<Storage>(from[i]);
+    return;
+  }
+  const int64_t half = d / 2;
+  const T *c = rope.cos + position * half, *s = rope.sin + position * half;
+  for (int64_t i = 0; i < half; ++i) {
+    to[i] = static_cast<Storage>(from[i] * c[i] + from[i + half] * s[i]);
+    to[i + half] = static_cast<Storage>(from[i + half] * c[i] - from[i] * s[i]);
+  }
+}
+
+/// rows [begin, end) -> to (end - begin, d_padded); padding is zeroed. Row i stands at position first + i.
+template <typename T, typename Storage>
+FEDALT_INLINE void Pack(Rows<const Storage> rows, int64_t begin, int64_t end, int64_t first, RopeRows<T> rope, int64_t d, T* to) {
+  const int64_t stride = simd::PadColumns<T>(d);
+  for (int64_t i = begin; i < end; ++i, to += stride) {
+    LoadRow<T>(rows.at(i), to, d, rope, first + i);
+    for (int64_t j = d; j < stride; ++j) to[j] = 0;
+  }
+}
+
+/// from (s, d_padded) -> to (d, s_padded), padding zeroed.
+template <typename T>
+FEDALT_INLINE void Transpose(const T* from, int64_t s, int64_t d, T* to) {
+  constexpr int64_t kStep = simd::kTileColumns<T>;
+  const int64_t stride = simd::PadColumns<T>(d), padded = simd::PadColumns<T>(s);
+  for (int64_t j = 0; j < padded; j += kStep) {
+    const int64_t count = std::min(kStep, s - j);
+    for (int64_t i = 0; i < d; ++i) {
+      T* line = to + i * padded + j;
+      for (int64_t c = 0; c < count; ++c) line[c] = from[(j + c) * stride + i];
+      for (int64_t c = count; c < kStep; ++c) line[c] = 0;
+    }
+  }
+}
+
+/// One row of scores becomes probabilities: columns [low, high] take part, the others of [begin, end) become zero.
+/// begin and end are multiples of a vector. The query stands at position high.
+template <typename T, int kBytes>
+FEDALT_INLINE void SoftmaxRow(T* row, int64_t begin, int64_t end, int64_t low, int64_t high, T scale, T slope) {
+  using L = simd::Lanes<T, kBytes>;
+  constexpr T kMasked = T(-1e30);
+  for (int64_t j = low; j <= high && slope != 0; ++j) row[j] += slope / scale * static_cast<T>(j - high);
+  for (int64_t j = begin; j < low; ++j) row[j] = kMasked;
+  for (int64_t j = high + 1; j < end; ++j) row[j] = kMasked;
+  typename L::V top = L::Load(row + begin);
+  for (int64_t j = begin + L::kCount; j < end; j += L::kCount) {
+    const typename L::V x = L::Load(row + j);
+    top = x > top ? x : top;
+  }
+  const typename L::V max = L::Fill(L::Max(top) * scale);
+  typename L::V total{};
+  for (int64_t j = begin; j < end; j += L::kCount) {
+    const typename L::V e = simd::Exp<kBytes>(L::Load(row + j) * scale - max);
+    L::Store(row + j, e);
+    total += e;
+  }
+  const T inverse = 1 / L::Sum(total);
+  for (int64_t j = begin; j < end; j += L::kCount) L::Store(row + j, L::Load(row + j) * inverse);
+  for (int64_t j = begin; j < low; ++j) row[j] = 0;
+  for (int64_t j = high + 1; j < end; ++j) row[j] = 0;
+}
+
+/// The block of queries [i0, i1) and the columns of scores that it needs.
+struct Block {
+  int64_t i0 = 0, i1 = 0;
+  int64_t first = 0;         // position of query 0
+  int64_t begin = 0, end = 0;  // columns, padded
+  int64_t used = 0;          // one past the last key that any query sees
+};
+template <typename Storage, typename T>
+FEDALT_INLINE Block MakeBlock(const Task<Storage, T>& task, int64_t i0) {
+  Block b;
+  b.i0 = i0;
+  b.i1 = std::min(i0 + kBlockRows, task.queries);
+  b.first = task.keys - task.queries;
+  b.used = b.first + b.i1;
+  const int64_t low = task.window > 0 ? std::max<int64_t>(0, b.first + i0 - task.window + 1) : 0;
+  b.begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>;
+  b.end = simd::PadColumns<T>(b.used);
+  return b;
+}
+
+/// P (block rows, s_padded) of one head from its packed queries and the transposed keys.
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void Probabilities(const Task<Storage, T>& task, const Block& b, int64_t head, const T* q, const T* k_transposed, T* p) {
+  const int64_t stride = simd::PadColumns<T>(task.keys);
+  simd::MatMul<T, kBytes>({q, simd::PadColumns<T>(task.head_dim), 1}, k_transposed + b.begin, stride, p + b.begin, stride, b.i1 - b.i0,
+                          b.end - b.begin, task.head_dim, false);
+  for (int64_t i = b.i0; i < b.i1; ++i) {
+    const int64_t high = b.first + i;
+    const int64_t low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
+    SoftmaxRow<T, kBytes>(p + (i - b.i0) * stride, b.begin, b.end, low, high, task.scale,
+                          task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
+  }
+}
+
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void Forward(const Task<Storage, T>& task, Scratch<T>& scratch) {
+  const int64_t d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(task.keys);
+  scratch.Reserve(task.keys * d_pad + d * s_pad + kBlockRows * (2 * d_pad + s_pad));
+  T* kv = scratch.Take(task.keys * d_pad);  // keys, then values
+  T* k_transposed = scratch.Take(d * s_pad);
+  T* q = scratch.Take(kBlockRows * d_pad);
+  T* out = scratch.Take(kBlockRows * d_pad);
+  T* p = scratch.Take(kBlockRows * s_pad);
+  Pack<T>(task.k, 0, task.keys, 0, task.rotate_keys ? task.rope : RopeRows<T>{}, d, kv);
+  Transpose(kv, task.keys, d, k_transposed);
+  Pack<T>(task.v, 0, task.keys, 0, RopeRows<T>{}, d, kv);
+  for (int64_t head = 0; head < task.group; ++head) {
+    Rows<const Storage> q_rows = task.q;
+    q_rows.data += head * task.q_head;
+    for (int64_t i0 = 0; i0 < task.queries; i0 += kBlockRows) {
+      const Block b = MakeBlock(task, i0);
+      Pack<T>(q_rows, b.i0, b.i1, b.first, task.rope, d, q);
+      Probabilities<T, kBytes>(task, b, head, q, k_transposed, p);
+      simd::MatMul<T, kBytes>({p + b.begin, s_pad, 1}, kv + b.begin * d_pad, d_pad, out, d_pad, b.i1 - b.i0, d_pad, b.used - b.begin,
+                              false);
+      for (int64_t i = b.i0; i < b.i1; ++i)
+        StoreGradientRow<T>(out + (i - b.i0) * d_pad, task.out.at(i) + head * task.out_head, d, RopeRows<T>{}, 0);
+    }
+  }
+}
+
+/// dS = P * (dP - sum(P dP)) * scale, row by row, in place of dP.
+template <typename T, int kBytes>
+FEDALT_INLINE void SoftmaxBackward(const T* p, T* dp, int64_t rows, int64_t stride, int64_t begin, int64_t end, T scale) {
+  using L = simd::Lanes<T, kBytes>;
+  for (int64_t i = 0; i < rows; ++i, p += stride, dp += stride) {
+    typename L::V total{};
+    for (int64_t j = begin; j < end; j += L::kCount) total += L::Load(p + j) * L::Load(dp + j);
+    const T sum = L::Sum(total);
+    for (int64_t j = begin; j < end; j += L::kCount) L::Store(dp + j, L::Load(p + j) * (L::Load(dp + j) - sum) * scale);
+  }
+}
+
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
+  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(s);
+  scratch.Reserve(3 * s * d_pad + 2 * d * s_pad + kBlockRows * (3 * d_pad + 2 * s_pad));
+  T *k = scratch.Take(s * d_pad), *dk = scratch.Take(s * d_pad), *dv = scratch.Take(s * d_pad);
+  T *k_transposed = scratch.Take(d * s_pad), *v_transposed = scratch.Take(d * s_pad);
+  T *q = scratch.Take(kBlockRows * d_pad), *d_out = scratch.Take(kBlockRows * d_pad), *dq = scratch.Take(kBlockRows * d_pad);
+  T *p = scratch.Take(kBlockRows * s_pad), *dp = scratch.Take(kBlockRows * s_pad);
+  Pack<T>(task.v, 0, s, 0, RopeRows<T>{}, d, k);
+  Transpose(k, s, d, v_transposed);
+  Pack<T>(task.k, 0, s, 0, task.rope, d, k);
+  Transpose(k, s, d, k_transposed);
+  std::fill(dk, dk + s * d_pad, T(0));
+  std::fill(dv, dv + s * d_pad, T(0));
+  for (int64_t head = 0; head < task.group; ++head) {
+    Rows<const Storage> q_rows = task.q, d_out_rows = task.d_out;
+    q_rows.data += head * task.q_head;
+    d_out_rows.data += head * task.out_head;
+    for (int64_t i0 = 0; i0 < task.queries; i0 += kBlockRows) {
+      const Block b = MakeBlock(task, i0);
+      const int64_t rows = b.i1 - b.i0, depth = b.used - b.begin;
+      Pack<T>(q_rows, b.i0, b.i1, b.first, task.rope, d, q);
+      Pack<T>(d_out_rows, b.i0, b.i1, b.first, RopeRows<T>{}, d, d_out);
+      Probabilities<T, kBytes>(task, b, head, q, k_transposed, p);
+      simd::MatMul<T, kBytes>({d_out, d_pad, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, rows, b.end - b.begin, d, false);
+      simd::MatMul<T, kBytes>({p + b.begin, 1, s_pad}, d_out, d_pad, dv + b.begin * d_pad, d_pad, depth, d_pad, rows, true);
+      SoftmaxBackward<T, kBytes>(p, dp, rows, s_pad, b.begin, b.end, task.scale);
+      simd::MatMul<T, kBytes>({dp + b.begin, s_pad, 1}, k + b.begin * d_pad, d_pad, dq, d_pad, rows, d_pad, depth, false);
+      simd::MatMul<T, kBytes>({dp + b.begin, 1, s_pad}, q, d_pad, dk + b.begin * d_pad, d_pad, depth, d_pad, rows, true);
+      for (int64_t i = b.i0; i < b.i1; ++i)
+        StoreGradientRow<T>(dq + (i - b.i0) * d_pad, task.d_q.at(i) + head * task.q_head, d, task.rope, b.first + i);
+    }
+  }
+  for (int64_t j = 0; j < s; ++j) {
+    StoreGradientRow<T>(dk + j * d_pad, task.d_k.at(j), d, task.rope, j);
+    StoreGradientRow<T>(dv + j * d_pad, task.d_v.at(j), d, RopeRows<T>{}, j);
+  }
+}
+
+/// A few queries against a long cache: without transposing the keys, one dot product per key.
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
+  using L = simd::Lanes<T, kBytes>;
+  const int64_t d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(task.keys);
+  scratch.Reserve(task.group * (2 * d_pad + s_pad) + d_pad);
+  T *q = scratch.Take(task.group * d_pad), *out = scratch.Take(task.group * d_pad), *p = scratch.Take(task.group * s_pad);
+  T* line = scratch.Take(d_pad);
+  for (int64_t i = 0; i < task.queries; ++i) {
+    const int64_t high = task.keys - task.queries + i, low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
+    for (int64_t head = 0; head < task.group; ++head) {
+      Rows<const Storage> rows = task.q;
+      rows.data += head * task.q_head;
+      Pack<T>(rows, i, i + 1, high - i, task.rope, d, q + head * d_pad);
+    }
+    for (int64_t j = low; j <= high; ++j) {
+      Pack<T>(task.k, j, j + 1, 0, RopeRows<T>{}, d, line);
+      for (int64_t head = 0; head < task.group; ++head) {
+        typename L::V total{};
+        for (int64_t c = 0; c < d_pad; c += L::kCount) total += L::Load(line + c) * L::Load(q + head * d_pad + c);
+        p[head * s_pad + j] = L::Sum(total);
+      }
+    }
+    const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
+    for (int64_t head = 0; head < task.group; ++head)
+      SoftmaxRow<T, kBytes>(p + head * s_pad, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
+    std::fill(out, out + task.group * d_pad, T(0));
+    for (int64_t j = low; j <= high; ++j) {
+      Pack<T>(task.v, j, j + 1, 0, RopeRows<T>{}, d, line);
+      for (int64_t head = 0; head < task.group; ++head)
+        for (int64_t c = 0; c < d_pad; c += L::kCount)
+          L::Store(out + head * d_pad + c, L::Load(out + head * d_pad + c) + L::Load(line + c) * p[head * s_pad + j]);
+    }
+    for (int64_t head = 0; head < task.group; ++head)
+      StoreGradientRow<T>(out + head * d_pad, task.out.at(i) + head * task.out_head, d, RopeRows<T>{}, 0);
+  }
+}
+
+}  // namespace fedalt::attention
+
+#pragma GCC diagnostic pop
