@@ -114,10 +114,11 @@ struct Pointers {
 
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in,
-                            const AttentionPlanPtr& plan, int64_t window) {
-    const bool fused = !k_in.defined();
-    const at::Tensor q = q_in.contiguous(), k = fused ? k_in : k_in.contiguous(), v = fused ? v_in : v_in.contiguous();
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const c10::optional<at::Tensor>& k_in,
+                            const c10::optional<at::Tensor>& v_in, const AttentionPlanPtr& plan, int64_t window) {
+    const bool fused = !k_in.has_value();
+    const at::Tensor q = q_in.contiguous(), k = fused ? at::Tensor() : k_in->contiguous(),
+                     v = fused ? at::Tensor() : v_in->contiguous();
     const Layout layout = LayoutOf(plan->shape, fused);
     const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
     at::Tensor out = at::empty({q.size(0), plan->shape.heads * plan->shape.head_dim}, q.options());
@@ -194,12 +195,13 @@ void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, atte
 
 }  // namespace
 
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan, int64_t window) {
-  return AttentionFunction::apply(q, k, v, plan, window);
+at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
+                           int64_t window) {
+  return AttentionFunction::apply(q, c10::optional<at::Tensor>(k), c10::optional<at::Tensor>(v), plan, window);
 }
 
 at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan) {
-  return AttentionFunction::apply(qkv, at::Tensor(), at::Tensor(), plan, int64_t{0});
+  return AttentionFunction::apply(qkv, c10::optional<at::Tensor>(), c10::optional<at::Tensor>(), plan, int64_t{0});
 }
 
 at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in, const AttentionPlan& plan,

@@ -1,8 +1,9 @@
-// Causal self-attention over packed sequences, with rotary or ALiBi positions, grouped key-value heads and an optional sliding window.
+// Causal self-attention over packed sequences, with rotary or ALiBi positions, grouped key-value heads and an optional sliding
+// window.
 //
-// One hand-written CPU kernel: work is divided by (sequence, key-value head), probabilities never leave a thread's scratch memory and
-// are computed again in the backward pass. Softmax runs in float32 (float64 for float64 tensors). The result does not depend on the
-// number of threads. Thread-safe: no state outside the arguments.
+// One hand-written CPU kernel: work is divided by (sequence, key-value head), probabilities never leave a thread's scratch memory
+// and are computed again in the backward pass. Softmax runs in float32 (float64 for float64 tensors). The result does not depend on
+// the number of threads. Thread-safe: no state outside the arguments.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -25,28 +26,29 @@ struct AttentionShape {
 /// What all layers of one forward call share.
 struct AttentionPlan : public torch::CustomClassHolder {
   AttentionShape shape;
-  std::vector<int64_t> offsets;                          ///< (B + 1) rows of the packed tokens
+  std::vector<int64_t> offsets;                         ///< (B + 1) rows of the packed tokens
   std::vector<std::shared_ptr<const RopeTable>> ropes;  ///< per sequence; empty: q and k are not rotated
 };
 using AttentionPlanPtr = c10::intrusive_ptr<AttentionPlan>;
 
-/// q (T, heads * head_dim), k and v (T, kv_heads * head_dim) -> (T, heads * head_dim). Differentiable. `window`: tokens that a token may
-/// see, itself included; 0: all before it.
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan, int64_t window);
+/// q (T, heads * head_dim), k and v (T, kv_heads * head_dim) -> (T, heads * head_dim). Differentiable. `window`: tokens that a
+/// token may see, itself included; 0: all before it.
+at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
+                           int64_t window);
 
 /// The same for Bloom's fused projection (T, heads * 3 * head_dim): per head q, k, v.
 at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan);
 
 /// Where the keys and values of a batch of sequences lie: position p of sequence b is row p of slot slots[b * capacity + p].
 struct CacheView {
-  at::Tensor keys, values;           ///< (slots, kv_heads, capacity, head_dim); keys rotated
-  const int32_t* slots = nullptr;    ///< (B, capacity)
+  at::Tensor keys, values;         ///< (slots, kv_heads, capacity, head_dim); keys rotated
+  const int32_t* slots = nullptr;  ///< (B, capacity)
   int64_t capacity = 0;
   const int64_t* lengths = nullptr;  ///< (B) tokens stored before this call
 };
 
-/// Writes this call's keys (rotated) and values behind the stored ones, then attends to all of them. Shapes as PackedAttention; for the
-/// fused layout pass k and v undefined. No gradients.
+/// Writes this call's keys (rotated) and values behind the stored ones, then attends to all of them. Shapes as PackedAttention; for
+/// the fused layout pass k and v undefined. No gradients.
 at::Tensor CachedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlan& plan, int64_t window,
                            const CacheView& cache);
 

@@ -1,7 +1,7 @@
 // The arithmetic of attention for one sequence and one key-value head. Included by attention.cc only.
 //
-// Rows are copied into scratch memory that is padded to whole cache lines (and converted and rotated on the way), so that every product
-// is simd::MatMul. Legend: n queries, s keys, d head dimension; S scores, P probabilities.
+// Rows are copied into scratch memory that is padded to whole cache lines (and converted and rotated on the way), so that every
+// product is simd::MatMul. Legend: n queries, s keys, d head dimension; S scores, P probabilities.
 #pragma once
 
 #include <algorithm>
@@ -9,9 +9,6 @@
 #include <vector>
 
 #include "model/transformer_simd.h"
-
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace fedalt::attention {
 
@@ -44,7 +41,7 @@ struct Task {
   bool rotate_keys = true;         // false: they come from a cache, already rotated
   RopeRows<T> rope;
   Rows<const Storage> q, k, v;
-  Rows<Storage> out;               // q and out: the group's first head, the others follow at q_head
+  Rows<Storage> out;  // q and out: the group's first head, the others follow at q_head
   int64_t q_head = 0, out_head = 0;
   // Backward only.
   Rows<const Storage> d_out;
@@ -154,9 +151,9 @@ FEDALT_INLINE void SoftmaxRow(T* row, int64_t begin, int64_t end, int64_t low, i
 /// The block of queries [i0, i1) and the columns of scores that it needs.
 struct Block {
   int64_t i0 = 0, i1 = 0;
-  int64_t first = 0;         // position of query 0
+  int64_t first = 0;           // position of query 0
   int64_t begin = 0, end = 0;  // columns, padded
-  int64_t used = 0;          // one past the last key that any query sees
+  int64_t used = 0;            // one past the last key that any query sees
 };
 template <typename Storage, typename T>
 FEDALT_INLINE Block MakeBlock(const Task<Storage, T>& task, int64_t i0) {
@@ -173,10 +170,11 @@ FEDALT_INLINE Block MakeBlock(const Task<Storage, T>& task, int64_t i0) {
 
 /// P (block rows, s_padded) of one head from its packed queries and the transposed keys.
 template <typename T, int kBytes, typename Storage>
-FEDALT_INLINE void Probabilities(const Task<Storage, T>& task, const Block& b, int64_t head, const T* q, const T* k_transposed, T* p) {
+FEDALT_INLINE void Probabilities(const Task<Storage, T>& task, const Block& b, int64_t head, const T* q, const T* k_transposed,
+                                 T* p) {
   const int64_t stride = simd::PadColumns<T>(task.keys);
-  simd::MatMul<T, kBytes>({q, simd::PadColumns<T>(task.head_dim), 1}, k_transposed + b.begin, stride, p + b.begin, stride, b.i1 - b.i0,
-                          b.end - b.begin, task.head_dim, false);
+  simd::MatMul<T, kBytes>({q, simd::PadColumns<T>(task.head_dim), 1}, k_transposed + b.begin, stride, p + b.begin, stride,
+                          b.i1 - b.i0, b.end - b.begin, task.head_dim, false);
   for (int64_t i = b.i0; i < b.i1; ++i) {
     const int64_t high = b.first + i;
     const int64_t low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
@@ -204,8 +202,8 @@ FEDALT_INLINE void Forward(const Task<Storage, T>& task, Scratch<T>& scratch) {
       const Block b = MakeBlock(task, i0);
       Pack<T>(q_rows, b.i0, b.i1, b.first, task.rope, d, q);
       Probabilities<T, kBytes>(task, b, head, q, k_transposed, p);
-      simd::MatMul<T, kBytes>({p + b.begin, s_pad, 1}, kv + b.begin * d_pad, d_pad, out, d_pad, b.i1 - b.i0, d_pad, b.used - b.begin,
-                              false);
+      simd::MatMul<T, kBytes>({p + b.begin, s_pad, 1}, kv + b.begin * d_pad, d_pad, out, d_pad, b.i1 - b.i0, d_pad,
+                              b.used - b.begin, false);
       for (int64_t i = b.i0; i < b.i1; ++i)
         StoreGradientRow<T>(out + (i - b.i0) * d_pad, task.out.at(i) + head * task.out_head, d, RopeRows<T>{}, 0);
     }
@@ -248,7 +246,8 @@ FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
       Pack<T>(q_rows, b.i0, b.i1, b.first, task.rope, d, q);
       Pack<T>(d_out_rows, b.i0, b.i1, b.first, RopeRows<T>{}, d, d_out);
       Probabilities<T, kBytes>(task, b, head, q, k_transposed, p);
-      simd::MatMul<T, kBytes>({d_out, d_pad, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, rows, b.end - b.begin, d, false);
+      simd::MatMul<T, kBytes>({d_out, d_pad, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, rows, b.end - b.begin, d,
+                              false);
       simd::MatMul<T, kBytes>({p + b.begin, 1, s_pad}, d_out, d_pad, dv + b.begin * d_pad, d_pad, depth, d_pad, rows, true);
       SoftmaxBackward<T, kBytes>(p, dp, rows, s_pad, b.begin, b.end, task.scale);
       simd::MatMul<T, kBytes>({dp + b.begin, s_pad, 1}, k + b.begin * d_pad, d_pad, dq, d_pad, rows, d_pad, depth, false);
@@ -288,7 +287,8 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
     }
     const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
     for (int64_t head = 0; head < task.group; ++head)
-      SoftmaxRow<T, kBytes>(p + head * s_pad, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
+      SoftmaxRow<T, kBytes>(p + head * s_pad, begin, end, low, high, task.scale,
+                            task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
     std::fill(out, out + task.group * d_pad, T(0));
     for (int64_t j = low; j <= high; ++j) {
       Pack<T>(task.v, j, j + 1, 0, RopeRows<T>{}, d, line);
@@ -302,5 +302,3 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
 }
 
 }  // namespace fedalt::attention
-
-#pragma GCC diagnostic pop

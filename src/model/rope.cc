@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <numbers>
 
 namespace fedalt {
@@ -26,8 +27,10 @@ void ScaleYarn(std::vector<float>& frequencies, const RopeScaling& s, double the
   const auto correction = [&](double rotations) {
     return dim * std::log(context / (rotations * 2 * std::numbers::pi)) / (2 * std::log(theta));
   };
-  double low = std::max(std::floor(correction(s.beta_fast)), 0.0);
-  double high = std::min(std::ceil(correction(s.beta_slow)), dim - 1);
+  double low = correction(s.beta_fast), high = correction(s.beta_slow);
+  if (s.truncate) low = std::floor(low), high = std::ceil(high);
+  low = std::max(low, 0.0);
+  high = std::min(high, dim - 1);
   if (low == high) high += 0.001;
   for (size_t i = 0; i < frequencies.size(); ++i) {
     const double interpolated = std::clamp((static_cast<double>(i) - low) / (high - low), 0.0, 1.0);
@@ -52,7 +55,6 @@ Rope::Rope(const ModelConfig& config, at::ScalarType dtype)
   } else if (scaling_.type == "yarn") {
     ScaleYarn(frequencies_, scaling_, theta_, head_dim_);
     attention_factor_ = scaling_.attention_factor;
-    if (attention_factor_ == 0) attention_factor_ = scaling_.factor <= 1 ? 1.0 : 0.1 * std::log(scaling_.factor) + 1.0;
   }
   table_ = Compute(frequencies_, std::clamp<int64_t>(max_positions_, 1, kKeptPositions));
 }
@@ -83,10 +85,27 @@ std::shared_ptr<const RopeTable> Rope::Compute(const std::vector<float>& frequen
   return table;
 }
 
+std::vector<std::shared_ptr<const RopeTable>> Rope::Tables(const std::vector<int64_t>& lengths) const {
+  std::vector<std::shared_ptr<const RopeTable>> tables(lengths.size());
+  if (scaling_.type != "dynamic") {
+    const auto longest = std::max_element(lengths.begin(), lengths.end());
+    if (longest != lengths.end()) std::fill(tables.begin(), tables.end(), Table(*longest));
+    return tables;
+  }
+  std::map<int64_t, std::shared_ptr<const RopeTable>> by_length;
+  for (size_t i = 0; i < lengths.size(); ++i) {
+    auto& table = by_length[lengths[i]];
+    if (table == nullptr) table = Table(lengths[i]);
+    tables[i] = table;
+  }
+  return tables;
+}
+
 std::shared_ptr<const RopeTable> Rope::Table(int64_t length) const {
   if (scaling_.type == "dynamic" && length > max_positions_) {
     const double dim = static_cast<double>(head_dim_);
-    const double stretch = scaling_.factor * static_cast<double>(length) / static_cast<double>(max_positions_) - (scaling_.factor - 1);
+    const double stretch =
+        scaling_.factor * static_cast<double>(length) / static_cast<double>(max_positions_) - (scaling_.factor - 1);
     return Compute(Frequencies(theta_ * std::pow(stretch, dim / (dim - 2))), length);
   }
   if (length <= table_->positions) return table_;

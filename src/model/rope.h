@@ -1,4 +1,5 @@
-// Rotary position embeddings as Hugging Face computes them (transformers, modeling_rope_utils): default, linear, dynamic, llama3, yarn.
+// Rotary position embeddings as Hugging Face computes them (transformers, modeling_rope_utils): default, linear, dynamic, llama3,
+// yarn.
 //
 // Immutable after construction, safe from several threads.
 #pragma once
@@ -23,9 +24,11 @@ class Rope {
   /// `dtype`: kFloat or kDouble, the type in which attention computes.
   Rope(const ModelConfig& config, at::ScalarType dtype);
 
-  /// The table for a sequence that has (or will have) `length` tokens. With dynamic scaling it depends on the length once that exceeds
-  /// max_position_embeddings; a table never has fewer than `length` positions.
+  /// The table for a sequence that has (or will have) `length` tokens. With dynamic scaling it depends on the length once that
+  /// exceeds max_position_embeddings; a table never has fewer than `length` positions.
   std::shared_ptr<const RopeTable> Table(int64_t length) const;
+  /// One per sequence; equal ones are shared.
+  std::vector<std::shared_ptr<const RopeTable>> Tables(const std::vector<int64_t>& lengths) const;
 
  private:
   std::shared_ptr<const RopeTable> Compute(const std::vector<float>& frequencies, int64_t positions) const;

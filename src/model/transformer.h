@@ -1,8 +1,8 @@
 // The decoder-only transformer of the supported families: Llama (2, 3), Mistral, Qwen2 and Bloom.
 //
-// Immutable after loading and shared by all sites; Hidden and Logits may be called from several threads at once. Weights are memory-mapped
-// where dtype and alignment allow. Linear layers run on packed tokens (T, d), without padding.
-// Shapes: t token (packed), d feature, h head, s sequence, v vocabulary.
+// Immutable after loading and shared by all sites; Hidden and Logits may be called from several threads at once. Weights are
+// memory-mapped where dtype and alignment allow. Linear layers run on packed tokens (T, d), without padding. Shapes: t token
+// (packed), d feature, h head, s sequence, v vocabulary.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "model/hf_config.h"
 #include "model/linear.h"
+#include "model/safetensors.h"
 
 namespace fedalt {
 
@@ -23,22 +24,36 @@ struct PackedTokens {
   std::vector<int64_t> offsets;  ///< (B + 1), offsets[0] = 0, offsets[B] = T
 };
 
-/// Keys and values of earlier tokens for a batch of sequences; allocated once for `capacity` tokens each.
+struct CacheView;
+
+/// Keys and values of earlier tokens for a batch of sequences; allocated once for `capacity` tokens each. Belongs to one thread at
+/// a time.
 class KvCache {
  public:
+  /// `batch`: the most sequences that it will ever hold; it starts with that many empty ones.
   KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype);
-  int64_t batch() const { return batch_; }
+  int64_t batch() const { return static_cast<int64_t>(lengths_.size()); }
   int64_t capacity() const { return capacity_; }
   const std::vector<int64_t>& lengths() const { return lengths_; }  ///< tokens stored so far, per sequence
 
-  /// Sequence i becomes a copy of sequence source[i] (beam search). source may be shorter: the batch shrinks.
+  /// Sequence i becomes a copy of sequence source[i] (beam search). source may be shorter (the batch shrinks) or longer, up to the
+  /// constructor's batch. Costs no copy of keys and values: sequences share the rows of their common past.
   void Reorder(const std::vector<int64_t>& source);
 
+  // For the implementations of Transformer: Reserve the new rows, write and read them through Layer, then Advance.
+  void Reserve(const std::vector<int64_t>& offsets);
+  CacheView Layer(int64_t layer) const;
+  void Advance(const std::vector<int64_t>& offsets);
+
  private:
-  friend class Transformer;
-  int64_t batch_, capacity_;
+  void Compact(const std::vector<int64_t>& source);
+
+  int64_t capacity_;
+  int64_t num_slots_;
   std::vector<int64_t> lengths_;
-  std::vector<at::Tensor> keys_bhsd_, values_bhsd_;  // per layer
+  std::vector<int32_t> write_slots_;       // per sequence: where its new rows go
+  std::vector<int32_t> slots_;             // (batch, capacity): the slot that holds each position of each sequence
+  std::vector<at::Tensor> keys_, values_;  // per layer (slots, kv_heads, capacity, head_dim)
 };
 
 struct TransformerLoadOptions {
@@ -48,7 +63,12 @@ struct TransformerLoadOptions {
 class Transformer {
  public:
   /// Reads config.json and the weights, and checks that they fit each other. Errors: kModel.
-  static StatusOr<std::shared_ptr<const Transformer>> Load(const std::filesystem::path& directory, const TransformerLoadOptions& options);
+  static StatusOr<std::shared_ptr<const Transformer>> Load(const std::filesystem::path& directory,
+                                                           const TransformerLoadOptions& options);
+  /// The same from tensors in memory, under their Hugging Face names (others are ignored). Tensors of the model's dtype are shared,
+  /// not copied.
+  static StatusOr<std::shared_ptr<const Transformer>> FromTensors(const ModelConfig& config, const NamedTensors& tensors,
+                                                                  const TransformerLoadOptions& options = {});
   virtual ~Transformer() = default;
 
   virtual const ModelConfig& config() const = 0;
@@ -63,8 +83,8 @@ class Transformer {
   /// Head: (N, d) -> (N, vocab) in float32 (kDouble for a kDouble model).
   virtual at::Tensor Logits(const at::Tensor& hidden_nd) const = 0;
 
-  /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (T, d).
-  /// No gradients.
+  /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (T,
+  /// d). No gradients.
   virtual at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const = 0;
 };
 

@@ -15,8 +15,8 @@
 #define FEDALT_TARGET_AVX2
 #endif
 
-#pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpsabi"  // vectors never cross a function that is not inlined
+// Vectors never cross a function that is not inlined. Not restored: the warning comes at the end of the including file.
+#pragma GCC diagnostic ignored "-Wpsabi"
 
 namespace fedalt::simd {
 
@@ -39,14 +39,14 @@ struct Lanes {
     std::memcpy(&v, from, sizeof(V));
     return v;
   }
-  static FEDALT_INLINE void Store(T* to, V v) { std::memcpy(to, &v, sizeof(V)); }
+  static FEDALT_INLINE void Store(T* to, const V& v) { std::memcpy(to, &v, sizeof(V)); }
   static FEDALT_INLINE V Fill(T x) { return V{} + x; }
-  static FEDALT_INLINE T Sum(V v) {
+  static FEDALT_INLINE T Sum(const V& v) {
     T sum = 0;
     for (int64_t i = 0; i < kCount; ++i) sum += v[i];
     return sum;
   }
-  static FEDALT_INLINE T Max(V v) {
+  static FEDALT_INLINE T Max(const V& v) {
     T max = v[0];
     for (int64_t i = 1; i < kCount; ++i) max = v[i] > max ? v[i] : max;
     return max;
@@ -120,15 +120,17 @@ FEDALT_INLINE void MatMulTile(Strided<T> a, const T* b, int64_t b_row, T* c, int
     for (int v = 0; v < kVectors; ++v) L::Store(c + r * c_row + v * L::kCount, sum[r][v]);
 }
 
-/// C (rows, columns) = or += A (rows, depth) B (depth, columns). `columns` is a multiple of kTileColumns; B and C have unit column stride.
+/// C (rows, columns) = or += A (rows, depth) B (depth, columns). `columns` is a multiple of kTileColumns; B and C have unit column
+/// stride.
 template <typename T, int kBytes>
-FEDALT_INLINE void MatMul(Strided<T> a, const T* b, int64_t b_row, T* c, int64_t c_row, int64_t rows, int64_t columns, int64_t depth,
-                          bool accumulate) {
+FEDALT_INLINE void MatMul(Strided<T> a, const T* b, int64_t b_row, T* c, int64_t c_row, int64_t rows, int64_t columns,
+                          int64_t depth, bool accumulate) {
   constexpr int kRows = kBytes >= 32 ? 6 : 2;  // as many accumulators as there are registers
   for (int64_t j = 0; j < columns; j += kTileColumns<T>) {
     int64_t i = 0;
     for (; i + kRows <= rows; i += kRows)
-      MatMulTile<T, kBytes, kRows>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth, accumulate);
+      MatMulTile<T, kBytes, kRows>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth,
+                                   accumulate);
     for (; i + 2 <= rows; i += 2)
       MatMulTile<T, kBytes, 2>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth, accumulate);
     if (i < rows)
@@ -137,5 +139,3 @@ FEDALT_INLINE void MatMul(Strided<T> a, const T* b, int64_t b_row, T* c, int64_t
 }
 
 }  // namespace fedalt::simd
-
-#pragma GCC diagnostic pop

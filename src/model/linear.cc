@@ -1,0 +1,16 @@
+#include "model/linear.h"
+
+namespace fedalt {
+
+at::Tensor Linear::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
+  if (context.extensions != nullptr && index_ >= 0 && static_cast<size_t>(index_) < context.extensions->size())
+    if (const LinearExtension* extension = (*context.extensions)[static_cast<size_t>(index_)])
+      return extension->Forward(*this, x_ti, context);
+  return BaseForward(x_ti);
+}
+
+at::Tensor Linear::BaseForward(const at::Tensor& x_ti) const {
+  return at::linear(x_ti, weight_oi_, bias_o_);
+}
+
+}  // namespace fedalt

@@ -1,0 +1,83 @@
+#include "model/transformer.h"
+
+#include <exception>
+#include <new>
+
+#include "base/check.h"
+#include "model/transformer_families.h"
+
+namespace fedalt {
+namespace {
+
+StatusOr<std::shared_ptr<const Transformer>> Build(const ModelConfig& config, const NamedTensors& tensors, at::ScalarType dtype) {
+  switch (config.family) {
+    case ModelFamily::kLlama:
+    case ModelFamily::kMistral:
+    case ModelFamily::kQwen2:
+      return MakeLlama(config, tensors, dtype);
+    case ModelFamily::kBloom:
+      return MakeBloom(config, tensors, dtype);
+  }
+  return ModelError("unknown model family");
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<const Transformer>> Transformer::FromTensors(const ModelConfig& config, const NamedTensors& tensors,
+                                                                      const TransformerLoadOptions& options) {
+  FEDALT_CHECK(options.dtype == at::kFloat || options.dtype == at::kBFloat16 || options.dtype == at::kDouble,
+               "a model computes in float32, bfloat16 or float64");
+  // Here, and only here, libtorch's exceptions of loading become a Status.
+  try {
+    return Build(config, tensors, options.dtype);
+  } catch (const std::bad_alloc&) {
+    return MemoryError("not enough memory for the model's weights; use dtype bfloat16 or a smaller model");
+  } catch (const c10::Error& error) {
+    const std::string what = error.what_without_backtrace();
+    if (what.find("memory") != std::string::npos)
+      return MemoryError("not enough memory for the model's weights; use dtype bfloat16 or a smaller model");
+    return ModelError(absl::StrCat("libtorch could not take the model's weights: ", what));
+  } catch (const std::exception& error) {
+    return ModelError(absl::StrCat("could not take the model's weights: ", error.what()));
+  }
+}
+
+StatusOr<std::shared_ptr<const Transformer>> Transformer::Load(const std::filesystem::path& directory,
+                                                               const TransformerLoadOptions& options) {
+  ASSIGN_OR_RETURN(const ModelConfig config, ReadModelConfig(directory));
+  ASSIGN_OR_RETURN(const std::shared_ptr<TensorFiles> files, TensorFiles::OpenModelDirectory(directory));
+  NamedTensors tensors;
+  for (const std::string& name : files->Names()) {
+    ASSIGN_OR_RETURN(at::Tensor tensor, files->Get(name));
+    tensors.emplace_back(name, std::move(tensor));
+  }
+  auto model = FromTensors(config, tensors, options);
+  if (!model.ok()) return Annotate(model.status(), absl::StrCat(directory.string(), ": "));
+  return model;
+}
+
+AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,
+                                   const KvCache* cache) {
+  const at::Tensor& ids = tokens.token_ids_t;
+  FEDALT_CHECK(ids.dim() == 1 && ids.scalar_type() == at::kLong && ids.is_contiguous(), "token ids are one row of int64");
+  FEDALT_CHECK(!tokens.offsets.empty() && tokens.offsets.front() == 0 && tokens.offsets.back() == ids.size(0),
+               "offsets run from 0 to the number of tokens");
+  const int64_t* const id = ids.data_ptr<int64_t>();
+  for (int64_t t = 0; t < ids.size(0); ++t) FEDALT_CHECK(id[t] >= 0 && id[t] < vocab_size, "a token id outside the vocabulary");
+  auto plan = c10::make_intrusive<AttentionPlan>();
+  plan->shape = shape;
+  plan->offsets = tokens.offsets;
+  if (rope == nullptr) return plan;
+  std::vector<int64_t> lengths(tokens.offsets.size() - 1);
+  for (size_t i = 0; i < lengths.size(); ++i)
+    lengths[i] = tokens.offsets[i + 1] - tokens.offsets[i] + (cache == nullptr ? 0 : cache->lengths()[i]);
+  plan->ropes = rope->Tables(lengths);
+  return plan;
+}
+
+at::Tensor HeadLogits(const at::Tensor& hidden_nd, const at::Tensor& head_vd) {
+  const at::Tensor logits = at::linear(hidden_nd, head_vd);
+  return logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,16 @@
+// Small fused operations of the transformer on the CPU, differentiable: one pass over memory where a chain of tensor operations
+// would take several. They compute in float32 (float64 for float64 tensors) and do not depend on the number of threads.
+// Thread-safe.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace fedalt {
+
+/// weight * x / sqrt(mean(x^2) + eps) for each row of x (T, d), as Hugging Face's LlamaRMSNorm.
+at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double eps);
+
+/// silu(gate) * up, element by element.
+at::Tensor SiluProduct(const at::Tensor& gate, const at::Tensor& up);
+
+}  // namespace fedalt

@@ -1,0 +1,43 @@
+// Takes a model's weights out of named tensors, checking that each is there and has the shape that config.json asks for.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <initializer_list>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "model/linear.h"
+#include "model/safetensors.h"
+
+namespace fedalt {
+
+/// The first error stays in status(); after it every call returns undefined tensors. Tensors that nobody takes are ignored.
+class WeightReader {
+ public:
+  /// `prefix`: what every name starts with ("model."). Files of the bare base model, which leave it out, are read too.
+  WeightReader(const NamedTensors& tensors, std::string prefix, at::ScalarType dtype);
+
+  /// The tensor in the model's dtype (the same memory if it is stored so). `stored_as`: other names under which it may lie.
+  at::Tensor Take(const std::string& name, std::initializer_list<int64_t> shape, std::initializer_list<const char*> stored_as = {});
+
+  /// <name>.weight (out, in) and, if `bias`, <name>.bias (out). `index`: see Linear.
+  Linear TakeLinear(const std::string& name, int index, int64_t out, int64_t in, bool bias);
+
+  const Status& status() const { return status_; }
+  /// Everything taken so far, under its Hugging Face name.
+  const NamedTensors& taken() const { return taken_; }
+
+ private:
+  const at::Tensor* Find(const std::string& name) const;
+
+  std::map<std::string, at::Tensor> tensors_;
+  std::string prefix_;
+  at::ScalarType dtype_;
+  NamedTensors taken_;
+  Status status_;
+};
+
+}  // namespace fedalt
