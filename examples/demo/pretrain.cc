@@ -3,21 +3,23 @@
 #include <ATen/Parallel.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
-#include <map>
+#include <memory>
 #include <nlohmann/json.hpp>
+#include <span>
 #include <string>
 #include <vector>
 
 #include "adamw.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/random.h"
 #include "base_model.h"
-#include "data/dataset.h"
-#include "data/packed_batch.h"
+#include "known_examples.h"
 #include "model/transformer.h"
-#include "text/tokenizer.h"
 #include "tokenizer_files.h"
 #include "world.h"
 
@@ -34,79 +36,73 @@ struct PretrainOptions {
   AdamWOptions adamw;
 };
 
-/// Everything the base is taught: each known fact, in each known convention and template. The tag is the convention.
-std::vector<Example> KnownExamples() {
-  std::vector<Example> examples;
-  for (int c = 0; c < kKnownConventions; ++c)
-    for (const Fact& fact : KnownFacts())
-      for (int t = 0; t < kTemplates; ++t) {
-        const auto convention = static_cast<Convention>(c);
-        const auto id = static_cast<int64_t>(examples.size());
-        examples.push_back({id, Question(fact, t), "", Answer(fact, convention), std::string(NameOf(convention))});
+/// Logits of the rows that an answer follows: (N, vocabulary).
+at::Tensor AnswerLogits(const Transformer& model, const KnownBatch& batch) {
+  return model.Logits(model.Hidden(batch.tokens, ForwardContext()).index_select(0, batch.response_rows_n));
+}
+
+/// Epoch after epoch, each a fresh permutation; batches run on across the end of an epoch.
+class Batches {
+ public:
+  Batches(const std::vector<KnownExample>& examples, uint64_t seed) : examples_(examples), seed_(seed) {}
+
+  KnownBatch Next(int64_t size) {
+    std::vector<const KnownExample*> selected;
+    while (static_cast<int64_t>(selected.size()) < size) {
+      if (next_ == order_.size()) {
+        order_ = RandomStream(seed_, RandomPurpose::kShuffle, {epoch_++}).Permutation(static_cast<int64_t>(examples_.size()));
+        next_ = 0;
       }
-  return examples;
-}
+      selected.push_back(&examples_[static_cast<size_t>(order_[next_++])]);
+    }
+    return Pack(selected);
+  }
 
-at::Tensor Indices(const std::vector<int64_t>& values) {
-  return at::tensor(values, at::kLong);
-}
-
-/// Logits of the rows that a response follows: (N, vocabulary).
-at::Tensor ResponseLogits(const Transformer& model, const PackedBatch& batch) {
-  const at::Tensor hidden_td = model.Hidden({Indices(batch.tokens), batch.offsets}, ForwardContext());
-  return model.Logits(hidden_td.index_select(0, Indices(batch.response_rows)));
-}
-
-std::vector<const TokenizedExample*> Select(const std::vector<TokenizedExample>& examples, const std::vector<int64_t>& indices) {
-  std::vector<const TokenizedExample*> selected;
-  for (int64_t i : indices) selected.push_back(&examples[static_cast<size_t>(i)]);
-  return selected;
-}
+ private:
+  const std::vector<KnownExample>& examples_;
+  uint64_t seed_, epoch_ = 0;
+  std::vector<int64_t> order_;
+  size_t next_ = 0;
+};
 
 /// Returns the mean loss of the last 50 steps.
-double Train(const Transformer& model, const std::vector<TokenizedExample>& examples, const PretrainOptions& options) {
+double Train(const Transformer& model, const std::vector<KnownExample>& examples, const PretrainOptions& options) {
   std::vector<at::Tensor> parameters;
   for (const auto& [name, parameter] : model.parameters()) parameters.push_back(parameter);
   AdamW optimizer(parameters, options.adamw);
-  BatchPlan plan;
-  plan.seed = options.seed;
-  plan.steps = options.adamw.steps;
-  plan.batch_size = options.batch_size;
+  Batches batches(examples, options.seed);
   double recent = 0.0;
-  int64_t step = 0, recent_steps = 0;
-  for (const std::vector<int64_t>& indices : PlanBatches(static_cast<int64_t>(examples.size()), plan)) {
-    const PackedBatch batch = PackExamples(Select(examples, indices));
-    const at::Tensor loss = at::cross_entropy_loss(ResponseLogits(model, batch), Indices(batch.targets));
+  int64_t recent_steps = 0;
+  for (int64_t step = 1; step <= options.adamw.steps; ++step) {
+    const KnownBatch batch = batches.Next(options.batch_size);
+    const at::Tensor loss = at::cross_entropy_loss(AnswerLogits(model, batch), batch.targets_n);
     loss.backward();
     optimizer.Step();
-    if (++step % 100 == 0)
-      std::fprintf(stderr, "step %lld of %lld, loss %.4f\n", static_cast<long long>(step),
-                   static_cast<long long>(options.adamw.steps), loss.item<double>());
-    if (step + 50 > options.adamw.steps) recent += loss.item<double>(), ++recent_steps;
+    if (step % 50 == 0)
+      std::fprintf(stderr, "%s\n",
+                   absl::StrFormat("step %d of %d, loss %.4f", step, options.adamw.steps, loss.item<double>()).c_str());
+    if (step + 50 > options.adamw.steps) {
+      recent += loss.item<double>();
+      ++recent_steps;
+    }
   }
   return recent / static_cast<double>(recent_steps);
 }
 
 /// Share of `examples`, all of one convention, that the model answers right when it has to use that convention: its first word is
 /// the likeliest of those that open an answer there, and each later word, given the ones before, is the likeliest of all.
-double Accuracy(const Transformer& model, const std::vector<const TokenizedExample*>& examples) {
+double Accuracy(const Transformer& model, const std::vector<const KnownExample*>& examples) {
   at::Tensor closed = at::ones({model.config().vocab_size}, at::kBool);
-  for (const TokenizedExample* example : examples) closed[example->tokens[static_cast<size_t>(example->response_begin)]] = false;
+  for (const KnownExample* example : examples) closed[example->tokens[static_cast<size_t>(example->response_begin)]] = false;
   constexpr size_t kAtOnce = 512;
   int64_t right = 0;
   for (size_t begin = 0; begin < examples.size(); begin += kAtOnce) {
-    const std::span<const TokenizedExample* const> part(&examples[begin], std::min(kAtOnce, examples.size() - begin));
-    const PackedBatch batch = PackExamples(part);
-    at::Tensor logits = ResponseLogits(model, batch).clone();
-    std::vector<int64_t> first_rows, rows_per_example;
-    for (const TokenizedExample* example : part) {
-      first_rows.push_back(first_rows.empty() ? 0 : first_rows.back() + rows_per_example.back());
-      rows_per_example.push_back(static_cast<int64_t>(example->tokens.size()) - example->response_begin);
-    }
-    const at::Tensor first = Indices(first_rows);
-    logits.index_copy_(0, first, logits.index_select(0, first).masked_fill(closed, -1e9));
-    const at::Tensor hit = logits.argmax(1).eq(Indices(batch.targets)).to(at::kLong);
-    for (size_t i = 0; i < part.size(); ++i) right += hit.narrow(0, first_rows[i], rows_per_example[i]).min().item<int64_t>();
+    const KnownBatch batch = Pack(std::span(examples).subspan(begin, std::min(kAtOnce, examples.size() - begin)));
+    at::Tensor logits = AnswerLogits(model, batch);
+    for (size_t i = 0; i + 1 < batch.first_answer.size(); ++i) logits[batch.first_answer[i]].masked_fill_(closed, -1e9);
+    const at::Tensor hit = logits.argmax(1).eq(batch.targets_n).to(at::kLong);
+    for (size_t i = 0; i + 1 < batch.first_answer.size(); ++i)
+      right += hit.slice(0, batch.first_answer[i], batch.first_answer[i + 1]).min().item<int64_t>();
   }
   return static_cast<double>(right) / static_cast<double>(examples.size());
 }
@@ -135,20 +131,19 @@ Status WriteReport(const PretrainOptions& options, double loss, const Json& accu
 Status Pretrain(const PretrainOptions& options) {
   ASSIGN_OR_RETURN(const ModelConfig config, WriteModelConfig(options.out));
   RETURN_IF_ERROR(WriteTokenizerFiles(options.out));
-  ASSIGN_OR_RETURN(const std::shared_ptr<const Tokenizer> tokenizer, Tokenizer::Load(options.out));
-  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named("plain"));
-  const std::vector<Example> known = KnownExamples();
-  ASSIGN_OR_RETURN(const std::vector<TokenizedExample> examples,
-                   TokenizeForTraining(known, *tokenizer, prompt_template, TokenizeOptions(), nullptr));
+  const std::vector<KnownExample> examples = KnownExamples();
   ASSIGN_OR_RETURN(const std::shared_ptr<const Transformer> model,
                    Transformer::FromTensors(config, InitialWeights(config, options.seed)));
   const double loss = Train(*model, examples, options);
 
   const at::NoGradGuard no_gradients;
-  std::map<std::string, std::vector<const TokenizedExample*>> by_convention;
-  for (size_t i = 0; i < known.size(); ++i) by_convention[known[i].tag].push_back(&examples[i]);
   Json accuracy = Json::object();
-  for (const auto& [convention, part] : by_convention) accuracy[convention] = std::round(Accuracy(*model, part) * 1e4) / 1e4;
+  for (int c = 0; c < kKnownConventions; ++c) {
+    std::vector<const KnownExample*> part;
+    for (const KnownExample& example : examples)
+      if (example.convention == static_cast<Convention>(c)) part.push_back(&example);
+    accuracy[std::string(NameOf(static_cast<Convention>(c)))] = std::round(Accuracy(*model, part) * 1e4) / 1e4;
+  }
   RETURN_IF_ERROR(WriteModel(*model, options));
   return WriteReport(options, loss, accuracy);
 }
