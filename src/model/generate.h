@@ -12,21 +12,22 @@ namespace fedalt {
 
 struct GenerateOptions {
   int64_t max_new_tokens = 80;
-  int64_t beams = 1;             ///< 1: greedy (or sampling if temperature > 0)
-  double length_penalty = 1.0;   ///< beam search, as transformers
-  double temperature = 0.0;      ///< 0: greedy
+  int64_t beams = 1;            ///< 1: greedy (or sampling if temperature > 0)
+  double length_penalty = 1.0;  ///< beam search, as transformers
+  double temperature = 0.0;     ///< 0: greedy
   double top_p = 1.0;
-  int64_t top_k = 0;             ///< 0: all
-  uint64_t seed = 0;             ///< sampling: draws are a function of (seed, prompt index, position)
-  std::vector<int64_t> eos_ids;
-  int64_t batch_size = 16;       ///< prompts at once; results do not depend on it beyond rounding
+  int64_t top_k = 0;  ///< 0: all
+  uint64_t seed = 0;  ///< sampling: draws are a function of (seed, prompt index, position)
+  std::vector<int64_t> eos_ids = {};
+  int64_t batch_size = 16;  ///< prompts at once; results do not depend on it beyond rounding
   /// Called after each batch with the number of prompts done; return false to stop early (the rest stays empty).
-  std::function<bool(int64_t)> progress;
+  std::function<bool(int64_t)> progress = {};
   /// If set (one prompt, one beam): called with each new id as it is chosen.
-  std::function<void(int32_t)> on_token;
+  std::function<void(int32_t)> on_token = {};
 };
 
-/// New tokens per prompt, without the prompt and without EOS, in the order of `prompts`. Prompts must not be empty.
+/// New tokens per prompt, without the prompt and without EOS, in the order of `prompts`. Prompts must not be empty. May go beyond
+/// max_position_embeddings. Errors: kConfig (options), kData (an empty prompt), kModel (an id outside the vocabulary), kMemory.
 StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, const std::vector<std::vector<int32_t>>& prompts,
                                                      const GenerateOptions& options, const ForwardContext& context);
 

@@ -55,12 +55,12 @@ struct Lanes {
 
 /// exp within 2 units in the last place for float (arguments clamped to [-87, 88]); std::exp for double.
 template <int kBytes>
-FEDALT_INLINE typename Lanes<float, kBytes>::V Exp(typename Lanes<float, kBytes>::V x) {
+FEDALT_INLINE typename Lanes<float, kBytes>::V Exp(const typename Lanes<float, kBytes>::V& argument) {
   using V = typename Lanes<float, kBytes>::V;
   typedef uint32_t I __attribute__((vector_size(kBytes)));
   constexpr float kMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer, kept in the low mantissa bits
   const V low = V{} - 87.0f, high = V{} + 88.0f;
-  x = x < low ? low : x;
+  V x = argument < low ? low : argument;
   x = x > high ? high : x;
   V t = x * 1.44269504088896341f + kMagic;
   I exponent;
@@ -80,7 +80,8 @@ FEDALT_INLINE typename Lanes<float, kBytes>::V Exp(typename Lanes<float, kBytes>
   return p * power;
 }
 template <int kBytes>
-FEDALT_INLINE typename Lanes<double, kBytes>::V Exp(typename Lanes<double, kBytes>::V x) {
+FEDALT_INLINE typename Lanes<double, kBytes>::V Exp(const typename Lanes<double, kBytes>::V& argument) {
+  typename Lanes<double, kBytes>::V x = argument;
   for (int64_t i = 0; i < Lanes<double, kBytes>::kCount; ++i) x[i] = std::exp(x[i]);
   return x;
 }
