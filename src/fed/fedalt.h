@@ -19,7 +19,9 @@ namespace fedalt {
 
 std::unique_ptr<Method> MakeFedalt(const MethodOptions& options);
 
-/// RoW_k from the published sum; `own`: what this site has in the ledger (empty: it is not in it). All zero if there is nobody
+/// RoW_k from the published sum, which was rounded to float32 once: the error is at most 2^-24 max|S| / (W - w_k), so about
+/// 6e-8 W / (W - w_k) of its largest entry (a site that holds nearly all the weight reads the others less exactly).
+/// `own`: what this site has in the ledger (empty: it is not in it). All zero if there is nobody
 /// else.
 std::vector<float> RestOfWorld(const PublishedSum& sum, std::span<const float> own, double own_weight);
 

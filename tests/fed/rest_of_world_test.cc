@@ -24,7 +24,7 @@ std::vector<float> Theta(uint64_t site, uint64_t round, double scale = 0.1) {
 }
 
 double Weight(uint64_t site, bool uniform) {
-  return uniform ? 1.0 : static_cast<double>(1 + (site * 7919) % 300);
+  return uniform ? 1.0 : static_cast<double>(100 + (site * 7919) % 300);
 }
 
 struct Ledger {
