@@ -32,7 +32,7 @@ struct PretrainOptions {
   std::filesystem::path out;
   uint64_t seed = kBaseSeed;
   int64_t batch_size = 256;
-  int threads = 2;
+  int threads = 1;  // the weights' last bits depend on it
   AdamWOptions adamw;
 };
 
