@@ -4,7 +4,8 @@
 //   x' = dropout(x)                                      one mask for both branches; the mixer sees x, not x'
 //   y  = W0 x + b + s ( p_I B_I A_I x' + g p_R B_R A_R x' )     s = lora_alpha / r, g = gain (1 in the paper)
 //
-// Forward and backward are written by hand as one autograd function (the backward's formulas stand in fedalt_linear.cc).
+// Forward and backward are written by hand as one autograd function (the backward's formulas stand in fedalt_linear.cc). x' is
+// described in dropout.h. A layer may be used from several threads as long as nobody writes its tensors or its mode.
 // Shapes: t token, i input feature (d_in), o output feature (d_out), r rank.
 #pragma once
 
@@ -15,6 +16,7 @@
 #include <vector>
 
 #include "adapter/adapter_config.h"
+#include "adapter/dropout.h"
 #include "base/status.h"
 #include "model/linear.h"
 
@@ -25,7 +27,8 @@ struct LoraFactors {
   at::Tensor b_or;  ///< (d_out, r)
 };
 
-/// The tensors of one adapted linear at one site. Float32 (or float64 in tests). rest_of_world undefined: the term is absent (zero).
+/// The tensors of one adapted linear at one site. Float32 (or float64 in tests). rest_of_world undefined, or its B all
+/// zero (the first round): the term is exactly zero and costs nothing; p is the mixer's all the same.
 struct LayerAdapters {
   LoraFactors individual;     ///< trained: requires_grad as the trainer sets it
   LoraFactors rest_of_world;  ///< frozen, never requires_grad
@@ -53,7 +56,8 @@ class FedaltLinear : public LinearExtension {
   LayerAdapters& adapters() { return adapters_; }
   const LayerAdapters& adapters() const { return adapters_; }
 
-  /// p_I per token (T), float32, as Forward would use it (for reports and for "the mean weight" of an export).
+  /// p_I per token (T), float32, as the mixer gives it whatever the branch mode (for reports and for "the mean weight" of an
+  /// export); 1 for MixerKind::kNone.
   at::Tensor IndividualWeight(const at::Tensor& x_ti) const;
 
  private:
@@ -61,9 +65,5 @@ class FedaltLinear : public LinearExtension {
   const LayerMode* mode_;
   uint64_t module_id_;
 };
-
-/// The dropout mask (T, d_in): 0 or 1 / (1 - p), float32. Each entry is a function of (key, module, example id, position, feature)
-/// alone, so packing and threads do not move it.
-at::Tensor DropoutMask(const TokenRows& rows, int64_t features, double p, uint64_t dropout_key, uint64_t module_id);
 
 }  // namespace fedalt

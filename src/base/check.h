@@ -8,8 +8,8 @@ namespace fedalt::internal {
 [[noreturn]] void CheckFailed(const char* file, int line, const char* condition, std::string_view message);
 }
 
-#define FEDALT_CHECK(condition, message)                                                       \
-  do {                                                                                         \
-    if (!(condition)) [[unlikely]]                                                             \
+#define FEDALT_CHECK(condition, message)                                          \
+  do {                                                                            \
+    if (!(condition)) [[unlikely]]                                                \
       ::fedalt::internal::CheckFailed(__FILE__, __LINE__, #condition, (message)); \
   } while (false)

@@ -12,7 +12,9 @@
 namespace fedalt {
 namespace {
 
-std::string Reason() { return std::strerror(errno); }
+std::string Reason() {
+  return std::strerror(errno);
+}
 
 class Descriptor {
  public:
@@ -68,9 +70,11 @@ Status WriteFileAtomic(const std::filesystem::path& path, const std::function<St
   const std::string temporary = absl::StrCat(path.string(), ".part-", ::getpid());
   Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (file.get() < 0)
-    return OutputError(absl::StrCat(path.string(), ": cannot be created (", Reason(), "); check the directory and its permissions"));
+    return OutputError(
+        absl::StrCat(path.string(), ": cannot be created (", Reason(), "); check the directory and its permissions"));
   Status status = produce([&](std::string_view bytes) { return WriteAll(file.get(), bytes, path); });
-  if (status.ok() && ::fsync(file.get()) != 0) status = OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
+  if (status.ok() && ::fsync(file.get()) != 0)
+    status = OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
   if (status.ok() && file.Close() != 0) status = OutputError(absl::StrCat(path.string(), ": cannot be closed (", Reason(), ")"));
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
     status = OutputError(absl::StrCat(path.string(), ": cannot be put in place (", Reason(), ")"));
@@ -97,7 +101,8 @@ Status MakeDirectories(const std::filesystem::path& path) {
   std::error_code error;
   std::filesystem::create_directories(path, error);
   if (error || !std::filesystem::is_directory(path))
-    return OutputError(absl::StrCat(path.string(), ": directory cannot be made (", error ? error.message() : "a file is in the way", ")"));
+    return OutputError(
+        absl::StrCat(path.string(), ": directory cannot be made (", error ? error.message() : "a file is in the way", ")"));
   return absl::OkStatus();
 }
 

@@ -16,7 +16,9 @@ crypto_hash_sha256_state* StateOf(std::array<uint8_t, 128>& bytes) {
 }
 }  // namespace
 
-Sha256Stream::Sha256Stream() { crypto_hash_sha256_init(StateOf(state_)); }
+Sha256Stream::Sha256Stream() {
+  crypto_hash_sha256_init(StateOf(state_));
+}
 
 void Sha256Stream::Add(std::string_view bytes) {
   crypto_hash_sha256_update(StateOf(state_), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());

@@ -39,7 +39,9 @@ uint64_t RandomStream::Bits(uint64_t index) const {
   return (static_cast<uint64_t>(block[1]) << 32) | block[0];
 }
 
-double RandomStream::Uniform(uint64_t index) const { return static_cast<double>(Bits(index) >> 11) * 0x1.0p-53; }
+double RandomStream::Uniform(uint64_t index) const {
+  return static_cast<double>(Bits(index) >> 11) * 0x1.0p-53;
+}
 
 uint64_t RandomStream::Below(uint64_t index, uint64_t bound) const {
   FEDALT_CHECK(bound > 0, "an empty range has no element");

@@ -14,7 +14,15 @@ namespace fedalt {
 std::array<uint32_t, 4> Philox4x32(uint64_t key, std::array<uint32_t, 4> counter);
 
 /// What a stream of draws is for. Streams of different purposes never overlap.
-enum class RandomPurpose : uint32_t { kInit = 1, kDropout = 2, kShuffle = 3, kSplit = 4, kParticipation = 5, kSampling = 6, kData = 7 };
+enum class RandomPurpose : uint32_t {
+  kInit = 1,
+  kDropout = 2,
+  kShuffle = 3,
+  kSplit = 4,
+  kParticipation = 5,
+  kSampling = 6,
+  kData = 7
+};
 
 /// A stream of independent draws, addressed by index. Cheap to copy; equal arguments give equal draws on every machine.
 class RandomStream {

@@ -10,12 +10,18 @@ constexpr char kKindUrl[] = "fedalt/kind";
 
 absl::StatusCode CodeOf(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kInternal: return absl::StatusCode::kInternal;
-    case ErrorKind::kOutput: return absl::StatusCode::kUnavailable;
-    case ErrorKind::kMemory: return absl::StatusCode::kResourceExhausted;
-    case ErrorKind::kTraining: return absl::StatusCode::kOutOfRange;
-    case ErrorKind::kInterrupted: return absl::StatusCode::kCancelled;
-    default: return absl::StatusCode::kInvalidArgument;
+    case ErrorKind::kInternal:
+      return absl::StatusCode::kInternal;
+    case ErrorKind::kOutput:
+      return absl::StatusCode::kUnavailable;
+    case ErrorKind::kMemory:
+      return absl::StatusCode::kResourceExhausted;
+    case ErrorKind::kTraining:
+      return absl::StatusCode::kOutOfRange;
+    case ErrorKind::kInterrupted:
+      return absl::StatusCode::kCancelled;
+    default:
+      return absl::StatusCode::kInvalidArgument;
   }
 }
 

@@ -33,14 +33,30 @@ enum class ErrorKind : int {
 /// An error of the given kind. `message`: what was found, what was expected, what to do.
 Status MakeError(ErrorKind kind, std::string_view message);
 
-inline Status UsageError(std::string_view message) { return MakeError(ErrorKind::kUsage, message); }
-inline Status ConfigError(std::string_view message) { return MakeError(ErrorKind::kConfig, message); }
-inline Status ModelError(std::string_view message) { return MakeError(ErrorKind::kModel, message); }
-inline Status DataError(std::string_view message) { return MakeError(ErrorKind::kData, message); }
-inline Status OutputError(std::string_view message) { return MakeError(ErrorKind::kOutput, message); }
-inline Status MemoryError(std::string_view message) { return MakeError(ErrorKind::kMemory, message); }
-inline Status TrainingError(std::string_view message) { return MakeError(ErrorKind::kTraining, message); }
-inline Status InterruptedError(std::string_view message) { return MakeError(ErrorKind::kInterrupted, message); }
+inline Status UsageError(std::string_view message) {
+  return MakeError(ErrorKind::kUsage, message);
+}
+inline Status ConfigError(std::string_view message) {
+  return MakeError(ErrorKind::kConfig, message);
+}
+inline Status ModelError(std::string_view message) {
+  return MakeError(ErrorKind::kModel, message);
+}
+inline Status DataError(std::string_view message) {
+  return MakeError(ErrorKind::kData, message);
+}
+inline Status OutputError(std::string_view message) {
+  return MakeError(ErrorKind::kOutput, message);
+}
+inline Status MemoryError(std::string_view message) {
+  return MakeError(ErrorKind::kMemory, message);
+}
+inline Status TrainingError(std::string_view message) {
+  return MakeError(ErrorKind::kTraining, message);
+}
+inline Status InterruptedError(std::string_view message) {
+  return MakeError(ErrorKind::kInterrupted, message);
+}
 
 /// The kind of a failed status; kInternal if it was not made by MakeError. Precondition: !status.ok().
 ErrorKind KindOf(const Status& status);
@@ -54,8 +70,8 @@ Status Annotate(const Status& status, std::string_view prefix);
 #define FEDALT_CONCAT_(a, b) FEDALT_CONCAT_INNER_(a, b)
 
 /// Returns from the current function if the expression is not OK.
-#define RETURN_IF_ERROR(expression)                                   \
-  do {                                                                \
+#define RETURN_IF_ERROR(expression)                                                             \
+  do {                                                                                          \
     if (::absl::Status fedalt_status = (expression); !fedalt_status.ok()) return fedalt_status; \
   } while (false)
 

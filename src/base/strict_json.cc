@@ -106,6 +106,13 @@ class Builder : public Json::json_sax_t {
 }  // namespace
 
 StatusOr<nlohmann::json> ParseJson(std::string_view bytes, const JsonOptions& options) {
+  // Two things that the parser below lets pass: it takes a zero byte for the end of the text and skips a byte order mark.
+  if (const size_t zero = bytes.find('\0'); zero != bytes.npos)
+    return MakeError(options.kind, absl::StrCat("line ", options.first_line + std::count(bytes.begin(), bytes.begin() + zero, '\n'),
+                                                ": broken JSON: a zero byte; the file is damaged or not a text file"));
+  if (bytes.starts_with("\xef\xbb\xbf"))
+    return MakeError(options.kind, absl::StrCat("line ", options.first_line,
+                                                ": broken JSON: a byte order mark; save the file as UTF-8 without it"));
   try {
     Builder builder(bytes, options);
     const bool complete =

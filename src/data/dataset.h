@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -26,11 +27,15 @@ struct Example {
 /// Errors (kData, with file and line or index): cannot read, broken JSON, missing or non-string field, invalid UTF-8, no examples.
 StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path);
 
+/// The same for bytes in memory; `name` stands in front of every error.
+StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::string& name);
+
 struct TrainValidationSplit {
   std::vector<Example> train;
   std::vector<Example> validation;
 };
-/// Holds out round(share * n) examples (at least 1 if share > 0 and n > 1), chosen by (seed, site); order in the file is kept.
+/// Holds out round(share * n) examples (if share > 0 and n > 1 at least 1, and at least 1 stays), chosen by (seed, site); order in
+/// the file is kept. 0 <= share < 1.
 TrainValidationSplit SplitValidation(std::vector<Example> examples, double share, uint64_t seed, uint64_t site);
 
 /// One example as the model sees it: prompt, response, EOS.
@@ -53,11 +58,13 @@ struct TokenizeReport {
   int64_t longest = 0;  ///< in tokens, before cutting
 };
 
-/// `ids(prompt + output) + EOS`; the response begins where these ids leave the ids of the prompt alone. Errors: kData.
+/// `ids(prompt + output) + EOS`; the response begins where these ids leave the ids of the prompt alone, so a token that spans the
+/// border is part of the response. At least one token of the prompt stays (response_begin >= 1: the first token of a response is
+/// predicted from it). `report` is added to; it may be null. Errors: kData (names the example), kModel (the tokenizer has no EOS).
 StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Example>& examples, const Tokenizer& tokenizer,
                                                             const PromptTemplate& prompt_template, const TokenizeOptions& options,
                                                             TokenizeReport* report);
-/// Prompts alone, for generation; cut from the beginning to max_length - reserved tokens.
+/// Prompts alone, for generation; cut from the beginning (BOS kept) to max_prompt_tokens. Errors: kData (names the example).
 StatusOr<std::vector<std::vector<int32_t>>> TokenizePrompts(const std::vector<Example>& examples, const Tokenizer& tokenizer,
                                                             const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
                                                             TokenizeReport* report);

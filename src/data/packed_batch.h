@@ -13,12 +13,12 @@ namespace fedalt {
 /// Sequences packed end to end; sequence i is tokens[offsets[i] .. offsets[i + 1]). The last token of an example is
 /// predicted but never read, so it is not among `tokens`.
 struct PackedBatch {
-  std::vector<int64_t> tokens;          ///< (T)
-  std::vector<int64_t> positions;       ///< (T) position inside its sequence, from 0
-  std::vector<int64_t> offsets;         ///< (B + 1)
-  std::vector<int64_t> example_ids;     ///< (B)
-  std::vector<int64_t> response_rows;   ///< (N) rows of `tokens` whose successor belongs to a response
-  std::vector<int64_t> targets;         ///< (N) those successors
+  std::vector<int64_t> tokens;         ///< (T)
+  std::vector<int64_t> positions;      ///< (T) position inside its sequence, from 0
+  std::vector<int64_t> offsets;        ///< (B + 1)
+  std::vector<int64_t> example_ids;    ///< (B)
+  std::vector<int64_t> response_rows;  ///< (N) rows of `tokens` whose successor belongs to a response
+  std::vector<int64_t> targets;        ///< (N) those successors
 };
 
 PackedBatch PackExamples(std::span<const TokenizedExample* const> examples);

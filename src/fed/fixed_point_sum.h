@@ -1,5 +1,5 @@
-// The sum of the sites' contributions: int64 fixed point on a grid of 2^-40, so it is exact, independent of the order of arrival and of
-// how the work is divided. Machine, cluster, network and (on a coarser grid) the secure sum share this code.
+// The sum of the sites' contributions: int64 fixed point on a grid of 2^-40, so it is exact, independent of the order of arrival
+// and of how the work is divided. Machine, cluster, network and (on a coarser grid) the secure sum share this code.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +18,8 @@ class FixedPointSum {
  public:
   explicit FixedPointSum(size_t length) : q_(length, 0) {}
 
-  /// q += round(weight * theta * 2^40). Errors (kTraining): a non-finite value, or one whose weighted sum could overflow the range
-  /// of +-2^23; the sum is then unchanged.
+  /// q += round(weight * theta * 2^40). Errors (kTraining): a non-finite value, or a sum outside
+  /// of about +-2^22; the sum is then unchanged.
   Status Add(std::span<const float> theta, double weight);
   /// Exactly undoes Add of the same arguments.
   Status Subtract(std::span<const float> theta, double weight);

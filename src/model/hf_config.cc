@@ -14,6 +14,8 @@ namespace {
 
 using Json = nlohmann::json;
 
+constexpr const char* kConfigFile = "config.json";
+constexpr const char* kGenerationFile = "generation_config.json";
 constexpr size_t kMaxConfigBytes = size_t{16} << 20;
 constexpr std::pair<const char*, ModelFamily> kFamilies[] = {{"llama", ModelFamily::kLlama},
                                                              {"mistral", ModelFamily::kMistral},
@@ -95,8 +97,7 @@ class Fields {
   Status status_;
 };
 
-StatusOr<Json> ReadObject(const std::filesystem::path& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, ErrorKind::kModel, kMaxConfigBytes));
+StatusOr<Json> ParseObject(std::string_view bytes, const std::filesystem::path& path) {
   StatusOr<Json> json = ParseJson(bytes, {.kind = ErrorKind::kModel, .max_depth = 32});
   if (!json.ok()) return Annotate(json.status(), path.string());
   if (!json->is_object()) return ModelError(absl::StrCat(path.string(), ": is not a JSON object"));
@@ -299,7 +300,10 @@ Status ReadFields(const Json& json, ModelConfig* config) {
   Fields fields(json);
   RETURN_IF_ERROR(ReadFamily(fields, config));
   config->vocab_size = fields.Int("vocab_size", 1, kMaxVocabulary);
-  config->bos_token_id = fields.Int("bos_token_id", -1, kMaxVocabulary, -1);
+  // As in transformers, a file without these fields (not: with null) means 1 and 2, except for Qwen2.
+  const bool has_defaults = config->family != ModelFamily::kQwen2;
+  config->bos_token_id = fields.Int("bos_token_id", -1, kMaxVocabulary, has_defaults && !fields.Contains("bos_token_id") ? 1 : -1);
+  if (has_defaults && !fields.Contains("eos_token_id")) config->eos_token_ids = {2};
   RETURN_IF_ERROR(config->family == ModelFamily::kBloom ? ReadBloom(fields, config) : ReadLlamaKind(fields, config));
   RETURN_IF_ERROR(AddEndTokens(fields, &config->eos_token_ids));
   return fields.status();
@@ -307,21 +311,33 @@ Status ReadFields(const Json& json, ModelConfig* config) {
 
 }  // namespace
 
+StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json, std::string_view generation_json,
+                                       const std::filesystem::path& directory) {
+  const std::filesystem::path path = directory / kConfigFile;
+  ASSIGN_OR_RETURN(const Json json, ParseObject(config_json, path));
+  ModelConfig config;
+  if (const Status status = ReadFields(json, &config); !status.ok()) return Annotate(status, path.string());
+  if (!generation_json.empty()) {
+    const std::filesystem::path generation_path = directory / kGenerationFile;
+    ASSIGN_OR_RETURN(const Json generation, ParseObject(generation_json, generation_path));
+    if (const Status status = AddEndTokens(Fields(generation), &config.eos_token_ids); !status.ok())
+      return Annotate(status, generation_path.string());
+  }
+  return config;
+}
+
 StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory) {
   std::error_code ignored;
   if (!std::filesystem::is_directory(directory, ignored))
     return ModelError(absl::StrCat(directory.string(), ": is not a directory; give a model directory"));
-  const std::filesystem::path path = directory / "config.json";
-  ASSIGN_OR_RETURN(const Json json, ReadObject(path));
-  ModelConfig config;
-  RETURN_IF_ERROR(Annotate(ReadFields(json, &config), path.string()));
-
-  const std::filesystem::path generation_path = directory / "generation_config.json";
-  if (std::filesystem::exists(generation_path, ignored)) {
-    ASSIGN_OR_RETURN(const Json generation, ReadObject(generation_path));
-    RETURN_IF_ERROR(Annotate(AddEndTokens(Fields(generation), &config.eos_token_ids), generation_path.string()));
+  ASSIGN_OR_RETURN(const std::string config, ReadFile(directory / kConfigFile, ErrorKind::kModel, kMaxConfigBytes));
+  std::string generation;
+  if (std::filesystem::exists(directory / kGenerationFile, ignored)) {
+    ASSIGN_OR_RETURN(generation, ReadFile(directory / kGenerationFile, ErrorKind::kModel, kMaxConfigBytes));
+    if (generation.empty())
+      return ModelError(absl::StrCat((directory / kGenerationFile).string(), ": is empty; copy or download it again"));
   }
-  return config;
+  return ParseModelConfig(config, generation, directory);
 }
 
 int64_t ParameterCount(const ModelConfig& config) {

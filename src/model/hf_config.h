@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/status.h"
@@ -54,6 +55,10 @@ struct ModelConfig {
 /// missing or of the wrong type or range, an unsupported model_type (the message lists those that work), an unsupported rope type
 /// or activation.
 StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory);
+
+/// The same for bytes in memory; `generation_json` may be empty (no generation_config.json). Errors name the file they are about.
+StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json, std::string_view generation_json,
+                                       const std::filesystem::path& directory);
 
 /// Number of parameters; a tied head counts once.
 int64_t ParameterCount(const ModelConfig& config);

@@ -14,25 +14,9 @@
 
 #include "base/file.h"
 #include "base/status.h"
+#include "model/safetensors_header.h"
 
 namespace fedalt {
-
-struct TensorEntry {
-  at::ScalarType dtype = at::kFloat;
-  std::vector<int64_t> shape;
-  uint64_t begin = 0;  ///< byte offsets inside the file, already checked against its size
-  uint64_t end = 0;
-};
-
-/// Parses and checks a safetensors header of a whole file in memory: header length, JSON, duplicate names, dtypes, shapes whose
-/// product overflows, offsets that lie, overlap, leave holes or point outside. Nothing is allocated from unchecked numbers. Errors:
-/// kModel. Dtypes: F64, F32, F16, BF16, I64, I32, I16, I8, U8, BOOL. Defined in safetensors_header.cc, which needs no libtorch to
-/// link.
-struct SafetensorsHeader {
-  std::map<std::string, TensorEntry> tensors;
-  std::map<std::string, std::string> metadata;
-};
-StatusOr<SafetensorsHeader> ParseSafetensorsHeader(const std::byte* data, size_t size);
 
 /// All tensors of a directory (model.safetensors, or the shards of model.safetensors.index.json) or of one file. Errors: kModel.
 /// Thread-safe after opening. Tensors returned by Get share the map where alignment allows and must not be written; they keep the

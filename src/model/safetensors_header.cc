@@ -1,5 +1,5 @@
-// The header of a safetensors file: 8 bytes of length, JSON, then the data that its offsets count from. Every number is checked
-// here.
+#include "model/safetensors_header.h"
+
 #include <algorithm>
 #include <bit>
 #include <cstring>
@@ -7,7 +7,6 @@
 #include <string_view>
 
 #include "base/strict_json.h"
-#include "model/safetensors.h"
 
 namespace fedalt {
 namespace {

@@ -12,7 +12,8 @@ namespace fedalt {
 class PromptTemplate {
  public:
   /// One of Names(): "alpaca_short" (algorithm: "### Instruction:\n{instruction}\n\n### Response:\n", the input, if any, as its own
-  /// section), "alpaca" (with the preamble of Stanford Alpaca), "plain" ("{instruction} {input} " joined by single spaces). Errors: kConfig.
+  /// section), "alpaca" (with the preamble of Stanford Alpaca), "plain" ("{instruction} {input} " joined by single spaces). Errors:
+  /// kConfig.
   static StatusOr<PromptTemplate> Named(std::string_view name);
   static std::vector<std::string> Names();
 

@@ -1,4 +1,5 @@
-// Turns ids that arrive one by one into text that may be printed at once: never half a character, never text that a later id changes.
+// Turns ids that arrive one by one into text that may be printed at once: never half a character, never text that a later id
+// changes.
 #pragma once
 
 #include <cstdint>

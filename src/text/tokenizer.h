@@ -1,8 +1,8 @@
 // Text to token ids and back, exactly as the original libraries do it.
 //
-// Reads `tokenizer.json` (model types BPE and WordLevel, with the normalizers, pre-tokenizers, added tokens, post-processors and decoders
-// of the supported families), SentencePiece BPE models (`tokenizer.model`) and the older pair `vocab.json` + `merges.txt` (byte level).
-// A Tokenizer is immutable after loading; all methods may be called from many threads.
+// Reads `tokenizer.json` (model types BPE and WordLevel, with the normalizers, pre-tokenizers, added tokens, post-processors and
+// decoders of the supported families), SentencePiece BPE models (`tokenizer.model`) and the older pair `vocab.json` + `merges.txt`
+// (byte level). A Tokenizer is immutable after loading; all methods may be called from many threads.
 #pragma once
 
 #include <cstdint>
@@ -26,7 +26,8 @@ class Tokenizer {
   static StatusOr<std::shared_ptr<const Tokenizer>> Load(const std::filesystem::path& path);
   virtual ~Tokenizer() = default;
 
-  /// Ids of `text`. With `add_special_tokens` the post-processor applies (for example a leading BOS). Errors: invalid UTF-8 (kData).
+  /// Ids of `text`. With `add_special_tokens` the post-processor applies (for example a leading BOS). Errors: invalid UTF-8
+  /// (kData).
   virtual StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens = true) const = 0;
 
   /// Text of `ids`; ids out of range are skipped; bytes that are not valid UTF-8 become U+FFFD, as the original library does.

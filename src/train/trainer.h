@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <string>
 #include <vector>
 
 #include "adapter/site_adapters.h"
@@ -39,19 +40,24 @@ struct PassKey {
   uint64_t round = 0;
 };
 
-/// AdamW's moments, one entry per trained tensor, in the order SiteAdapters gives (individual, then mixer).
+/// AdamW's moments, one entry per trained tensor, in the order SiteAdapters gives (individual, then mixer). `step` counts the
+/// optimizer steps behind them (bias correction); the learning rate's schedule is each pass's own. Empty: a pass starts afresh, as
+/// published.
 struct TrainState {
   int64_t step = 0;
+  std::vector<std::string> names;
   std::vector<at::Tensor> first_moments, second_moments;
 };
-/// For saving: names follow the tensors' names.
+/// For saving: "step", then "<name>.first_moment" and "<name>.second_moment" per trained tensor.
 NamedTensors NamedTrainState(const SiteAdapters& adapters, const TrainState& state);
+/// The way back (copies). Errors: kModel, for tensors that NamedTrainState did not write.
+StatusOr<TrainState> TrainStateFromNamed(const NamedTensors& tensors);
 
 struct TrainReport {
   int64_t steps = 0;
-  int64_t tokens = 0;           ///< tokens that went through the model
-  int64_t response_tokens = 0;  ///< tokens with a loss
-  double mean_loss = 0.0;       ///< over the pass, per response token
+  int64_t tokens = 0;                        ///< tokens that went through the model
+  int64_t response_tokens = 0;               ///< tokens with a loss
+  double mean_loss = 0.0;                    ///< over the pass, per response token
   double first_loss = 0.0, last_loss = 0.0;  ///< of the first and last step
   double seconds = 0.0;
   std::vector<double> step_losses;
@@ -62,7 +68,8 @@ using StepCallback = std::function<bool(int64_t step, int64_t steps, double loss
 
 /// Trains `adapters` in place. `state` starts empty (or as loaded) and ends as the state after the last step.
 /// Errors: kTraining (non-finite loss or gradient; names the step), kInterrupted.
-StatusOr<TrainReport> TrainLocalPass(const Transformer& model, SiteAdapters& adapters, const std::vector<TokenizedExample>& examples,
-                                     const TrainOptions& options, const PassKey& key, TrainState& state, const StepCallback& on_step);
+StatusOr<TrainReport> TrainLocalPass(const Transformer& model, SiteAdapters& adapters,
+                                     const std::vector<TokenizedExample>& examples, const TrainOptions& options, const PassKey& key,
+                                     TrainState& state, const StepCallback& on_step);
 
 }  // namespace fedalt

@@ -1,0 +1,285 @@
+#include "app/config.h"
+
+#include <algorithm>
+#include <set>
+#include <system_error>
+
+#include "app/config_keys.h"
+#include "app/config_paths.h"
+#include "app/presets.h"
+#include "app/yaml_tree.h"
+#include "base/file.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr int64_t kMaxSites = 100'000;
+constexpr size_t kMaxConfigBytes = size_t{1} << 20;
+
+Status WrongValue(const YamlNode& node, const std::string& name, const std::string& expected) {
+  if (node.kind == YamlNode::Kind::kNull)
+    return ConfigError(absl::StrCat(node.where, ": ", name, " has no value; expected ", expected));
+  return ConfigError(absl::StrCat(node.where, ": ", name, " is ", node.Describe(), "; expected ", expected));
+}
+
+Status UnknownKey(const YamlNode& node, const std::string& name) {
+  constexpr size_t kShown = 80;
+  return ConfigError(absl::StrCat(node.where, ": unknown key \"", name.substr(0, kShown), "\"; the nearest known key is \"",
+                                  NearestKnownKey(name), "\""));
+}
+
+bool IsGroup(std::string_view name) {
+  const std::vector<std::string>& names = KnownKeyNames();
+  return std::any_of(names.begin(), names.end(), [&](const std::string& known) {
+    return known.size() > name.size() && known.starts_with(name) && known[name.size()] == '.';
+  });
+}
+
+bool IsKnown(std::string_view name) {
+  const std::vector<std::string>& names = KnownKeyNames();
+  return std::find(names.begin(), names.end(), name) != names.end();
+}
+
+// The node at a dotted name, or null.
+const YamlNode* FindKey(const YamlNode& root, std::string_view name) {
+  const YamlNode* node = &root;
+  while (node != nullptr && !name.empty()) {
+    const size_t dot = name.find('.');
+    node = node->Find(name.substr(0, dot));
+    name = dot == std::string_view::npos ? std::string_view() : name.substr(dot + 1);
+  }
+  return node;
+}
+
+Status CheckKeysAreKnown(const YamlNode& root) {
+  for (const auto& [name, node] : root.entries) {
+    if (IsKnown(name)) continue;
+    if (!IsGroup(name)) return UnknownKey(node, name);
+    if (node.kind == YamlNode::Kind::kNull) continue;  // a group whose keys are all commented out
+    if (node.kind != YamlNode::Kind::kMap)
+      return WrongValue(node, name, absl::StrCat("a map of keys, such as \"", NearestKnownKey(name + "."), "\""));
+    for (const auto& [key, value] : node.entries) {
+      if (const std::string full = absl::StrCat(name, ".", key); !IsKnown(full)) return UnknownKey(value, full);
+    }
+  }
+  return absl::OkStatus();
+}
+
+Status ApplyOverride(YamlNode& root, const std::string& text) {
+  constexpr size_t kShown = 80;
+  const std::string where = absl::StrCat("override ", text.substr(0, kShown));
+  const size_t equals = text.find('=');
+  if (equals == std::string_view::npos || equals == 0) {
+    return ConfigError(
+        absl::StrCat("\"", text.substr(0, kShown), "\" is not an override; expected key=value, such as train.rounds=5"));
+  }
+  std::string_view name = std::string_view(text).substr(0, equals);
+  ASSIGN_OR_RETURN(YamlNode value, ParseYaml(text.substr(equals + 1), where, /*number_lines=*/false));
+  value.where = where;
+  if (!IsKnown(name) && !IsGroup(name)) return UnknownKey(value, std::string(name));
+  YamlNode* node = &root;
+  while (true) {
+    const size_t dot = name.find('.');
+    if (node->kind != YamlNode::Kind::kMap) {
+      node->kind = YamlNode::Kind::kMap;
+      node->text.clear();
+      node->items.clear();
+      node->where = where;
+    }
+    const std::string_view key = name.substr(0, dot);
+    YamlNode* child = node->Find(key);
+    if (child == nullptr) child = &node->entries.emplace_back(std::string(key), YamlNode{}).second;
+    if (dot == std::string_view::npos) {
+      *child = std::move(value);
+      return absl::OkStatus();
+    }
+    node = child;
+    name = name.substr(dot + 1);
+  }
+}
+
+Status ReadKey(const YamlNode& root, const ConfigKey& key, RunConfig& config) {
+  const YamlNode* node = FindKey(root, key.name);
+  if (node == nullptr || key.read(*node, config)) return absl::OkStatus();
+  return WrongValue(*node, key.name, key.expected);
+}
+
+// A key that holds a path: empty if it is not given.
+StatusOr<std::string> PathText(const YamlNode& root, const std::string& name, const std::string& expected) {
+  const YamlNode* node = FindKey(root, name);
+  if (node == nullptr) return std::string();
+  if (node->kind != YamlNode::Kind::kScalar || node->text.empty()) return WrongValue(*node, name, expected);
+  return node->text;
+}
+
+Status CheckSiteName(const YamlNode& node, const std::string& name, std::set<std::string>& taken) {
+  constexpr size_t kLongest = 100;
+  const bool valid =
+      !name.empty() && name.size() <= kLongest && name.front() != '.' && std::all_of(name.begin(), name.end(), [](char c) {
+        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
+      });
+  if (!valid) return WrongValue(node, "the name of a site", "letters, digits, '-', '_' and '.', because it names a folder");
+  if (!taken.insert(name).second)
+    return ConfigError(absl::StrCat(node.where, ": two sites are named \"", name, "\"; names must differ"));
+  return absl::OkStatus();
+}
+
+Status ReadNamedSite(const YamlNode& node, SiteFiles& site) {
+  static const std::vector<std::string> kKeys = {"name", "train", "test", "validation"};
+  if (node.kind != YamlNode::Kind::kMap)
+    return WrongValue(node, "an entry of sites", "a map such as {name: osaka, train: FILE, test: FILE}");
+  for (const auto& [key, value] : node.entries) {
+    if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
+      return ConfigError(absl::StrCat(value.where, ": unknown key \"", key.substr(0, 80),
+                                      "\" of a site; the nearest known key is \"", NearestName(key, kKeys), "\""));
+    }
+    if (value.kind != YamlNode::Kind::kScalar || value.text.empty())
+      return WrongValue(value, absl::StrCat("the ", key, " of a site"), "a text");
+    if (key == "name") site.name = value.text;
+    if (key == "train") site.train = value.text;
+    if (key == "test") site.test = value.text;
+    if (key == "validation") site.validation = value.text;
+  }
+  return absl::OkStatus();
+}
+
+// Sites with their file names, {site} filled in, not yet looked up.
+StatusOr<std::vector<SiteFiles>> ReadSites(const YamlNode& root) {
+  ASSIGN_OR_RETURN(const std::string train, PathText(root, "data.train", "a file name"));
+  ASSIGN_OR_RETURN(const std::string test, PathText(root, "data.test", "a file name"));
+  ASSIGN_OR_RETURN(const std::string validation, PathText(root, "data.validation", "a file name"));
+  const std::string expected = "a number of sites from 1 to 100000, or a list such as [{name: osaka, train: FILE, test: FILE}]";
+  const YamlNode* node = root.Find("sites");
+  if (node == nullptr) return ConfigError(absl::StrCat(root.where, ": sites is missing; expected ", expected));
+  int64_t count = static_cast<int64_t>(node->items.size());
+  const bool named = node->kind == YamlNode::Kind::kList;
+  if (!named && !ReadInteger(*node, count)) return WrongValue(*node, "sites", expected);
+  if (count < 1 || count > kMaxSites) return WrongValue(*node, "sites", expected);
+
+  std::vector<SiteFiles> sites(static_cast<size_t>(count));
+  std::set<std::string> names;
+  for (int64_t i = 0; i < count; ++i) {
+    SiteFiles& site = sites[static_cast<size_t>(i)];
+    site = {absl::StrCat("site-", i), train, test, validation};
+    const YamlNode& place = named ? node->items[static_cast<size_t>(i)] : *node;
+    if (named) RETURN_IF_ERROR(ReadNamedSite(place, site));
+    RETURN_IF_ERROR(CheckSiteName(place, site.name, names));
+    if (site.train.empty() || site.test.empty()) {
+      return ConfigError(absl::StrCat(place.where, ": ", site.name, " has no ", site.train.empty() ? "train" : "test",
+                                      " file; give data.", site.train.empty() ? "train" : "test",
+                                      " with {site} in it, or name the file in sites"));
+    }
+    if (count > 1 && site.train == train && train.find("{site}") == std::string::npos) {
+      return ConfigError(absl::StrCat(FindKey(root, "data.train")->where, ": data.train is \"", train.substr(0, 200), "\" for all ",
+                                      count, " sites; expected {site} in it, which counts from 0"));
+    }
+    for (fs::path* path : {&site.train, &site.test, &site.validation}) *path = FillSite(path->string(), i);
+  }
+  return sites;
+}
+
+Status FindFiles(const ConfigSource& source, RunConfig& config) {
+  for (size_t i = 0; i < config.sites.size(); ++i) {
+    SiteFiles& site = config.sites[i];
+    const std::pair<const char*, fs::path*> files[] = {
+        {"train", &site.train}, {"test", &site.test}, {"validation", &site.validation}};
+    for (const auto& [what, path] : files) {
+      if (path->empty()) continue;
+      ASSIGN_OR_RETURN(*path, FindInput(source.folder, path->string(), InputKind::kFile, absl::StrCat(what, " file of ", site.name),
+                                        ErrorKind::kData));
+    }
+  }
+  if (config.initial_adapter.empty()) return absl::OkStatus();
+  const std::string pattern = config.initial_adapter.string();
+  ASSIGN_OR_RETURN(config.initial_adapter, FindPattern(source.folder, pattern, config.sites.size()));
+  return absl::OkStatus();
+}
+
+Status ReadHashes(const YamlNode& root, FileHashes& hashes) {
+  const YamlNode* node = root.Find("hashes");
+  if (node == nullptr || node->kind == YamlNode::Kind::kNull) return absl::OkStatus();
+  if (node->kind != YamlNode::Kind::kMap) return WrongValue(*node, "hashes", "a map from files to SHA-256 values");
+  for (const auto& [file, value] : node->entries) {
+    constexpr size_t kHexDigits = 64;
+    const bool valid = value.kind == YamlNode::Kind::kScalar && value.text.size() == kHexDigits &&
+                       value.text.find_first_not_of("0123456789abcdef") == std::string::npos;
+    if (!valid) return WrongValue(value, absl::StrCat("the hash of ", file.substr(0, 200)), "64 lower-case hexadecimal digits");
+    hashes[file] = value.text;
+  }
+  return absl::OkStatus();
+}
+
+Status CheckTogether(const YamlNode& root, const RunConfig& config) {
+  const FederationOptions& federation = config.federation;
+  const int64_t sites = static_cast<int64_t>(config.sites.size());
+  if (const YamlNode* rounds = FindKey(root, "train.rounds"); rounds != nullptr && !federation.round_steps.empty()) {
+    const int64_t listed = static_cast<int64_t>(federation.round_steps.size());
+    int64_t given = 0;
+    if (ReadInteger(*rounds, given) && given != listed) {
+      return ConfigError(absl::StrCat(rounds->where, ": train.rounds is ", given, ", but train.steps lists ", listed,
+                                      " rounds; leave out train.rounds or make them agree"));
+    }
+  }
+  if (federation.participation.count > sites) {
+    return ConfigError(absl::StrCat(FindKey(root, "participation")->where, ": participation is ", federation.participation.count,
+                                    " sites, but there are ", sites, "; expected at most ", sites));
+  }
+  const int64_t new_tokens = federation.eval.options.generate.max_new_tokens;
+  if (federation.eval.options.generate_answers && new_tokens >= config.max_length) {
+    return ConfigError(absl::StrCat(root.where, ": eval.max_new_tokens is ", new_tokens, " and train.max_length is ",
+                                    config.max_length,
+                                    "; expected fewer new tokens than the length, so that there is room for the prompt"));
+  }
+  const bool own_file =
+      std::any_of(config.sites.begin(), config.sites.end(), [](const SiteFiles& site) { return !site.validation.empty(); });
+  if (own_file && config.validation > 0.0) {
+    return ConfigError(absl::StrCat(
+        root.where, ": validation holds out a share of train, but validation files are given too; expected one of the two"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std::string>& overrides, const ConfigSource& source) {
+  ASSIGN_OR_RETURN(YamlNode root, ParseYaml(yaml, source.name));
+  if (root.kind == YamlNode::Kind::kNull) root.kind = YamlNode::Kind::kMap;
+  if (root.kind != YamlNode::Kind::kMap) return WrongValue(root, "the configuration", "a map of keys, such as \"model: PATH\"");
+  root.where = source.name;
+  for (const std::string& text : overrides) RETURN_IF_ERROR(ApplyOverride(root, text));
+  RETURN_IF_ERROR(CheckKeysAreKnown(root));
+
+  ParsedConfig parsed;
+  RunConfig& config = parsed.config;
+  config = DefaultRunConfig();
+  ASSIGN_OR_RETURN(const std::string model, PathText(root, "model", "the path of a model directory"));
+  if (model.empty()) return ConfigError(absl::StrCat(root.where, ": model is missing; expected the path of a model directory"));
+  if (source.check_files) {
+    ASSIGN_OR_RETURN(config.model, FindInput(source.folder, model, InputKind::kDirectory, "model directory", ErrorKind::kModel));
+    config.federation.adapter.target_modules = PublishedTargetModules(config.model);
+  }
+  ASSIGN_OR_RETURN(config.sites, ReadSites(root));
+  for (const ConfigKey& key : ConfigKeys()) {
+    if (key.name == "preset") RETURN_IF_ERROR(ReadKey(root, key, config));
+  }
+  ApplyPreset(config.federation.method.preset, static_cast<int64_t>(config.sites.size()), config);
+  for (const ConfigKey& key : ConfigKeys()) RETURN_IF_ERROR(ReadKey(root, key, config));
+  if (!source.check_files) config.model = model;
+  RETURN_IF_ERROR(CheckTogether(root, config));
+  RETURN_IF_ERROR(ReadHashes(root, parsed.hashes));
+  if (source.check_files) RETURN_IF_ERROR(FindFiles(source, config));
+  return parsed;
+}
+
+StatusOr<ParsedConfig> LoadConfig(const fs::path& file, const std::vector<std::string>& overrides) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, ErrorKind::kConfig, kMaxConfigBytes));
+  ConfigSource source;
+  source.name = file.string();
+  std::error_code error;
+  source.folder = fs::absolute(file, error).parent_path();
+  return ParseConfig(text, overrides, source);
+}
+
+}  // namespace fedalt

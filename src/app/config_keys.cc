@@ -1,0 +1,190 @@
+#include "app/config_keys.h"
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+
+#include "app/config_fields.h"
+#include "app/presets.h"
+#include "fed/method.h"
+#include "text/prompt_template.h"
+
+namespace fedalt {
+namespace {
+
+constexpr double kPositiveMax = 1e6;
+constexpr Range kPositive{0.0, kPositiveMax, /*low_open=*/true, /*high_open=*/false};
+constexpr Range kFromZero{0.0, kPositiveMax};
+constexpr Range kShare{0.0, 1.0, /*low_open=*/false, /*high_open=*/true};
+
+MethodOptions& Method(RunConfig& config) {
+  return config.federation.method;
+}
+AdapterConfig& Adapter(RunConfig& config) {
+  return config.federation.adapter;
+}
+TrainOptions& Train(RunConfig& config) {
+  return config.federation.train;
+}
+EvalSchedule& Eval(RunConfig& config) {
+  return config.federation.eval;
+}
+
+void AddMethodKeys(std::vector<ConfigKey>& keys) {
+  keys.push_back(
+      TextChoice("data.template", PromptTemplate::Names(), [](RunConfig& c) -> std::string& { return c.prompt_template; }));
+  keys.push_back(Number("validation", kShare, [](RunConfig& c) -> double& { return c.validation; }));
+  keys.push_back(TextChoice("preset", PresetNames(), [](RunConfig& c) -> std::string& { return Method(c).preset; }));
+  keys.push_back(TextChoice("method", MethodNames(), [](RunConfig& c) -> std::string& { return Method(c).name; }));
+  keys.push_back(Integer("adapter.r", 1, 4096, [](RunConfig& c) -> int64_t& { return Adapter(c).r; }));
+  keys.push_back(Number("adapter.lora_alpha", kPositive, [](RunConfig& c) -> double& { return Adapter(c).lora_alpha; }));
+  keys.push_back(Number("adapter.lora_dropout", kShare, [](RunConfig& c) -> double& { return Adapter(c).lora_dropout; }));
+  keys.push_back(TargetModulesKey());
+  keys.push_back(InitFromKey());
+  keys.push_back(MixerKey());
+  keys.push_back(Integer("mixer_start_round", 1, kMaxRounds, [](RunConfig& c) -> int64_t& { return Method(c).mixer_start_round; }));
+  keys.push_back(
+      Choice<bool>("init", {{"shared", true}, {"per_site", false}}, [](RunConfig& c) -> bool& { return Method(c).init_shared_a; }));
+  keys.push_back(Boolean("freeze_a", [](RunConfig& c) -> bool& { return Adapter(c).freeze_a; }));
+  keys.push_back(
+      Integer("rest_of_world.every", 1, kMaxRounds, [](RunConfig& c) -> int64_t& { return Method(c).rest_of_world.every; }));
+  keys.push_back(Choice<SiteWeights>("rest_of_world.weights",
+                                     {{"uniform", SiteWeights::kUniform}, {"samples", SiteWeights::kSamples}},
+                                     [](RunConfig& c) -> SiteWeights& { return Method(c).rest_of_world.weights; }));
+  keys.push_back(Number("rest_of_world.gain", kFromZero, [](RunConfig& c) -> double& { return Adapter(c).rest_of_world_gain; }));
+  keys.push_back(Number("rest_of_world.damping", {0.0, 1.0, /*low_open=*/true, /*high_open=*/false},
+                        [](RunConfig& c) -> double& { return Method(c).rest_of_world.damping; }));
+  keys.push_back(Only("rest_of_world.aggregate", "factors"));
+  keys.push_back(Only("rest_of_world.rescale", "off"));
+  keys.push_back(Choice<SiteWeights>("fedit_weights", {{"uniform", SiteWeights::kUniform}, {"samples", SiteWeights::kSamples}},
+                                     [](RunConfig& c) -> SiteWeights& { return Method(c).fedit_weights; }));
+  keys.push_back(Choice<Deploy>(
+      "deploy",
+      {{"trained_together", Deploy::kTrainedTogether}, {"swapped", Deploy::kSwapped}, {"validation", Deploy::kValidation}},
+      [](RunConfig& c) -> Deploy& { return Method(c).deploy; }));
+  keys.push_back(ParticipationKey());
+}
+
+void AddTrainKeys(std::vector<ConfigKey>& keys) {
+  keys.push_back(Integer("train.rounds", 1, kMaxRounds, [](RunConfig& c) -> int64_t& { return c.federation.rounds; }));
+  keys.push_back(Integer("train.local_epochs", 1, 10'000, [](RunConfig& c) -> int64_t& { return Train(c).local_epochs; }));
+  keys.push_back(StepsKey());
+  keys.push_back(Integer("train.batch_size", 1, 4096, [](RunConfig& c) -> int64_t& { return Train(c).batch_size; }));
+  keys.push_back(Integer("train.accumulate", 1, 4096, [](RunConfig& c) -> int64_t& { return Train(c).accumulate; }));
+  keys.push_back(
+      Number("train.lr", {0.0, 10.0, /*low_open=*/true, /*high_open=*/false}, [](RunConfig& c) -> double& { return Train(c).lr; }));
+  keys.push_back(Number("train.weight_decay", {0.0, 10.0}, [](RunConfig& c) -> double& { return Train(c).weight_decay; }));
+  keys.push_back(BetasKey());
+  keys.push_back(Number("train.eps", {0.0, 1.0, /*low_open=*/true, /*high_open=*/false},
+                        [](RunConfig& c) -> double& { return Train(c).eps; }));
+  keys.push_back(Number("train.max_grad_norm", kPositive, [](RunConfig& c) -> double& { return Train(c).max_grad_norm; }));
+  keys.push_back(Choice<bool>("train.schedule", {{"linear", true}, {"constant", false}},
+                              [](RunConfig& c) -> bool& { return Train(c).linear_decay; }));
+  keys.push_back(MaxLengthKey());
+  keys.push_back(TextChoice("train.dtype", {"auto", "float32", "bfloat16"}, [](RunConfig& c) -> std::string& { return c.dtype; }));
+  keys.push_back(Choice<bool>("train.optimizer_state", {{"restart", false}, {"keep", true}},
+                              [](RunConfig& c) -> bool& { return c.federation.keep_optimizer; }));
+}
+
+void AddEvalKeys(std::vector<ConfigKey>& keys) {
+  keys.push_back(Integer("eval.every", 0, kMaxRounds, [](RunConfig& c) -> int64_t& { return Eval(c).every; }));
+  keys.push_back(Integer("eval.beams", 1, 64, [](RunConfig& c) -> int64_t& { return Eval(c).options.generate.beams; }));
+  keys.push_back(
+      Integer("eval.max_new_tokens", 1, 100'000, [](RunConfig& c) -> int64_t& { return Eval(c).options.generate.max_new_tokens; }));
+  keys.push_back(Number("eval.length_penalty", {-10.0, 10.0},
+                        [](RunConfig& c) -> double& { return Eval(c).options.generate.length_penalty; }));
+  keys.push_back(MetricsKey());
+  keys.push_back(Choice<AblationSchedule>(
+      "eval.ablations", {{"off", AblationSchedule::kOff}, {"final", AblationSchedule::kFinal}, {"every", AblationSchedule::kEvery}},
+      [](RunConfig& c) -> AblationSchedule& { return Eval(c).ablations; }));
+  keys.push_back(EvalBatchSizeKey());
+  keys.push_back(Boolean("eval.generate", [](RunConfig& c) -> bool& { return Eval(c).options.generate_answers; }));
+  keys.push_back(SeedKey());
+  keys.push_back(ThreadsKey());
+  keys.push_back(SitesAtOnceKey());
+  keys.push_back(KeepRoundsKey());
+}
+
+std::string_view LastComponent(std::string_view name) {
+  return name.substr(name.rfind('.') + 1);
+}
+
+size_t EditDistance(std::string_view a, std::string_view b) {
+  std::vector<size_t> previous(b.size() + 1), current(b.size() + 1);
+  std::iota(previous.begin(), previous.end(), size_t{0});
+  for (size_t i = 0; i < a.size(); ++i) {
+    current[0] = i + 1;
+    for (size_t j = 0; j < b.size(); ++j) {
+      current[j + 1] = std::min({previous[j] + (a[i] == b[j] ? 0 : 1), previous[j + 1] + 1, current[j] + 1});
+    }
+    std::swap(previous, current);
+  }
+  return previous[b.size()];
+}
+
+// Words of other tools for keys that have another name here.
+std::string Synonym(std::string_view name) {
+  static const std::vector<std::pair<std::string_view, std::string_view>> synonyms = {{"learning_rate", "train.lr"},
+                                                                                      {"rank", "adapter.r"},
+                                                                                      {"alpha", "adapter.lora_alpha"},
+                                                                                      {"dropout", "adapter.lora_dropout"},
+                                                                                      {"clients", "sites"},
+                                                                                      {"num_clients", "sites"},
+                                                                                      {"base_model", "model"},
+                                                                                      {"epochs", "train.local_epochs"},
+                                                                                      {"num_beams", "eval.beams"},
+                                                                                      {"steps_per_round", "train.steps"},
+                                                                                      {"cutoff_len", "train.max_length"}};
+  for (const auto& [word, key] : synonyms) {
+    if (word == name) return std::string(key);
+  }
+  return {};
+}
+
+}  // namespace
+
+const std::vector<ConfigKey>& ConfigKeys() {
+  static const std::vector<ConfigKey> keys = [] {
+    std::vector<ConfigKey> all;
+    AddMethodKeys(all);
+    AddTrainKeys(all);
+    AddEvalKeys(all);
+    return all;
+  }();
+  return keys;
+}
+
+const std::vector<std::string>& KnownKeyNames() {
+  static const std::vector<std::string> names = [] {
+    std::vector<std::string> all = {"model", "data.train", "data.test", "data.validation", "sites", "hashes"};
+    for (const ConfigKey& key : ConfigKeys()) all.push_back(key.name);
+    return all;
+  }();
+  return names;
+}
+
+std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
+  constexpr size_t kCompared = 64;  // longer names than any key's; bounds the work for hostile input
+  name = name.substr(0, kCompared);
+  std::string nearest;
+  size_t best = std::numeric_limits<size_t>::max();
+  for (const std::string& candidate : candidates) {
+    const size_t distance = EditDistance(name, candidate);
+    if (distance < best) {
+      best = distance;
+      nearest = candidate;
+    }
+  }
+  return nearest;
+}
+
+std::string NearestKnownKey(std::string_view name) {
+  const std::string_view leaf = LastComponent(name);
+  for (const std::string& known : KnownKeyNames()) {
+    if (LastComponent(known) == leaf) return known;  // the right word at the wrong place
+  }
+  if (std::string synonym = Synonym(leaf); !synonym.empty()) return synonym;
+  return NearestName(name, KnownKeyNames());
+}
+
+}  // namespace fedalt

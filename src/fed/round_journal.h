@@ -1,0 +1,41 @@
+// Where a run stands, kept so that it survives a crash: the round code writes here before it goes on, and asks here after a
+// restart.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <optional>
+
+#include "fed/federation.h"
+#include "fed/site.h"
+#include "fed/transport.h"
+
+namespace fedalt {
+
+/// The point after which nothing is recorded.
+struct JournalPosition {
+  int64_t closed_round = 0;                ///< the last round that was closed; 0: none
+  std::map<int64_t, TrainReport> trained;  ///< sites that finished training in round closed_round + 1
+  int64_t best_round = 0;
+  double best_validation_loss = 0.0;
+};
+
+/// Calls come from one thread at a time. After a call returned OK, its content survives a crash of the process.
+class RoundJournal {
+ public:
+  virtual ~RoundJournal() = default;
+
+  virtual StatusOr<JournalPosition> Recover() = 0;
+  /// The site as it was after its training in `round` (or, if it was absent, as it stood then), before that round's swap.
+  virtual Status LoadSite(int64_t round, Site& site) = 0;
+  /// The sum that `round` published; empty if there was no exchange.
+  virtual StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) = 0;
+
+  /// `report` is null for a site that did not take part.
+  virtual Status SaveSite(int64_t round, const Site& site, const TrainReport* report) = 0;
+  virtual Status SaveSum(const PublishedSum& sum) = 0;
+  /// The round is over: its results are recorded, and what need not be kept any longer may go.
+  virtual Status CloseRound(const RoundResult& result, bool is_best) = 0;
+};
+
+}  // namespace fedalt

@@ -1,0 +1,283 @@
+#include "run/file_journal.h"
+
+#include <absl/strings/numbers.h>
+#include <absl/strings/str_split.h>
+
+#include <filesystem>
+#include <map>
+#include <utility>
+
+#include "adapter/peft_directory.h"
+#include "base/file.h"
+#include "base/strict_json.h"
+#include "model/safetensors.h"
+#include "run/metrics_csv.h"
+#include "run/results_json.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+int64_t SizeOf(const fs::path& path) {
+  std::error_code error;
+  const auto size = fs::file_size(path, error);
+  return error ? 0 : static_cast<int64_t>(size);
+}
+
+/// Cuts a file that grew after the last journal line. It may be shorter only if somebody changed it.
+Status CutBack(const fs::path& path, int64_t size) {
+  std::error_code error;
+  if (SizeOf(path) > size) fs::resize_file(path, static_cast<uintmax_t>(size), error);
+  if (error)
+    return OutputError(absl::StrCat(path.string(), ": cannot be cut back to the last finished round (", error.message(), ")"));
+  if (SizeOf(path) < size)
+    return OutputError(absl::StrCat(path.string(), ": has ", SizeOf(path), " bytes where the journal knows of ", size,
+                                    "; it was changed after the run"));
+  return absl::OkStatus();
+}
+
+/// A vector as a named float32 tensor that borrows its memory.
+at::Tensor Borrow(const std::vector<float>& values) {
+  return at::from_blob(const_cast<float*>(values.data()), {static_cast<int64_t>(values.size())}, at::kFloat);
+}
+
+StatusOr<std::vector<float>> ReadFlat(const TensorFiles& file, const std::string& name) {
+  ASSIGN_OR_RETURN(at::Tensor tensor, file.Get(name));
+  tensor = tensor.to(at::kFloat).contiguous();
+  return std::vector<float>(tensor.data_ptr<float>(), tensor.data_ptr<float>() + tensor.numel());
+}
+
+StatusOr<double> ReadNumber(const TensorFiles& file, const std::string& name) {
+  const auto found = file.metadata().find(name);
+  double value = 0.0;
+  if (found == file.metadata().end() || !absl::SimpleAtod(found->second, &value))
+    return ModelError(absl::StrCat(file.files().front().string(), ": has no number \"", name, "\"; the checkpoint is damaged"));
+  return value;
+}
+
+std::string Exact(double value) {
+  return absl::StrFormat("%.17g", value);
+}
+
+/// All tensors in the order in which they were written.
+StatusOr<NamedTensors> ReadAll(const fs::path& path) {
+  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(path));
+  std::map<uint64_t, std::string> names;
+  for (const std::string& name : file->Names()) {
+    ASSIGN_OR_RETURN(const TensorEntry entry, file->Describe(name));
+    names.emplace(entry.begin, name);
+  }
+  NamedTensors tensors;
+  for (const auto& [begin, name] : names) {
+    ASSIGN_OR_RETURN(const at::Tensor tensor, file->Get(name));
+    tensors.emplace_back(name, tensor.clone());
+  }
+  return tensors;
+}
+
+}  // namespace
+
+Status FileJournal::Append(const std::string& line) {
+  return AppendLine(directory_.journal(), line);
+}
+
+StatusOr<FileJournal::Content> FileJournal::Read() const {
+  Content content;
+  JournalPosition& position = content.position;
+  std::error_code error;
+  std::string text;
+  if (fs::exists(directory_.journal(), error)) {
+    ASSIGN_OR_RETURN(text, ReadFile(directory_.journal(), ErrorKind::kOutput));
+  }
+  const size_t complete = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // a torn last line was never acknowledged
+  text.resize(complete);
+  content.journal_bytes = static_cast<int64_t>(complete);
+  int64_t line_number = 0;
+  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
+    ++line_number;
+    const std::string where = absl::StrCat(directory_.journal().string(), ", line ", line_number);
+    auto parsed = ParseJson({line.data(), line.size()}, {.kind = ErrorKind::kOutput});
+    if (!parsed.ok()) return Annotate(parsed.status(), where);
+    const nlohmann::json& json = *parsed;
+    const auto number = [&json](const char* name) {
+      return json.is_object() && json.contains(name) && json[name].is_number_integer() ? json[name].get<int64_t>() : int64_t{-1};
+    };
+    const std::string event = json.is_object() ? json.value("event", "") : "";
+    const int64_t round = number("round"), site = number("site");
+    if (event == "site" && round == position.closed_round + 1 && site >= 0) {
+      position.trained[site] = ReportFromJson(OrderedJson(json["report"]));
+    } else if (event == "round" && round == position.closed_round + 1) {
+      position.closed_round = round;
+      position.trained.clear();
+      content.metrics_bytes = number("metrics_bytes");
+      content.csv_bytes = number("csv_bytes");
+      if (json.value("best", false)) {
+        position.best_round = round;
+        position.best_validation_loss = json.value("validation_loss", 0.0);
+      }
+    } else {
+      return OutputError(absl::StrCat(where, ": does not continue the run (event \"", event, "\", round ", round, " after round ",
+                                      position.closed_round, "); the journal was changed, so the run cannot be resumed"));
+    }
+  }
+  return content;
+}
+
+StatusOr<int64_t> FileJournal::LastClosedRound() const {
+  ASSIGN_OR_RETURN(const Content content, Read());
+  return content.position.closed_round;
+}
+
+StatusOr<JournalPosition> FileJournal::Recover() {
+  ASSIGN_OR_RETURN(const Content content, Read());
+  RETURN_IF_ERROR(CutBack(directory_.journal(), content.journal_bytes));
+  RETURN_IF_ERROR(CutBack(directory_.metrics(), content.metrics_bytes));
+  RETURN_IF_ERROR(CutBack(directory_.metrics_csv(), content.csv_bytes));
+  best_round_ = content.position.best_round;
+  return content.position;
+}
+
+Status FileJournal::LoadSite(int64_t round, Site& site) {
+  const fs::path place = directory_.site(round, site.data->name);
+  ASSIGN_OR_RETURN(const PeftAdapter individual, ReadPeftDirectory(place / "individual"));
+  RETURN_IF_ERROR(Annotate(site.adapters.SetIndividual(individual.factors), place.string()));
+  if (options_.rest_of_world) {
+    ASSIGN_OR_RETURN(const PeftAdapter others, ReadPeftDirectory(place / "rest_of_world"));
+    RETURN_IF_ERROR(Annotate(site.adapters.SetRestOfWorld(others.factors), place.string()));
+  }
+  if (!site.adapters.Mixer().empty()) {
+    ASSIGN_OR_RETURN(const NamedTensors mixer, ReadAll(place / "mixer.safetensors"));
+    RETURN_IF_ERROR(Annotate(site.adapters.SetMixer(mixer), place.string()));
+  }
+  std::error_code error;
+  site.train_state = TrainState{};
+  if (fs::exists(place / "optimizer.safetensors", error)) {
+    ASSIGN_OR_RETURN(const NamedTensors tensors, ReadAll(place / "optimizer.safetensors"));
+    auto state = TrainStateFromNamed(tensors);
+    if (!state.ok()) return Annotate(state.status(), place.string());
+    site.train_state = std::move(state).value();
+  }
+  site.sent.clear();
+  site.sent_weight = 0.0;
+  if (fs::exists(place / "sent.safetensors", error)) {
+    ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(place / "sent.safetensors"));
+    ASSIGN_OR_RETURN(site.sent, ReadFlat(*file, "sent"));
+    ASSIGN_OR_RETURN(site.sent_weight, ReadNumber(*file, "weight"));
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<std::optional<PublishedSum>> FileJournal::LoadSum(int64_t round) {
+  std::error_code error;
+  if (!fs::exists(directory_.sum(round), error)) return std::optional<PublishedSum>();
+  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(directory_.sum(round)));
+  PublishedSum sum;
+  sum.round = round;
+  ASSIGN_OR_RETURN(std::vector<float> values, ReadFlat(*file, "sum"));
+  sum.values = std::make_shared<const std::vector<float>>(std::move(values));
+  ASSIGN_OR_RETURN(sum.total_weight, ReadNumber(*file, "total_weight"));
+  ASSIGN_OR_RETURN(const double contributors, ReadNumber(*file, "contributors"));
+  sum.contributors = static_cast<int64_t>(contributors);
+  return std::optional<PublishedSum>(std::move(sum));
+}
+
+Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport* report) {
+  const fs::path place = directory_.site(round, site.data->name);
+  const fs::path temporary = place.parent_path() / absl::StrCat(".part-", site.data->name);
+  std::error_code error;
+  fs::remove_all(temporary, error);
+  RETURN_IF_ERROR(MakeDirectories(temporary));
+  const AdapterConfig& config = site.adapters.config();
+  PeftMetadata metadata{options_.base_model, config.lora_alpha, config.lora_dropout, config.r, config.target_modules};
+  RETURN_IF_ERROR(WritePeftDirectory(temporary / "individual", site.adapters.Individual(), metadata));
+  if (options_.rest_of_world)
+    RETURN_IF_ERROR(WritePeftDirectory(temporary / "rest_of_world", site.adapters.RestOfWorld(), metadata));
+  if (const NamedTensors mixer = site.adapters.Mixer(); !mixer.empty())
+    RETURN_IF_ERROR(WriteSafetensors(temporary / "mixer.safetensors", mixer));
+  if (site.train_state.step > 0)
+    RETURN_IF_ERROR(WriteSafetensors(temporary / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
+  if (!site.sent.empty())
+    RETURN_IF_ERROR(
+        WriteSafetensors(temporary / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
+  fs::remove_all(place, error);
+  fs::rename(temporary, place, error);
+  if (error) return OutputError(absl::StrCat(place.string(), ": cannot be put in place (", error.message(), ")"));
+  RETURN_IF_ERROR(SyncDirectory(place.parent_path()));
+  if (report == nullptr) return absl::OkStatus();
+  return Append(OrderedJson{{"event", "site"}, {"round", round}, {"site", site.index}, {"report", ReportToJson(*report)}}.dump());
+}
+
+Status FileJournal::SaveSum(const PublishedSum& sum) {
+  return WriteSafetensors(directory_.sum(sum.round), {{"sum", Borrow(*sum.values)}},
+                          {{"total_weight", Exact(sum.total_weight)}, {"contributors", std::to_string(sum.contributors)}});
+}
+
+Status FileJournal::WritePredictions(const RoundResult& result) {
+  for (size_t k = 0; k < result.sites.size(); ++k) {
+    const SiteRoundResult& site = result.sites[k];
+    const auto& scores = site.deployed == "after_swap" ? site.after_swap : site.before_swap;
+    if (!scores || scores->test.predictions.empty()) continue;
+    const std::vector<Example>& examples = (*options_.sites)[k].test.examples;
+    std::string text;
+    for (size_t i = 0; i < examples.size(); ++i)
+      text += OrderedJson{{"instruction", examples[i].instruction},
+                          {"reference", examples[i].output},
+                          {"prediction", scores->test.predictions[i]}}
+                  .dump(-1, ' ', false, OrderedJson::error_handler_t::replace) +
+              "\n";
+    const fs::path path = directory_.predictions(result.round, site.site);
+    RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
+    RETURN_IF_ERROR(WriteFileAtomic(path, text));
+  }
+  return absl::OkStatus();
+}
+
+Status FileJournal::WriteMetrics(const RoundResult& result) {
+  std::vector<OrderedJson> lines;
+  for (const SiteRoundResult& site : result.sites) lines.push_back(SiteToJson(site));
+  RETURN_IF_ERROR(WriteFileAtomic(directory_.result(result.round), OrderedJson(lines).dump(1) + "\n"));
+  lines.push_back(MeanOf(lines));
+  std::string jsonl, csv = SizeOf(directory_.metrics_csv()) == 0 ? MetricsCsvHeader() + "\n" : "";
+  for (const OrderedJson& line : lines) {
+    jsonl += line.dump() + "\n";
+    csv += MetricsCsvLine(line) + "\n";
+  }
+  jsonl.pop_back();  // AppendLine adds the last line end
+  csv.pop_back();
+  RETURN_IF_ERROR(AppendLine(directory_.metrics(), jsonl));
+  return AppendLine(directory_.metrics_csv(), csv);
+}
+
+Status FileJournal::CloseRound(const RoundResult& result, bool is_best) {
+  RETURN_IF_ERROR(MakeDirectories(directory_.round(result.round)));
+  RETURN_IF_ERROR(WritePredictions(result));
+  RETURN_IF_ERROR(WriteMetrics(result));
+  OrderedJson line = {{"event", "round"},
+                      {"round", result.round},
+                      {"metrics_bytes", SizeOf(directory_.metrics())},
+                      {"csv_bytes", SizeOf(directory_.metrics_csv())},
+                      {"best", is_best}};
+  if (is_best) {
+    best_round_ = result.round;
+    line["validation_loss"] = result.mean_validation_loss;
+  }
+  RETURN_IF_ERROR(Append(line.dump()));
+  DeleteOldRounds(result.round);
+  return absl::OkStatus();
+}
+
+void FileJournal::DeleteOldRounds(int64_t closed_round) {
+  // What cannot be deleted only costs space; it never stops a run. The last closed round always stays: --resume starts from it.
+  const int64_t first_kept = closed_round - std::max<int64_t>(options_.keep.last, 1) + 1;
+  std::error_code error;
+  std::vector<fs::path> old;
+  for (const auto& entry : fs::directory_iterator(directory_.rounds(), error)) {
+    int64_t round = 0;
+    if (!absl::SimpleAtoi(entry.path().filename().string(), &round) || round >= first_kept) continue;
+    if (!(options_.keep.best && round == best_round_)) old.push_back(entry.path());
+  }
+  for (const fs::path& path : old) fs::remove_all(path, error);
+}
+
+}  // namespace fedalt

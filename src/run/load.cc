@@ -1,0 +1,168 @@
+// Loading model and data of a run, with every check that can be made before the work begins.
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "base/log.h"
+#include "base/machine.h"
+#include "model/safetensors.h"
+#include "run/run.h"
+
+namespace fedalt {
+namespace {
+
+constexpr int64_t kSmallModelParameters = 30'000'000;  ///< below it, one core per site beats all cores on one site
+
+StatusOr<at::ScalarType> DecideDtype(const RunConfig& config) {
+  if (config.dtype == "float32") return at::kFloat;
+  if (config.dtype == "bfloat16") return at::kBFloat16;
+  // auto: half-precision weights stay in bfloat16 where the processor multiplies it; everything else is computed in float32.
+  const Machine machine = DescribeMachine();
+  if (!machine.avx512_bf16 && !machine.amx_bf16) return at::kFloat;
+  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
+  for (const std::string& name : files->Names()) {
+    ASSIGN_OR_RETURN(const TensorEntry entry, files->Describe(name));
+    if (entry.shape.size() == 2 && entry.dtype != at::kBFloat16 && entry.dtype != at::kHalf) return at::kFloat;
+  }
+  return at::kBFloat16;
+}
+
+int ThreadsOf(const RunConfig& config) {
+  const int cores = DescribeMachine().cores;
+  return config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, cores);
+}
+
+void DecideSitesAtOnce(RunConfig& config, const ModelConfig& model) {
+  if (!config.sites_at_once_auto) return;
+  const int64_t threads = ThreadsOf(config);
+  config.federation.sites_at_once =
+      ParameterCount(model) < kSmallModelParameters ? std::min<int64_t>(threads, static_cast<int64_t>(config.sites.size())) : 1;
+}
+
+/// Parameters of the adapters of one site: A and B of every adapted linear, both branches.
+int64_t AdapterParameters(const RunConfig& config, const ModelConfig& model) {
+  const bool all = std::find(config.federation.adapter.target_modules.begin(), config.federation.adapter.target_modules.end(),
+                             "all-linear") != config.federation.adapter.target_modules.end();
+  const int64_t d = model.hidden_size, ffn = model.intermediate_size;
+  const int64_t per_layer =
+      all ? 4 * 2 * d + 3 * (d + ffn) : static_cast<int64_t>(config.federation.adapter.target_modules.size()) * 2 * d;
+  return 2 * model.num_layers * per_layer * config.federation.adapter.r;
+}
+
+std::string Gigabytes(int64_t bytes) {
+  return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
+}
+
+void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length,
+              std::vector<std::string>& notes) {
+  if (report.prompts_cut == 0) return;
+  notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what,
+                               " prompts are longer than train.max_length ", max_length, "; ", report.tokens_cut,
+                               " tokens were cut from their beginnings (responses are whole)"));
+}
+
+StatusOr<SiteData> LoadSite(const LoadedRun& run, const SiteFiles& files, uint64_t index, const PromptTemplate& prompt_template,
+                            std::vector<std::string>& notes) {
+  const RunConfig& config = run.config;
+  SiteData site;
+  site.name = files.name;
+  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(files.train));
+  TrainValidationSplit split;
+  if (!files.validation.empty()) {
+    ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
+    split.train = std::move(examples);
+  } else {
+    split = SplitValidation(std::move(examples), config.validation, config.federation.seed, index);
+  }
+  if (split.train.empty())
+    return DataError(
+        absl::StrCat(files.train.string(), ": nothing is left to train on after the validation share; lower `validation`"));
+  TokenizeReport train_report, validation_report, test_report;
+  const TokenizeOptions options{config.max_length};
+  const auto tokenize = [&](const std::vector<Example>& from, const std::filesystem::path& path, TokenizeReport* report) {
+    auto tokenized = TokenizeForTraining(from, *run.tokenizer, prompt_template, options, report);
+    return tokenized.ok() ? std::move(tokenized)
+                          : StatusOr<std::vector<TokenizedExample>>(Annotate(tokenized.status(), path.string()));
+  };
+  ASSIGN_OR_RETURN(site.train, tokenize(split.train, files.train, &train_report));
+  ASSIGN_OR_RETURN(site.validation,
+                   tokenize(split.validation, files.validation.empty() ? files.train : files.validation, &validation_report));
+  ASSIGN_OR_RETURN(std::vector<Example> test, ReadExamples(files.test));
+  EvalOptions eval = config.federation.eval.options;
+  eval.max_length = config.max_length;
+  auto set = MakeEvalSet(std::move(test), *run.tokenizer, prompt_template, eval, &test_report);
+  if (!set.ok()) return Annotate(set.status(), files.test.string());
+  site.test = std::move(set).value();
+  NoteCuts(site.name, "training", train_report, config.max_length, notes);
+  NoteCuts(site.name, "validation", validation_report, config.max_length, notes);
+  NoteCuts(site.name, "test", test_report, config.max_length, notes);
+  return site;
+}
+
+}  // namespace
+
+StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
+  RunConfig config = given;
+  ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
+  ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config));
+  DecideSitesAtOnce(config, model);
+  const auto bytes = static_cast<int64_t>(c10::elementSize(dtype));
+  MemoryPlan plan;
+  plan.base = ParameterCount(model) * bytes;
+  const int64_t tokens = config.federation.train.batch_size * config.max_length;
+  // Per token and layer: about ten activations of d, four of ffn, and the adapters' float32 inputs; logits in float32 on every
+  // token at worst.
+  const int64_t per_layer = (10 * model.hidden_size + 4 * model.intermediate_size) * bytes + 4 * model.hidden_size * 4;
+  plan.activations = config.federation.sites_at_once * tokens * (model.num_layers * per_layer + 2 * model.vocab_size * 4);
+  // Both branches, the individual's gradient and two moments, what was sent and its ledger entry: about four times the pair.
+  plan.adapters = static_cast<int64_t>(config.sites.size()) * AdapterParameters(config, model) * 4 * 4;
+  plan.program = 200'000'000;
+  plan.total = plan.base + plan.activations + plan.adapters + plan.program;
+  plan.available = DescribeMachine().memory_available_bytes;
+  return plan;
+}
+
+StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
+  LoadedRun run;
+  run.config = config;
+  ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
+  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config));
+  // Only weights and adapters are certain to be needed in full; activations are an upper bound.
+  const int64_t certain = plan.base + plan.adapters + plan.program;
+  if (plan.available > 0 && certain > plan.available)
+    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total), " of memory (weights ", Gigabytes(plan.base),
+                                    ", adapters of all sites ", Gigabytes(plan.adapters), ", activations up to ",
+                                    Gigabytes(plan.activations), ") and ", Gigabytes(plan.available),
+                                    " are available; use a smaller model, train.dtype bfloat16, or a larger machine"));
+  if (plan.available > 0 && plan.total > plan.available)
+    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total), " with batches of max_length, ",
+                                     Gigabytes(plan.available),
+                                     " available; lower train.batch_size (and raise train.accumulate) if it runs out"));
+  DecideSitesAtOnce(run.config, model);
+  at::set_num_threads(ThreadsOf(config));
+  ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config));
+  run.config.dtype = dtype == at::kBFloat16 ? "bfloat16" : "float32";
+  ASSIGN_OR_RETURN(run.model, Transformer::Load(config.model, {dtype}));
+  ASSIGN_OR_RETURN(run.tokenizer, Tokenizer::Load(config.model));
+  if (run.tokenizer->vocab_size() > model.vocab_size)
+    return ModelError(absl::StrCat(config.model.string(), ": the tokenizer has ", run.tokenizer->vocab_size(),
+                                   " ids, but the model's vocabulary has ", model.vocab_size, "; they do not belong together"));
+  // Generation stops at what the model or its tokenizer calls the end.
+  auto& eos = run.config.federation.eval.options.generate.eos_ids;
+  eos = model.eos_token_ids;
+  if (const auto id = run.tokenizer->eos_id(); id && std::find(eos.begin(), eos.end(), *id) == eos.end()) eos.push_back(*id);
+  return run;
+}
+
+Status LoadSites(LoadedRun& run) {
+  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(run.config.prompt_template));
+  run.config.federation.eval.options.max_length = run.config.max_length;
+  run.sites.clear();
+  for (size_t k = 0; k < run.config.sites.size(); ++k) {
+    ASSIGN_OR_RETURN(SiteData site, LoadSite(run, run.config.sites[k], k, prompt_template, run.notes));
+    run.sites.push_back(std::move(site));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace fedalt

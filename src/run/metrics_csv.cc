@@ -1,0 +1,56 @@
+#include "run/metrics_csv.h"
+
+#include <vector>
+
+namespace fedalt {
+namespace {
+
+const std::vector<std::string>& Columns() {
+  static const auto& columns = *new std::vector<std::string>([] {
+    std::vector<std::string> names = {"round",       "site",         "participated",          "train_loss",
+                                      "train_steps", "train_tokens", "tokens_per_s",          "bytes_up",
+                                      "bytes_down",  "deployed",     "mean_individual_weight"};
+    for (const char* model : {"", "before_swap.", "after_swap.", "ablations.rest_of_world_off.", "ablations.individual_off.",
+                              "ablations.individual_alone.", "ablations.rest_of_world_alone.", "ablations.base."})
+      for (const char* score : {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss"})
+        names.push_back(std::string(model) + score);
+    return names;
+  }());
+  return columns;
+}
+
+/// "a.b.c" inside nested objects; null if a step is absent.
+const OrderedJson* Find(const OrderedJson& json, const std::string& path) {
+  const OrderedJson* place = &json;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('.', begin), path.size());
+    if (!place->is_object()) return nullptr;
+    const auto found = place->find(path.substr(begin, end - begin));
+    if (found == place->end()) return nullptr;
+    place = &*found;
+    begin = end + 1;
+  }
+  return place;
+}
+
+}  // namespace
+
+std::string MetricsCsvHeader() {
+  std::string header;
+  for (const std::string& column : Columns()) header += (header.empty() ? "" : ",") + column;
+  return header;
+}
+
+std::string MetricsCsvLine(const OrderedJson& line) {
+  std::string text;
+  for (const std::string& column : Columns()) {
+    if (&column != &Columns().front()) text += ',';
+    const OrderedJson* value = Find(line, column);
+    if (value == nullptr || value->is_null()) continue;
+    text += value->is_string() ? value->get<std::string>()
+                               : value->dump();  // site names hold no comma or quote (checked with the configuration)
+  }
+  return text;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,162 @@
+#include "run/results_json.h"
+
+#include <cmath>
+#include <optional>
+
+namespace fedalt {
+namespace {
+
+OrderedJson Number(double value) {
+  return std::isfinite(value) ? OrderedJson(value) : OrderedJson(nullptr);
+}
+
+OrderedJson ScoresToJson(const Scores& scores, bool generated) {
+  OrderedJson json;
+  json["examples"] = scores.examples;
+  json["loss"] = Number(scores.loss);
+  for (const auto& [name, value] : {std::pair{"rouge1", scores.rouge1},
+                                    {"rouge2", scores.rouge2},
+                                    {"rougeL", scores.rougeL},
+                                    {"exact_match", scores.exact_match}})
+    json[name] = generated ? Number(value) : OrderedJson(nullptr);
+  return json;
+}
+
+OrderedJson SiteScoresToJson(const SiteScores& scores, bool generated) {
+  OrderedJson json = ScoresToJson(scores.test.all, generated);
+  json["validation_loss"] = scores.validation_loss ? Number(*scores.validation_loss) : OrderedJson(nullptr);
+  if (!scores.test.by_tag.empty())
+    for (const auto& [tag, by_tag] : scores.test.by_tag) json["by_tag"][tag] = ScoresToJson(by_tag, generated);
+  return json;
+}
+
+constexpr const char* kScoreNames[] = {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss", "by_tag"};
+
+}  // namespace
+
+OrderedJson ReportToJson(const TrainReport& report) {
+  return {{"steps", report.steps},         {"tokens", report.tokens},         {"response_tokens", report.response_tokens},
+          {"mean_loss", report.mean_loss}, {"first_loss", report.first_loss}, {"last_loss", report.last_loss},
+          {"seconds", report.seconds}};
+}
+
+TrainReport ReportFromJson(const OrderedJson& json) {
+  TrainReport report;
+  const auto read = [&json](const char* name, auto& field) {
+    if (json.contains(name) && json[name].is_number()) json[name].get_to(field);
+  };
+  read("steps", report.steps);
+  read("tokens", report.tokens);
+  read("response_tokens", report.response_tokens);
+  read("mean_loss", report.mean_loss);
+  read("first_loss", report.first_loss);
+  read("last_loss", report.last_loss);
+  read("seconds", report.seconds);
+  return report;
+}
+
+OrderedJson SiteToJson(const SiteRoundResult& result) {
+  const bool trained = result.train.steps > 0;
+  OrderedJson json;
+  json["round"] = result.round;
+  json["site"] = result.site;
+  json["participated"] = result.participated;
+  json["train_loss"] = trained ? Number(result.train.mean_loss) : OrderedJson(nullptr);
+  json["train_steps"] = result.train.steps;
+  json["train_tokens"] = result.train.tokens;
+  json["tokens_per_s"] = trained && result.train.seconds > 0
+                             ? Number(static_cast<double>(result.train.tokens) / result.train.seconds)
+                             : OrderedJson(nullptr);
+  json["bytes_up"] = result.bytes_up;
+  json["bytes_down"] = result.bytes_down;
+  json["deployed"] = result.deployed;
+  const auto& deployed = result.deployed == "after_swap" ? result.after_swap : result.before_swap;
+  // Predictions are written beside the metrics; without them nothing was generated and only losses count.
+  const bool generated = deployed && !deployed->test.predictions.empty();
+  const OrderedJson scores = deployed ? SiteScoresToJson(*deployed, generated) : OrderedJson::object();
+  for (const char* name : kScoreNames)
+    if (scores.contains(name))
+      json[name] = scores[name];
+    else if (std::string_view(name) != "by_tag")
+      json[name] = nullptr;
+  json["before_swap"] = result.before_swap ? SiteScoresToJson(*result.before_swap, generated) : OrderedJson(nullptr);
+  json["after_swap"] = result.after_swap ? SiteScoresToJson(*result.after_swap, generated) : OrderedJson(nullptr);
+  json["ablations"] = OrderedJson::object();
+  for (const auto& [name, ablation] : result.ablations) json["ablations"][name] = SiteScoresToJson(ablation, generated);
+  json["mean_individual_weight"] = Number(result.mean_individual_weight);
+  json["gain_from_others"] = nullptr;
+  if (const auto off = result.ablations.find("rest_of_world_off"); off != result.ablations.end() && deployed) {
+    const Scores &with = deployed->test.all, &without = off->second.test.all;
+    json["gain_from_others"] = {{"loss", Number(without.loss - with.loss)},
+                                {"rouge1", generated ? Number(with.rouge1 - without.rouge1) : OrderedJson(nullptr)},
+                                {"exact_match", generated ? Number(with.exact_match - without.exact_match) : OrderedJson(nullptr)}};
+  }
+  return json;
+}
+
+namespace {
+
+OrderedJson MeanOfValues(const std::vector<OrderedJson>& values) {
+  const OrderedJson& first = values.front();
+  if (first.is_object()) {
+    OrderedJson mean = OrderedJson::object();
+    for (const auto& [key, unused] : first.items()) {
+      std::vector<OrderedJson> column;
+      for (const OrderedJson& value : values)
+        if (value.is_object() && value.contains(key)) column.push_back(value[key]);
+      if (column.size() != values.size()) continue;
+      if (OrderedJson cell = MeanOfValues(column); !cell.is_discarded()) mean[key] = cell;
+    }
+    return mean;
+  }
+  double sum = 0.0;
+  for (const OrderedJson& value : values) {
+    if (!value.is_number()) return value.is_null() ? OrderedJson(nullptr) : OrderedJson(nlohmann::detail::value_t::discarded);
+    sum += value.get<double>();
+  }
+  return sum / static_cast<double>(values.size());
+}
+
+}  // namespace
+
+OrderedJson MeanOf(const std::vector<OrderedJson>& sites) {
+  OrderedJson mean;
+  if (sites.empty()) return mean;
+  mean["round"] = sites.front()["round"];
+  mean["site"] = "mean";
+  const OrderedJson values = MeanOfValues(sites);
+  for (const auto& [key, value] : values.items())
+    if (key != "round") mean[key] = value;
+  return mean;
+}
+
+OrderedJson WorstOf(const std::vector<OrderedJson>& sites) {
+  const OrderedJson* worst = nullptr;
+  const auto score = [](const OrderedJson& site, const char* name) {
+    return site[name].is_number() ? site[name].get<double>() : 0.0;
+  };
+  for (const OrderedJson& site : sites)
+    if (worst == nullptr || score(site, "exact_match") < score(*worst, "exact_match") ||
+        (score(site, "exact_match") == score(*worst, "exact_match") && score(site, "rouge1") < score(*worst, "rouge1")))
+      worst = &site;
+  OrderedJson json;
+  if (worst != nullptr)
+    for (const char* name : {"site", "exact_match", "rouge1", "loss"}) json[name] = (*worst)[name];
+  return json;
+}
+
+OrderedJson SummaryToJson(const RunSummary& summary, const std::vector<OrderedJson>& sites) {
+  OrderedJson json;
+  json["method"] = summary.method;
+  json["preset"] = summary.preset;
+  json["rounds"] = summary.rounds;
+  json["best_round"] = summary.best_round > 0 ? OrderedJson(summary.best_round) : OrderedJson(nullptr);
+  json["seconds"] = Number(summary.seconds);
+  json["train_seconds"] = Number(summary.train_seconds);
+  json["sites"] = sites;
+  json["mean"] = MeanOf(sites);
+  json["worst"] = WorstOf(sites);
+  return json;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,179 @@
+#include "run/run.h"
+
+#include <ATen/Parallel.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/str_replace.h>
+
+#include <chrono>
+
+#include "adapter/peft_directory.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/machine.h"
+#include "base/progress.h"
+#include "base/strict_json.h"
+#include "fed/local_transport.h"
+#include "run/file_journal.h"
+#include "run/run_directory.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// What same bits depend on, beside configuration and data.
+OrderedJson Environment(const RunConfig& config) {
+  const Machine machine = DescribeMachine();
+  return {{"cpu", machine.cpu_model},
+          {"avx2", machine.avx2},
+          {"avx512", machine.avx512},
+          {"threads", at::get_num_threads()},
+          {"sites_at_once", config.federation.sites_at_once},
+          {"dtype", config.dtype}};
+}
+
+Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
+  const fs::path path = directory.root() / "environment.json";
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ErrorKind::kOutput));
+  if (text != Environment(config).dump(1) + "\n")
+    LogWarning(
+        absl::StrCat("this run was started in another environment (", path.string(), "): it goes on, but not with the same bits"));
+  return absl::OkStatus();
+}
+
+StatusOr<std::vector<NamedTensors>> InitialAdapters(const RunConfig& config) {
+  std::vector<NamedTensors> initial;
+  if (config.initial_adapter.empty()) return initial;
+  for (size_t k = 0; k < config.sites.size(); ++k) {
+    const std::string path = absl::StrReplaceAll(config.initial_adapter.string(), {{"{site}", std::to_string(k)}});
+    ASSIGN_OR_RETURN(PeftAdapter adapter, ReadPeftDirectory(path));
+    const AdapterConfig& wanted = config.federation.adapter;
+    if (adapter.metadata.r != wanted.r || adapter.metadata.lora_alpha != wanted.lora_alpha)
+      return ConfigError(
+          absl::StrFormat("%s: has r %d and lora_alpha %g, the configuration says r %d and lora_alpha %g; make them equal", path,
+                          adapter.metadata.r, adapter.metadata.lora_alpha, wanted.r, wanted.lora_alpha));
+    initial.push_back(std::move(adapter.factors));
+  }
+  return initial;
+}
+
+FileJournal::Options JournalOptions(const LoadedRun& run, const Method& method) {
+  return {run.config.keep, method.has_rest_of_world(), run.config.model.string(), &run.sites};
+}
+
+/// The results of the last closed round as they were recorded, so that a resumed run says the same as an undisturbed one.
+StatusOr<std::vector<OrderedJson>> RecordedResults(const RunDirectory& directory, int64_t round) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(directory.result(round), ErrorKind::kOutput));
+  auto json = OrderedJson::parse(text, nullptr, false);
+  if (!json.is_array())
+    return OutputError(absl::StrCat(directory.result(round).string(), ": is damaged; the run cannot tell its result"));
+  return json.get<std::vector<OrderedJson>>();
+}
+
+StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
+  for (const std::string& note : run.notes) LogWarning(note);
+  ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
+  ASSIGN_OR_RETURN(const std::vector<NamedTensors> initial, InitialAdapters(run.config));
+  LocalTransport transport(method->ledger_policy());
+  FileJournal journal(directory, JournalOptions(run, *method));
+  std::unique_ptr<Progress> progress;
+  FederationHooks hooks;
+  hooks.should_stop = InterruptRequested;
+  hooks.on_progress = [&](int64_t done, int64_t total, const std::string& note) {
+    if (!progress) progress = std::make_unique<Progress>(total, method->name(), done);
+    progress->Update(done, note);
+  };
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), &run.sites, &initial};
+  auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
+  if (!summary.ok()) {
+    progress.reset();
+    if (KindOf(summary.status()) != ErrorKind::kInterrupted) return summary.status();
+    return InterruptedError(
+        absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
+  }
+  if (progress) progress->Finish();
+  ASSIGN_OR_RETURN(const int64_t last_round, journal.LastClosedRound());
+  ASSIGN_OR_RETURN(const std::vector<OrderedJson> sites, RecordedResults(directory, last_round));
+  OrderedJson json = SummaryToJson(*summary, sites);
+  RETURN_IF_ERROR(WriteFileAtomic(directory.summary(), json.dump(1) + "\n"));
+  return json;
+}
+
+}  // namespace
+
+StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const fs::path& root) {
+  ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
+  RETURN_IF_ERROR(LoadSites(run));
+  ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Create(root));
+  RETURN_IF_ERROR(directory.Lock());
+  RETURN_IF_ERROR(WriteFileAtomic(directory.root() / "environment.json", Environment(run.config).dump(1) + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomic(directory.config(), resolved_yaml));
+  RETURN_IF_ERROR(LogToFile(directory.log()));
+  LogInfo(absl::StrCat("run in ", directory.root().string()));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory));
+  CloseLogFile();
+  return RunOutcome{std::move(summary), false};
+}
+
+StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root) {
+  ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(root));
+  RETURN_IF_ERROR(directory.Lock());
+  std::error_code error;
+  if (fs::exists(directory.summary(), error)) {
+    ASSIGN_OR_RETURN(const std::string text, ReadFile(directory.summary(), ErrorKind::kOutput));
+    OrderedJson summary = OrderedJson::parse(text, nullptr, false);
+    if (!summary.is_object())
+      return OutputError(absl::StrCat(directory.summary().string(), ": is damaged; delete it and resume again"));
+    return RunOutcome{std::move(summary), true};
+  }
+  ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
+  RETURN_IF_ERROR(LoadSites(run));
+  RETURN_IF_ERROR(LogToFile(directory.log()));
+  RETURN_IF_ERROR(WarnIfElsewhere(directory, run.config));
+  LogInfo(absl::StrCat("resumed in ", directory.root().string()));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory));
+  CloseLogFile();
+  return RunOutcome{std::move(summary), false};
+}
+
+StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, const std::string& site_name, int64_t round) {
+  ASSIGN_OR_RETURN(const RunDirectory directory, RunDirectory::Open(root));
+  ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
+  int64_t index = -1;
+  std::vector<std::string> names;
+  for (const SiteFiles& files : run.config.sites) {
+    if (files.name == site_name) index = static_cast<int64_t>(names.size());
+    names.push_back(files.name);
+  }
+  if (index < 0)
+    return UsageError(absl::StrCat("site \"", site_name, "\" is not in this run; its sites are ", absl::StrJoin(names, ", ")));
+  FileJournal journal(directory, JournalOptions(run, *method));
+  if (round == 0) {
+    ASSIGN_OR_RETURN(round, journal.LastClosedRound());
+  }
+  std::error_code error;
+  if (round == 0 || !fs::exists(directory.result(round), error))
+    return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(),
+                                   " for those that are"));
+  SiteModel model;
+  model.data = std::make_unique<SiteData>();
+  model.data->name = method->pools_data() ? "all sites" : site_name;
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
+  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, model.data.get()));
+  ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
+  model.round = round;
+  if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));
+  method->BeginRound(round, *site);
+  if (static_cast<size_t>(index) < results.size() && results[static_cast<size_t>(index)].value("deployed", "") == "after_swap") {
+    ASSIGN_OR_RETURN(const auto sum, journal.LoadSum(round));
+    if (!sum)
+      return ModelError(absl::StrCat(directory.sum(round).string(), ": is missing, so the model after the swap cannot be rebuilt"));
+    RETURN_IF_ERROR(method->Receive(*sum, *site));
+    model.swapped = true;
+  }
+  model.site = std::move(site);
+  return model;
+}
+
+}  // namespace fedalt

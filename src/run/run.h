@@ -1,0 +1,67 @@
+// One whole run on this machine: model and data loaded and checked, the federation run or resumed, everything written to a run
+// directory.
+#pragma once
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "fed/federation.h"
+#include "run/results_json.h"
+#include "run/run_config.h"
+
+namespace fedalt {
+
+/// Memory in bytes that a run may need at its peak (batches as long as max_length allows), and what there is.
+struct MemoryPlan {
+  int64_t base = 0;         ///< weights in the compute dtype
+  int64_t activations = 0;  ///< of one training step, or of one batch of generation, times the sites at once
+  int64_t adapters = 0;     ///< of all sites, with optimizer and ledger
+  int64_t program = 0;      ///< libraries, tokenizer, buffers
+  int64_t total = 0;
+  int64_t available = 0;
+};
+
+/// Everything that the commands run, eval, generate and export need of a configuration: loaded and checked.
+struct LoadedRun {
+  RunConfig config;  ///< dtype and sites_at_once are decided
+  std::shared_ptr<const Transformer> model;
+  std::shared_ptr<const Tokenizer> tokenizer;
+  std::vector<SiteData> sites;
+  std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
+};
+
+/// Memory needed by the run, from config.json and the configuration alone (nothing is loaded). Errors: kModel.
+StatusOr<MemoryPlan> PlanMemory(const RunConfig& config);
+
+/// Model and tokenizer (LoadedRun::sites stays empty); refuses what will not fit into memory (kMemory) before it loads anything.
+StatusOr<LoadedRun> LoadModel(const RunConfig& config);
+/// Reads, splits and tokenizes every site's data. Precondition: run.model is loaded. Errors: kData.
+Status LoadSites(LoadedRun& run);
+
+struct RunOutcome {
+  OrderedJson summary;        ///< what --format json prints (without the directory)
+  bool was_finished = false;  ///< resumed a run that had nothing left to do
+};
+
+/// Starts a new run in `directory` (made; must be empty or absent) and runs it to the end. Nothing is written before model and
+/// data are loaded and found good. `resolved_yaml`: the configuration to be written into it. Errors: all kinds; kInterrupted after
+/// Ctrl-C.
+StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const std::filesystem::path& directory);
+/// Goes on with an interrupted run; a finished one returns its summary at once. `config` is what its config.yaml says.
+StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::path& directory);
+
+/// One site's model as a run left it, ready for a forward.
+struct SiteModel {
+  std::unique_ptr<SiteData> data;  ///< its name only
+  std::unique_ptr<Site> site;      ///< site->adapters is the model
+  int64_t round = 0;
+  bool swapped = false;  ///< whether it is the model after that round's swap
+};
+/// `round` 0: the last closed one. Errors: kUsage (no such site or round; names those there are), kModel (damaged checkpoint).
+StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const std::filesystem::path& directory, const std::string& site,
+                                  int64_t round);
+
+}  // namespace fedalt

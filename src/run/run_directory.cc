@@ -1,0 +1,61 @@
+#include "run/run_directory.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/file.h"
+
+namespace fedalt {
+
+StatusOr<RunDirectory> RunDirectory::Create(const std::filesystem::path& root) {
+  std::error_code error;
+  if (std::filesystem::exists(root, error)) {
+    if (!std::filesystem::is_directory(root, error))
+      return OutputError(absl::StrCat(root.string(), ": is a file, but a run needs a directory; choose another --out"));
+    if (!std::filesystem::is_empty(root, error))
+      return OutputError(absl::StrCat(
+          root.string(), ": is not empty; choose another --out, or go on with the run in it by --resume ", root.string()));
+  }
+  RETURN_IF_ERROR(MakeDirectories(root));
+  if (::access(root.c_str(), W_OK) != 0)
+    return OutputError(
+        absl::StrCat(root.string(), ": cannot be written (", std::string(std::strerror(errno)), "); choose another --out"));
+  return RunDirectory(std::filesystem::absolute(root));
+}
+
+StatusOr<RunDirectory> RunDirectory::Open(const std::filesystem::path& root) {
+  RunDirectory directory(std::filesystem::absolute(root));
+  std::error_code error;
+  if (!std::filesystem::is_regular_file(directory.config(), error))
+    return UsageError(
+        absl::StrCat(root.string(), ": is not a run directory (it has no config.yaml); give the directory that --out named"));
+  return directory;
+}
+
+RunDirectory::RunDirectory(RunDirectory&& other) noexcept : root_(std::move(other.root_)), lock_(std::exchange(other.lock_, -1)) {}
+
+RunDirectory::~RunDirectory() {
+  if (lock_ >= 0) ::close(lock_);
+}
+
+Status RunDirectory::Lock() {
+  lock_ = ::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (lock_ < 0) return OutputError(absl::StrCat(root_.string(), ": cannot be opened (", std::string(std::strerror(errno)), ")"));
+  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
+  return UsageError(absl::StrCat(root_.string(), ": another fedalt is at work in this run; wait for it, or stop it first"));
+}
+
+std::filesystem::path RunDirectory::round(int64_t round) const {
+  return rounds() / absl::StrFormat("%03d", round);
+}
+
+std::filesystem::path RunDirectory::predictions(int64_t round, const std::string& site) const {
+  return root_ / "predictions" / absl::StrFormat("%03d", round) / (site + ".jsonl");
+}
+
+}  // namespace fedalt

@@ -1,0 +1,50 @@
+// The folder of one run: what lies where, and who may write there.
+//
+//   config.yaml       resolved configuration with hashes           journal.jsonl     what is done (for --resume)
+//   metrics.jsonl     one line per site and round, then the mean   metrics.csv       the same, flat
+//   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer.safetensors, optimizer.safetensors, sent.safetensors
+//   rounds/NNN/sum.safetensors                                     the one object that the round published
+//   predictions/NNN/SITE.jsonl                                     log.txt, summary.json (once it is finished)
+#pragma once
+
+#include <filesystem>
+#include <string>
+
+#include "base/status.h"
+
+namespace fedalt {
+
+class RunDirectory {
+ public:
+  /// Makes a new run directory. Errors (kOutput): it exists and is not empty; it cannot be made or written.
+  static StatusOr<RunDirectory> Create(const std::filesystem::path& root);
+  /// Opens an existing one. Errors: kUsage (not a run directory).
+  static StatusOr<RunDirectory> Open(const std::filesystem::path& root);
+  RunDirectory(RunDirectory&& other) noexcept;
+  RunDirectory& operator=(RunDirectory&&) = delete;
+  ~RunDirectory();
+
+  /// Takes the directory for writing until destruction. Errors: kUsage (another process is at work in it).
+  Status Lock();
+
+  const std::filesystem::path& root() const { return root_; }
+  std::filesystem::path config() const { return root_ / "config.yaml"; }
+  std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
+  std::filesystem::path metrics_csv() const { return root_ / "metrics.csv"; }
+  std::filesystem::path journal() const { return root_ / "journal.jsonl"; }
+  std::filesystem::path summary() const { return root_ / "summary.json"; }
+  std::filesystem::path log() const { return root_ / "log.txt"; }
+  std::filesystem::path rounds() const { return root_ / "rounds"; }
+  std::filesystem::path round(int64_t round) const;
+  std::filesystem::path site(int64_t round, const std::string& name) const { return this->round(round) / name; }
+  std::filesystem::path sum(int64_t round) const { return this->round(round) / "sum.safetensors"; }
+  std::filesystem::path result(int64_t round) const { return this->round(round) / "result.json"; }
+  std::filesystem::path predictions(int64_t round, const std::string& site) const;
+
+ private:
+  explicit RunDirectory(std::filesystem::path root) : root_(std::move(root)) {}
+  std::filesystem::path root_;
+  int lock_ = -1;
+};
+
+}  // namespace fedalt

@@ -1,0 +1,159 @@
+#include "train/evaluate.h"
+
+#include <absl/strings/ascii.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/check.h"
+#include "data/packed_batch.h"
+#include "train/library_errors.h"
+#include "train/response_loss.h"
+#include "train/rouge.h"
+
+namespace fedalt {
+namespace {
+
+/// Sum of the loss and number of response tokens, per example.
+struct ExampleLoss {
+  double sum = 0.0;
+  int64_t tokens = 0;
+};
+
+Status ExampleLosses(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
+                     const ForwardContext& context, std::vector<ExampleLoss>& losses) {
+  if (batch_size < 1) return ConfigError(absl::StrFormat("eval: a batch size of %d; it must be at least 1", batch_size));
+  ForwardContext without_dropout = context;
+  without_dropout.rows = nullptr;
+  return CatchLibraryErrors("evaluation", [&] {
+    for (size_t begin = 0; begin < examples.size(); begin += static_cast<size_t>(batch_size)) {
+      const size_t end = std::min(examples.size(), begin + static_cast<size_t>(batch_size));
+      std::vector<const TokenizedExample*> members;
+      for (size_t i = begin; i < end; ++i) members.push_back(&examples[i]);
+      const PackedBatch batch = PackExamples(members);
+      const ResponseLoss loss = ForwardLoss(model, batch, without_dropout);
+      size_t member = 0;
+      for (size_t row = 0; row < loss.per_row.size(); ++row) {
+        while (batch.response_rows[row] >= batch.offsets[member + 1]) ++member;
+        ExampleLoss& of = losses[begin + member];
+        of.sum += loss.per_row[row];
+        ++of.tokens;
+      }
+    }
+    return absl::OkStatus();
+  });
+}
+
+StatusOr<std::vector<std::string>> Answers(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set,
+                                           const EvalOptions& options, const ForwardContext& context) {
+  GenerateOptions generate = options.generate;
+  if (generate.eos_ids.empty()) {
+    generate.eos_ids = model.config().eos_token_ids;
+    if (generate.eos_ids.empty() && tokenizer.eos_id()) generate.eos_ids.push_back(*tokenizer.eos_id());
+  }
+  bool stopped = false;
+  if (options.generate.progress) {
+    generate.progress = [&](int64_t done) {
+      const bool go_on = options.generate.progress(done);
+      stopped = stopped || !go_on;
+      return go_on;
+    };
+  }
+  std::vector<std::string> answers;
+  RETURN_IF_ERROR(CatchLibraryErrors("generation", [&]() -> Status {
+    ASSIGN_OR_RETURN(const auto ids, Generate(model, set.prompts, generate, context));
+    if (stopped) return InterruptedError("evaluation was stopped while answers were generated");
+    FEDALT_CHECK(ids.size() == set.prompts.size(), "one answer per prompt");
+    for (const auto& answer : ids) answers.push_back(tokenizer.Decode(answer, /*skip_special_tokens=*/true));
+    return absl::OkStatus();
+  }));
+  return answers;
+}
+
+/// Sums of everything; Mean() turns them into Scores.
+struct Sums {
+  Scores sums;
+  double loss = 0.0;
+  int64_t response_tokens = 0;
+
+  void Add(const ExampleLoss& example) {
+    ++sums.examples;
+    loss += example.sum;
+    response_tokens += example.tokens;
+  }
+  void Add(const std::string& reference, const std::string& prediction) {
+    const RougeScores rouge = Rouge(reference, prediction);
+    sums.rouge1 += rouge.rouge1;
+    sums.rouge2 += rouge.rouge2;
+    sums.rougeL += rouge.rougeL;
+    if (absl::StripAsciiWhitespace(reference) == absl::StripAsciiWhitespace(prediction)) sums.exact_match += 1.0;
+  }
+  Scores Mean() const {
+    Scores mean = sums;
+    const double n = static_cast<double>(std::max<int64_t>(1, sums.examples));
+    mean.loss = loss / static_cast<double>(std::max<int64_t>(1, response_tokens));
+    for (double* score : {&mean.rouge1, &mean.rouge2, &mean.rougeL, &mean.exact_match}) *score /= n;
+    return mean;
+  }
+};
+
+}  // namespace
+
+StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
+                              const EvalOptions& options, TokenizeReport* report) {
+  if (examples.empty()) return DataError("evaluation: there are no examples; give the site at least one");
+  const int64_t prompt_tokens = options.max_length - options.generate.max_new_tokens;
+  if (options.generate_answers && prompt_tokens < 1)
+    return ConfigError(
+        absl::StrFormat("eval.max_new_tokens is %d, which leaves no room for a prompt in train.max_length %d; lower the "
+                        "one or raise the other",
+                        options.generate.max_new_tokens, options.max_length));
+  EvalSet set;
+  TokenizeOptions tokenize;
+  tokenize.max_length = options.max_length;
+  ASSIGN_OR_RETURN(set.tokenized, TokenizeForTraining(examples, tokenizer, prompt_template, tokenize, report));
+  if (options.generate_answers) {
+    ASSIGN_OR_RETURN(set.prompts,
+                     TokenizePrompts(examples, tokenizer, prompt_template, static_cast<int32_t>(prompt_tokens), nullptr));
+  }
+  set.examples = std::move(examples);
+  return set;
+}
+
+StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+                              const ForwardContext& context) {
+  FEDALT_CHECK(set.tokenized.size() == set.examples.size(), "made by MakeEvalSet");
+  std::vector<ExampleLoss> losses(set.examples.size());
+  RETURN_IF_ERROR(ExampleLosses(model, set.tokenized, options.loss_batch_size, context, losses));
+  EvalResult result;
+  if (options.generate_answers) {
+    FEDALT_CHECK(set.prompts.size() == set.examples.size(), "the set was made with generate_answers");
+    ASSIGN_OR_RETURN(result.predictions, Answers(model, tokenizer, set, options, context));
+  }
+  Sums all;
+  std::map<std::string, Sums> by_tag;
+  for (size_t i = 0; i < set.examples.size(); ++i) {
+    const Example& example = set.examples[i];
+    std::vector<Sums*> targets = {&all};
+    if (!example.tag.empty()) targets.push_back(&by_tag[example.tag]);
+    for (Sums* target : targets) {
+      target->Add(losses[i]);
+      if (options.generate_answers) target->Add(example.output, result.predictions[i]);
+    }
+  }
+  result.all = all.Mean();
+  for (const auto& [tag, sums] : by_tag) result.by_tag[tag] = sums.Mean();
+  return result;
+}
+
+StatusOr<double> MeanLoss(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
+                          const ForwardContext& context) {
+  if (examples.empty()) return DataError("evaluation: there are no examples; give the site at least one");
+  std::vector<ExampleLoss> losses(examples.size());
+  RETURN_IF_ERROR(ExampleLosses(model, examples, batch_size, context, losses));
+  Sums all;
+  for (const ExampleLoss& loss : losses) all.Add(loss);
+  return all.Mean().loss;
+}
+
+}  // namespace fedalt

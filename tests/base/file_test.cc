@@ -1,0 +1,132 @@
+#include "base/file.h"
+
+#include <gtest/gtest.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+#include <filesystem>
+#include <string>
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FileTest : public testing::Test {
+ protected:
+  void SetUp() override {
+    directory_ = fs::path(testing::TempDir()) / absl::StrCat("file_test-", ::getpid());
+    fs::remove_all(directory_);
+    ASSERT_TRUE(MakeDirectories(directory_ / "a/b").ok());
+  }
+  void TearDown() override { fs::remove_all(directory_); }
+  size_t FilesIn(const fs::path& directory) {
+    return static_cast<size_t>(std::distance(fs::directory_iterator(directory), fs::directory_iterator()));
+  }
+  fs::path directory_;
+};
+
+// No file of this process can grow beyond `bytes` while this lives; a write beyond fails as it does on a full disk.
+class FileSizeLimit {
+ public:
+  explicit FileSizeLimit(rlim_t bytes) {
+    ::getrlimit(RLIMIT_FSIZE, &before_);
+    handler_ = std::signal(SIGXFSZ, SIG_IGN);
+    const rlimit limit{bytes, before_.rlim_max};
+    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
+  }
+  ~FileSizeLimit() {
+    ::setrlimit(RLIMIT_FSIZE, &before_);
+    std::signal(SIGXFSZ, handler_);
+  }
+  FileSizeLimit(const FileSizeLimit&) = delete;
+  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
+
+ private:
+  rlimit before_{};
+  sighandler_t handler_;
+};
+
+TEST_F(FileTest, WhatIsWrittenIsRead) {
+  const std::string bytes("a\0b\n\xff", 5);
+  const fs::path path = directory_ / "a/b/file";
+  ASSERT_TRUE(WriteFileAtomic(path, bytes).ok());
+  EXPECT_EQ(*ReadFile(path, ErrorKind::kData), bytes);
+  ASSERT_TRUE(WriteFileAtomic(path, "").ok());
+  EXPECT_EQ(*ReadFile(path, ErrorKind::kData), "");
+  EXPECT_EQ(FilesIn(directory_ / "a/b"), 1u);
+}
+
+TEST_F(FileTest, FailedReadsNameThePathAndKeepTheKind) {
+  const auto missing = ReadFile(directory_ / "none", ErrorKind::kModel);
+  ASSERT_FALSE(missing.ok());
+  EXPECT_EQ(KindOf(missing.status()), ErrorKind::kModel);
+  EXPECT_NE(missing.status().message().find((directory_ / "none").string()), absl::string_view::npos);
+  EXPECT_FALSE(ReadFile(directory_, ErrorKind::kModel).ok());
+  ASSERT_TRUE(WriteFileAtomic(directory_ / "ten", "0123456789").ok());
+  EXPECT_TRUE(ReadFile(directory_ / "ten", ErrorKind::kData, 10).ok());
+  EXPECT_FALSE(ReadFile(directory_ / "ten", ErrorKind::kData, 9).ok());
+}
+
+TEST_F(FileTest, AFullDiskLeavesTheOldFileAndNoPart) {
+  const fs::path path = directory_ / "file";
+  ASSERT_TRUE(WriteFileAtomic(path, "old").ok());
+  Status status;
+  {
+    const FileSizeLimit limit(100000);
+    status = WriteFileAtomic(path, std::string(300000, 'x'));
+  }
+  EXPECT_EQ(KindOf(status), ErrorKind::kOutput);
+  EXPECT_NE(status.message().find(path.string()), absl::string_view::npos);
+  EXPECT_EQ(*ReadFile(path, ErrorKind::kData), "old");
+  EXPECT_EQ(FilesIn(directory_), 2u);  // it and the folder a
+}
+
+TEST_F(FileTest, AnErrorOfTheProducerLeavesTheOldFileAndNoPart) {
+  const fs::path path = directory_ / "file";
+  ASSERT_TRUE(WriteFileAtomic(path, "old").ok());
+  const Status status = WriteFileAtomic(path, [](const AppendBytes& append) -> Status {
+    RETURN_IF_ERROR(append("new"));
+    return TrainingError("not finite");
+  });
+  EXPECT_EQ(KindOf(status), ErrorKind::kTraining);
+  EXPECT_EQ(*ReadFile(path, ErrorKind::kData), "old");
+  EXPECT_EQ(FilesIn(directory_), 2u);
+}
+
+TEST_F(FileTest, AFullDeviceIsAnOutputErrorThatSaysSo) {
+  const Status status = AppendLine("/dev/full", "a line");
+  EXPECT_EQ(KindOf(status), ErrorKind::kOutput);
+  EXPECT_NE(status.message().find(std::strerror(ENOSPC)), absl::string_view::npos) << status.message();
+}
+
+TEST_F(FileTest, LinesAreAppended) {
+  const fs::path path = directory_ / "lines";
+  ASSERT_TRUE(AppendLine(path, "one").ok());
+  ASSERT_TRUE(AppendLine(path, "two").ok());
+  EXPECT_EQ(*ReadFile(path, ErrorKind::kData), "one\ntwo\n");
+}
+
+TEST_F(FileTest, ADirectoryThatCannotBeMadeIsAnOutputError) {
+  ASSERT_TRUE(WriteFileAtomic(directory_ / "file", "x").ok());
+  EXPECT_EQ(KindOf(MakeDirectories(directory_ / "file")), ErrorKind::kOutput);
+  EXPECT_EQ(KindOf(MakeDirectories(directory_ / "file/below")), ErrorKind::kOutput);
+  EXPECT_EQ(KindOf(WriteFileAtomic(directory_ / "none/file", "x")), ErrorKind::kOutput);
+}
+
+TEST_F(FileTest, AMapOutlivesTheNameOfItsFile) {
+  const fs::path path = directory_ / "file";
+  ASSERT_TRUE(WriteFileAtomic(path, "mapped").ok());
+  const auto map = MappedFile::Open(path, ErrorKind::kModel);
+  ASSERT_TRUE(map.ok());
+  fs::remove(path);
+  EXPECT_EQ(std::string_view(reinterpret_cast<const char*>((*map)->data()), (*map)->size()), "mapped");
+  ASSERT_TRUE(WriteFileAtomic(path, "").ok());
+  EXPECT_EQ((*MappedFile::Open(path, ErrorKind::kModel))->size(), 0u);
+  EXPECT_EQ(KindOf(MappedFile::Open(directory_ / "none", ErrorKind::kModel).status()), ErrorKind::kModel);
+}
+
+}  // namespace
+}  // namespace fedalt

@@ -1,0 +1,207 @@
+// The rest of world from the published sum, against the naive mean of the others in double precision.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+
+#include "base/random.h"
+#include "fed/fedalt.h"
+#include "fed/federation.h"
+#include "fed/fixed_point_sum.h"
+#include "fed/local_transport.h"
+
+namespace fedalt {
+namespace {
+
+constexpr size_t kLength = 257;
+
+std::vector<float> Theta(uint64_t site, uint64_t round, double scale = 0.1) {
+  const RandomStream stream(11, RandomPurpose::kData, {site, round});
+  std::vector<float> values(kLength);
+  for (size_t i = 0; i < kLength; ++i) values[i] = static_cast<float>(scale * (2.0 * stream.Uniform(i) - 1.0));
+  return values;
+}
+
+double Weight(uint64_t site, bool uniform) {
+  return uniform ? 1.0 : static_cast<double>(100 + (site * 7919) % 300);
+}
+
+struct Ledger {
+  std::vector<std::vector<float>> theta;
+  std::vector<double> weight;
+  std::vector<bool> present;
+};
+
+void ExpectNaiveMean(const Ledger& ledger, const PublishedSum& sum) {
+  const auto n = static_cast<int64_t>(ledger.theta.size());
+  // The total once, in long double; each site's naive mean of the others follows from it without the float32 sum.
+  for (int64_t k = 0; k < n; ++k) {
+    if (n > 50 && k % 97 != 0 && k != n - 1) continue;
+    const auto uk = static_cast<size_t>(k);
+    std::vector<double> naive(kLength, 0.0);
+    double total = 0.0;
+    for (size_t j = 0; j < ledger.theta.size(); ++j) {
+      if (j == uk || !ledger.present[j]) continue;
+      total += ledger.weight[j];
+      for (size_t i = 0; i < kLength; ++i) naive[i] += ledger.weight[j] * static_cast<double>(ledger.theta[j][i]);
+    }
+    double largest = 0.0;
+    for (double& value : naive) {
+      value = total > 0 ? value / total : 0.0;
+      largest = std::max(largest, std::abs(value));
+    }
+    const std::span<const float> own = ledger.present[uk] ? std::span<const float>(ledger.theta[uk]) : std::span<const float>();
+    const std::vector<float> others = RestOfWorld(sum, own, ledger.weight[uk]);
+    for (size_t i = 0; i < kLength; ++i)
+      ASSERT_NEAR(others[i], naive[i], 1e-6 * largest) << "site " << k << " of " << n << ", value " << i;
+  }
+}
+
+TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
+  for (const int64_t n : {2, 3, 8, 50, 1000})
+    for (const bool uniform : {true, false})
+      for (const bool absentees : {false, true}) {
+        LocalTransport transport(LedgerPolicy::kKeepAbsent);
+        Ledger ledger{std::vector<std::vector<float>>(static_cast<size_t>(n)), std::vector<double>(static_cast<size_t>(n)),
+                      std::vector<bool>(static_cast<size_t>(n), false)};
+        PublishedSum sum;
+        for (uint64_t round = 1; round <= 3; ++round) {
+          for (uint64_t k = 0; k < static_cast<uint64_t>(n); ++k) {
+            ledger.weight[k] = Weight(k, uniform);
+            // Some sites miss rounds: one always, others now and then; their last contribution stays.
+            if (absentees && n > 2 && (k == 1 || (k + round) % 3 == 0)) continue;
+            ledger.theta[k] = Theta(k, round);
+            ledger.present[k] = true;
+            ASSERT_TRUE(
+                transport.Send({static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]}).ok());
+          }
+          auto closed = transport.CloseRound(static_cast<int64_t>(round));
+          ASSERT_TRUE(closed.ok());
+          sum = *closed;
+        }
+        EXPECT_EQ(sum.contributors, std::count(ledger.present.begin(), ledger.present.end(), true));
+        ExpectNaiveMean(ledger, sum);
+      }
+}
+
+TEST(RestOfWorld, IsZeroWithoutOthers) {
+  LocalTransport transport(LedgerPolicy::kKeepAbsent);
+  const std::vector<float> theta = Theta(0, 1);
+  ASSERT_TRUE(transport.Send({1, 0, 5.0, theta}).ok());
+  const auto sum = transport.CloseRound(1);
+  ASSERT_TRUE(sum.ok());
+  for (float value : RestOfWorld(*sum, theta, 5.0)) EXPECT_EQ(value, 0.0f);
+}
+
+TEST(RestOfWorld, OfANewcomerIsTheMeanOfAll) {
+  LocalTransport transport(LedgerPolicy::kKeepAbsent);
+  const std::vector<float> a = Theta(0, 1), b = Theta(1, 1);
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, a}).ok());
+  ASSERT_TRUE(transport.Send({1, 1, 3.0, b}).ok());
+  const auto sum = transport.CloseRound(1);
+  const std::vector<float> others = RestOfWorld(*sum, {}, 0.0);
+  for (size_t i = 0; i < kLength; ++i) EXPECT_NEAR(others[i], (a[i] + 3.0 * b[i]) / 4.0, 1e-7);
+}
+
+TEST(FixedPointSum, HasTheSameBitsInAnyOrderAndDivision) {
+  std::vector<uint64_t> order(200);
+  std::iota(order.begin(), order.end(), 0);
+  std::vector<int64_t> reference;
+  for (uint64_t trial = 0; trial < 5; ++trial) {
+    FixedPointSum left(kLength), right(kLength);
+    const auto permutation = RandomStream(trial, RandomPurpose::kShuffle, {}).Permutation(200);
+    for (size_t i = 0; i < permutation.size(); ++i) {
+      const auto k = static_cast<uint64_t>(permutation[i]);
+      ASSERT_TRUE((i % (trial + 2) == 0 ? left : right).Add(Theta(k, 0, 3.0), Weight(k, false)).ok());
+    }
+    ASSERT_TRUE(left.Merge(right).ok());
+    if (trial == 0) reference = left.grid();
+    EXPECT_EQ(left.grid(), reference);
+  }
+}
+
+TEST(FixedPointSum, SubtractUndoesAddExactly) {
+  FixedPointSum sum(kLength);
+  ASSERT_TRUE(sum.Add(Theta(1, 0), 3.7).ok());
+  const auto before = sum.grid();
+  ASSERT_TRUE(sum.Add(Theta(2, 0, 1000.0), 0.3).ok());
+  EXPECT_NE(sum.grid(), before);
+  ASSERT_TRUE(sum.Subtract(Theta(2, 0, 1000.0), 0.3).ok());
+  EXPECT_EQ(sum.grid(), before);
+}
+
+TEST(FixedPointSum, RefusesWhatItCannotHoldAndStaysAsItWas) {
+  FixedPointSum sum(3);
+  ASSERT_TRUE(sum.Add(std::vector<float>{1, 2, 3}, 1.0).ok());
+  const auto before = sum.grid();
+  for (const float bad : {std::nanf(""), INFINITY, -INFINITY, 1e9f}) {
+    const Status status = sum.Add(std::vector<float>{1, bad, 3}, 1.0);
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(KindOf(status), ErrorKind::kTraining);
+    EXPECT_NE(status.message().find("value 1"), absl::string_view::npos) << status.message();
+    EXPECT_EQ(sum.grid(), before);
+  }
+  // Each fits, the sum does not.
+  Status status = absl::OkStatus();
+  int64_t added = 0;
+  while (status.ok() && added < 10) {
+    status = sum.Add(std::vector<float>{0, 0, 3e6f}, 1.0);
+    if (status.ok()) ++added;
+  }
+  EXPECT_FALSE(status.ok());
+  EXPECT_GT(added, 0);
+  EXPECT_NEAR(sum.Values()[2], 3.0 + 3e6 * static_cast<double>(added), 1.0);
+}
+
+TEST(LocalTransport, CountsAContributionOnceAndRefusesAnotherUnderTheSameKey) {
+  LocalTransport transport(LedgerPolicy::kKeepAbsent);
+  const std::vector<float> theta = Theta(0, 1);
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
+  const Status other = transport.Send({1, 0, 1.0, Theta(0, 2)});
+  ASSERT_FALSE(other.ok());
+  EXPECT_NE(other.message().find("two different contributions"), absl::string_view::npos);
+  const auto sum = transport.CloseRound(1);
+  EXPECT_EQ(sum->contributors, 1);
+  EXPECT_EQ(*sum->values, theta);
+}
+
+TEST(LocalTransport, RefusesAnotherLengthAndKeepsTheSum) {
+  LocalTransport transport(LedgerPolicy::kKeepAbsent);
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
+  EXPECT_FALSE(transport.Send({1, 1, 1.0, {1.0f, 2.0f}}).ok());
+  EXPECT_EQ(*transport.CloseRound(1)->values, Theta(0, 1));
+}
+
+TEST(LocalTransport, ForgetsTheCohortWhereTheMethodSaysSo) {
+  LocalTransport transport(LedgerPolicy::kCohortOnly);
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
+  ASSERT_TRUE(transport.CloseRound(1).ok());
+  ASSERT_TRUE(transport.Send({2, 1, 2.0, Theta(1, 2)}).ok());
+  const auto sum = transport.CloseRound(2);
+  EXPECT_EQ(sum->contributors, 1);
+  EXPECT_EQ(sum->total_weight, 2.0);
+}
+
+TEST(Cohort, HoldsTheAskedNumberAndChangesWithTheRound) {
+  EXPECT_EQ(CohortOf({.fraction = 1.0}, 8, 3, 0).size(), 8u);
+  EXPECT_EQ(CohortOf({.fraction = 0.3}, 8, 1, 0).size(), 2u);
+  EXPECT_EQ(CohortOf({.fraction = 0.001}, 8, 1, 0).size(), 1u);
+  EXPECT_EQ(CohortOf({.fraction = 1.0, .count = 5}, 8, 1, 0).size(), 5u);
+  EXPECT_EQ(CohortOf({.fraction = 1.0, .count = 50}, 8, 1, 0).size(), 8u);
+  std::vector<int> seen(8, 0);
+  bool changed = false;
+  for (int64_t round = 1; round <= 40; ++round) {
+    const auto cohort = CohortOf({.fraction = 1.0, .count = 3}, 8, round, 5);
+    ASSERT_TRUE(std::is_sorted(cohort.begin(), cohort.end()));
+    EXPECT_EQ(cohort, CohortOf({.fraction = 1.0, .count = 3}, 8, round, 5));
+    changed |= cohort != CohortOf({.fraction = 1.0, .count = 3}, 8, 1, 5);
+    for (int64_t k : cohort) ++seen[static_cast<size_t>(k)];
+  }
+  EXPECT_TRUE(changed);
+  for (int count : seen) EXPECT_GT(count, 3);
+}
+
+}  // namespace
+}  // namespace fedalt

@@ -1,0 +1,135 @@
+// A federation small enough for tests: a tiny Llama that transformers wrote, and sites whose token sequences follow site-specific
+// rules.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "base/random.h"
+#include "fed/federation.h"
+#include "fed/local_transport.h"
+#include "fed/round_journal.h"
+
+namespace fedalt::testing {
+
+inline std::shared_ptr<const Transformer> TinyModel() {
+  auto model = Transformer::Load(FEDALT_TEST_DATA "/model/llama", {});
+  EXPECT_TRUE(model.ok()) << model.status();
+  return model.ok() ? *model : nullptr;
+}
+
+/// Site k answers token t with t + k + 1: learnable, and different at every site.
+inline SiteData TinySite(int64_t k, int64_t examples, int64_t vocab) {
+  SiteData site;
+  site.name = absl::StrCat("site-", k);
+  const RandomStream stream(99, RandomPurpose::kData, {static_cast<uint64_t>(k)});
+  for (int64_t i = 0; i < examples; ++i) {
+    TokenizedExample example;
+    example.id = i;
+    const int64_t length = 3 + static_cast<int64_t>(stream.Below(static_cast<uint64_t>(i) * 100, 5));
+    for (int64_t t = 0; t < length; ++t)
+      example.tokens.push_back(
+          static_cast<int32_t>(3 + stream.Below(static_cast<uint64_t>(i * 100 + 1 + t), static_cast<uint64_t>(vocab - 20))));
+    example.response_begin = static_cast<int32_t>(example.tokens.size());
+    example.tokens.push_back(example.tokens[0] + static_cast<int32_t>(k) + 1);
+    example.tokens.push_back(2);
+    site.train.push_back(example);
+    if (i % 4 == 0) {
+      site.validation.push_back(example);
+      site.test.tokenized.push_back(example);
+      site.test.examples.push_back({i, "", "", "", ""});
+      site.test.prompts.emplace_back(example.tokens.begin(), example.tokens.begin() + example.response_begin);
+    }
+  }
+  return site;
+}
+
+inline std::vector<SiteData> TinySites(int64_t count, const Transformer& model) {
+  std::vector<SiteData> sites;
+  for (int64_t k = 0; k < count; ++k) sites.push_back(TinySite(k, 12 + 4 * k, model.config().vocab_size));
+  return sites;
+}
+
+inline FederationOptions TinyOptions(const std::string& method) {
+  FederationOptions options;
+  options.method.name = method;
+  options.adapter.r = 2;
+  options.adapter.lora_alpha = 8;
+  options.rounds = 3;
+  options.train.steps = 3;
+  options.train.batch_size = 4;
+  options.train.lr = 1e-2;
+  options.eval.every = 0;
+  options.eval.options.generate_answers = false;
+  options.seed = 5;
+  return options;
+}
+
+/// All tensors of a site, by name, as bytes: for comparisons bit by bit.
+inline std::map<std::string, std::string> BytesOf(const Site& site) {
+  std::map<std::string, std::string> bytes;
+  const auto add = [&bytes](const std::string& prefix, const NamedTensors& tensors) {
+    for (const auto& [name, tensor] : tensors) {
+      const at::Tensor flat = tensor.detach().contiguous();
+      bytes[prefix + name] = std::string(static_cast<const char*>(flat.data_ptr()), flat.nbytes());
+    }
+  };
+  add("individual ", site.adapters.Individual());
+  add("rest_of_world ", site.adapters.RestOfWorld());
+  add("mixer ", site.adapters.Mixer());
+  if (site.train_state.step > 0) add("optimizer ", NamedTrainState(site.adapters, site.train_state));
+  bytes["sent"] = std::string(reinterpret_cast<const char*>(site.sent.data()), site.sent.size() * sizeof(float));
+  return bytes;
+}
+
+/// Keeps everything in memory, for looking at afterwards.
+class MemoryJournal : public RoundJournal {
+ public:
+  StatusOr<JournalPosition> Recover() override { return JournalPosition{}; }
+  Status LoadSite(int64_t, Site&) override { return absl::InternalError("nothing to load"); }
+  StatusOr<std::optional<PublishedSum>> LoadSum(int64_t) override { return std::optional<PublishedSum>(); }
+  Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
+    sites[{round, site.index}] = BytesOf(site);
+    sent[{round, site.index}] = site.sent;
+    trained[{round, site.index}] = report != nullptr;
+    for (const auto& [name, tensor] : site.adapters.RestOfWorld())
+      rest_of_world[{round, site.index}].emplace_back(name, tensor.detach().clone());
+    return absl::OkStatus();
+  }
+  Status SaveSum(const PublishedSum& sum) override {
+    sums[sum.round] = sum;
+    return absl::OkStatus();
+  }
+  Status CloseRound(const RoundResult& result, bool is_best) override {
+    results[result.round] = result;
+    if (is_best) best_round = result.round;
+    return absl::OkStatus();
+  }
+
+  using Key = std::pair<int64_t, int64_t>;  // round, site
+  std::map<Key, std::map<std::string, std::string>> sites;
+  std::map<Key, std::vector<float>> sent;
+  std::map<Key, bool> trained;
+  std::map<Key, NamedTensors> rest_of_world;
+  std::map<int64_t, PublishedSum> sums;
+  std::map<int64_t, RoundResult> results;
+  int64_t best_round = 0;
+};
+
+inline LedgerPolicy PolicyOf(const FederationOptions& options) {
+  auto method = MakeMethod(options.method);
+  return method.ok() ? (*method)->ledger_policy() : LedgerPolicy::kCohortOnly;
+}
+
+inline StatusOr<RunSummary> RunTiny(const Transformer& model, const std::vector<SiteData>& sites, const FederationOptions& options,
+                                    RoundJournal& journal) {
+  LocalTransport transport(PolicyOf(options));
+  return RunFederation({&model, nullptr, &sites, nullptr}, options, transport, journal, {});
+}
+
+}  // namespace fedalt::testing

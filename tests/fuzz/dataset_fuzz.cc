@@ -1,0 +1,31 @@
+// links: data
+// Examples from any bytes: refused with a message, or, for an array, the same examples as an ordinary JSON parser gives.
+#include <cstddef>
+#include <cstdint>
+#include <nlohmann/json.hpp>
+#include <string_view>
+
+#include "base/check.h"
+#include "data/dataset.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  const auto examples = fedalt::ParseExamples(bytes, "name");
+  if (!examples.ok()) {
+    FEDALT_CHECK(fedalt::KindOf(examples.status()) == fedalt::ErrorKind::kData, "an error of the data");
+    FEDALT_CHECK(examples.status().message().substr(0, 6) == "name: ", "an error names its file");
+    return 0;
+  }
+  FEDALT_CHECK(!examples->empty(), "no examples is an error");
+  for (size_t i = 0; i < examples->size(); ++i) FEDALT_CHECK((*examples)[i].id == static_cast<int64_t>(i), "ids count from 0");
+  // The reader cuts an array at its commas before it parses; it must not accept what is not one JSON array.
+  const size_t first = bytes.find_first_of("[{");
+  if (bytes[first] != '[') return 0;
+  const nlohmann::json whole = nlohmann::json::parse(bytes.begin(), bytes.end(), nullptr, /*allow_exceptions=*/false);
+  FEDALT_CHECK(whole.is_array() && whole.size() == examples->size(), "the whole is one JSON array of as many examples");
+  for (size_t i = 0; i < whole.size(); ++i) {
+    FEDALT_CHECK(whole[i]["instruction"] == (*examples)[i].instruction, "the same instruction");
+    FEDALT_CHECK(whole[i]["output"] == (*examples)[i].output, "the same output");
+  }
+  return 0;
+}

@@ -1,0 +1,198 @@
+// A run that dies at any point of its record and is resumed ends with the same bits as an undisturbed one.
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <unistd.h>
+
+#include <nlohmann/json.hpp>
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <set>
+#include <sstream>
+
+#include "base/file.h"
+#include "fed/tiny_federation.h"
+#include "run/file_journal.h"
+#include "run/run_directory.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::TinyOptions;
+
+/// Dies (returns an error for ever) once `calls` changes were recorded. `after`: the fatal change itself still reaches the disk.
+class DyingJournal : public RoundJournal {
+ public:
+  DyingJournal(FileJournal& journal, int64_t calls, bool after) : journal_(journal), left_(calls), after_(after) {}
+  StatusOr<JournalPosition> Recover() override { return journal_.Recover(); }
+  Status LoadSite(int64_t round, Site& site) override { return journal_.LoadSite(round, site); }
+  StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override { return journal_.LoadSum(round); }
+  Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
+    return Change([&] { return journal_.SaveSite(round, site, report); });
+  }
+  Status SaveSum(const PublishedSum& sum) override {
+    return Change([&] { return journal_.SaveSum(sum); });
+  }
+  Status CloseRound(const RoundResult& result, bool is_best) override {
+    return Change([&] { return journal_.CloseRound(result, is_best); });
+  }
+  bool died() const { return left_ <= 0; }
+
+ private:
+  Status Change(const std::function<Status()>& change) {
+    if (left_-- > 1) return change();
+    if (left_ == 0 && after_) RETURN_IF_ERROR(change());
+    return OutputError("the machine died");
+  }
+  FileJournal& journal_;
+  int64_t left_;
+  bool after_;
+};
+
+std::string Slurp(const fs::path& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+/// Every checkpoint file of the run; metrics without what depends on the clock.
+std::map<std::string, std::string> Fingerprint(const fs::path& root) {
+  std::map<std::string, std::string> files;
+  for (const auto& entry : fs::recursive_directory_iterator(root / "rounds"))
+    if (entry.is_regular_file() && entry.path().extension() == ".safetensors")
+      files[fs::relative(entry.path(), root).string()] = Slurp(entry.path());
+  std::istringstream lines(Slurp(root / "metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    auto json = nlohmann::ordered_json::parse(line);
+    json.erase("tokens_per_s");
+    files["metrics.jsonl"] += json.dump() + "\n";
+  }
+  return files;
+}
+
+class ResumeTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at::set_num_threads(1);
+    model_ = testing::TinyModel();
+    ASSERT_NE(model_, nullptr);
+    sites_ = testing::TinySites(3, *model_);
+    root_ = fs::path(::testing::TempDir()) / absl::StrCat("fedalt_resume_", ::getpid());
+    fs::remove_all(root_);
+  }
+  void TearDown() override { fs::remove_all(root_); }
+
+  /// Runs (or resumes) in `directory`, dying after `calls` recorded changes; whether it came to its end.
+  bool Run(const fs::path& directory, const FederationOptions& options, int64_t calls, bool after) {
+    auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    FileJournal journal(
+        *opened, {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = &sites_});
+    DyingJournal dying(journal, calls, after);
+    LocalTransport transport(testing::PolicyOf(options));
+    const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, dying, {});
+    if (!summary.ok()) {
+      EXPECT_EQ(summary.status().message(), "the machine died");
+    }
+    return summary.ok();
+  }
+
+  static StatusOr<RunDirectory> Reopen(const fs::path& directory) {
+    std::ofstream(directory / "config.yaml") << "\n";
+    return RunDirectory::Open(directory);
+  }
+
+  std::shared_ptr<const Transformer> model_;
+  std::vector<SiteData> sites_;
+  fs::path root_;
+};
+
+class ResumeEverywhere : public ResumeTest, public ::testing::WithParamInterface<const char*> {};
+
+TEST_P(ResumeEverywhere, SameBitsAsUndisturbed) {
+  FederationOptions options = TinyOptions(std::string(GetParam()).substr(0, std::string(GetParam()).find('+')));
+  if (std::string(GetParam()).ends_with("+absent")) {
+    options.participation.count = 2;
+    options.method.rest_of_world = {.every = 2, .weights = SiteWeights::kSamples, .damping = 0.5};
+    options.rounds = 5;
+    options.keep_optimizer = true;
+  }
+  options.eval.every = 1;
+  const fs::path undisturbed = root_ / "undisturbed";
+  fs::create_directories(root_);
+  ASSERT_TRUE(Run(undisturbed, options, 1'000'000, false));
+  const auto expected = Fingerprint(undisturbed);
+  ASSERT_GT(expected.size(), 3u);
+  bool finished_at_once = false;
+  for (int64_t calls = 1; !finished_at_once; ++calls)
+    for (const bool after : {false, true}) {
+      const fs::path directory = root_ / absl::StrCat("dies-", calls, after ? "-after" : "-before");
+      finished_at_once = Run(directory, options, calls, after);
+      if (!finished_at_once) {
+        // A torn journal line and metrics beyond the journal are what a kill in the middle of a write leaves.
+        std::ofstream(directory / "journal.jsonl", std::ios::app) << "{\"event\":\"rou";
+        if (fs::exists(directory / "metrics.jsonl")) std::ofstream(directory / "metrics.jsonl", std::ios::app) << "{\"round\": 9";
+        ASSERT_TRUE(Run(directory, options, 1'000'000, false));
+      }
+      EXPECT_TRUE(Fingerprint(directory) == expected) << "died at change " << calls << (after ? ", recorded" : ", not recorded");
+      fs::remove_all(directory);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Methods, ResumeEverywhere, ::testing::Values("fedalt", "fedalt+absent", "fedit", "fedit_ft", "pooled"),
+                         [](const auto& info) {
+                           std::string name = info.param;
+                           std::replace(name.begin(), name.end(), '+', '_');
+                           return name;
+                         });
+
+TEST_F(ResumeTest, RefusesAJournalThatWasChanged) {
+  const fs::path directory = root_ / "run";
+  fs::create_directories(root_);
+  ASSERT_TRUE(Run(directory, TinyOptions("fedalt"), 1'000'000, false));
+  auto opened = Reopen(directory);
+  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+  const std::string text = Slurp(directory / "journal.jsonl");
+  std::ofstream(directory / "journal.jsonl") << text.substr(text.find('\n') + 1) << "{\"event\":\"round\",\"round\":9}\n";
+  const auto position = journal.Recover();
+  ASSERT_FALSE(position.ok());
+  EXPECT_NE(position.status().message().find("does not continue the run"), absl::string_view::npos) << position.status();
+}
+
+TEST_F(ResumeTest, KeepsTheLastRoundsAndTheBest) {
+  fs::create_directories(root_);
+  auto directory = RunDirectory::Create(root_ / "run");
+  ASSERT_TRUE(directory.ok());
+  FileJournal journal(*directory,
+                      {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+  FederationOptions options = TinyOptions("fedalt");
+  options.rounds = 6;
+  options.eval.every = 1;
+  LocalTransport transport(LedgerPolicy::kKeepAbsent);
+  const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, journal, {});
+  ASSERT_TRUE(summary.ok()) << summary.status();
+  std::set<int64_t> kept;
+  for (const auto& entry : fs::directory_iterator(directory->rounds())) kept.insert(std::stoll(entry.path().filename().string()));
+  EXPECT_EQ(kept, (std::set<int64_t>{5, 6, summary->best_round}));
+}
+
+TEST_F(ResumeTest, ADirectoryInUseOrNotEmptyIsRefused) {
+  fs::create_directories(root_);
+  auto first = RunDirectory::Create(root_ / "run");
+  ASSERT_TRUE(first.ok());
+  ASSERT_TRUE(first->Lock().ok());
+  auto second = Reopen(root_ / "run");
+  ASSERT_TRUE(second.ok());
+  EXPECT_EQ(KindOf(second->Lock()), ErrorKind::kUsage);
+  EXPECT_EQ(KindOf(RunDirectory::Create(root_ / "run").status()), ErrorKind::kOutput);
+  EXPECT_EQ(KindOf(RunDirectory::Open(root_ / "nothing").status()), ErrorKind::kUsage);
+  std::ofstream(root_ / "file") << "x";
+  EXPECT_EQ(KindOf(RunDirectory::Create(root_ / "file").status()), ErrorKind::kOutput);
+}
+
+}  // namespace
+}  // namespace fedalt
