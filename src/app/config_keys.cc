@@ -122,6 +122,22 @@ size_t EditDistance(std::string_view a, std::string_view b) {
   return previous[b.size()];
 }
 
+struct Neighbour {
+  std::string name;
+  size_t index = 0;
+  size_t distance = std::numeric_limits<size_t>::max();
+};
+
+Neighbour Nearest(std::string_view name, const std::vector<std::string>& candidates) {
+  constexpr size_t kCompared = 64;  // longer than any key; bounds the work for hostile input
+  Neighbour nearest;
+  for (size_t i = 0; i < candidates.size(); ++i) {
+    const size_t distance = EditDistance(name.substr(0, kCompared), candidates[i]);
+    if (distance < nearest.distance) nearest = {candidates[i], i, distance};
+  }
+  return nearest;
+}
+
 // Words of other tools for keys that have another name here.
 std::string Synonym(std::string_view name) {
   static const std::vector<std::pair<std::string_view, std::string_view>> synonyms = {{"learning_rate", "train.lr"},
@@ -164,27 +180,22 @@ const std::vector<std::string>& KnownKeyNames() {
 }
 
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
-  constexpr size_t kCompared = 64;  // longer names than any key's; bounds the work for hostile input
-  name = name.substr(0, kCompared);
-  std::string nearest;
-  size_t best = std::numeric_limits<size_t>::max();
-  for (const std::string& candidate : candidates) {
-    const size_t distance = EditDistance(name, candidate);
-    if (distance < best) {
-      best = distance;
-      nearest = candidate;
-    }
-  }
-  return nearest;
+  return Nearest(name, candidates).name;
 }
 
 std::string NearestKnownKey(std::string_view name) {
   const std::string_view leaf = LastComponent(name);
+  const std::string group(name.substr(0, name.size() - leaf.size()));  // "train.", or empty
+  std::vector<std::string> siblings, leaves;
   for (const std::string& known : KnownKeyNames()) {
     if (LastComponent(known) == leaf) return known;  // the right word at the wrong place
+    leaves.emplace_back(LastComponent(known));
+    if (known.starts_with(group)) siblings.push_back(known.substr(group.size(), known.find('.', group.size()) - group.size()));
   }
   if (std::string synonym = Synonym(leaf); !synonym.empty()) return synonym;
-  return NearestName(name, KnownKeyNames());
+  const Neighbour sibling = Nearest(leaf, siblings), elsewhere = Nearest(leaf, leaves);
+  if (!siblings.empty() && sibling.distance <= elsewhere.distance) return group + sibling.name;
+  return KnownKeyNames()[elsewhere.index];
 }
 
 }  // namespace fedalt

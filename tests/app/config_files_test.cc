@@ -24,7 +24,7 @@ class ConfigFiles : public testing::Test {
     Write("models/tiny/README.md", "not an input");
     for (const char* file : {"train_0.json", "train_1.json", "test_0.json", "test_1.json"})
       Write(std::string("data/") + file, file);
-    Write("c.yaml", "model: models/tiny\ndata: {train: data/train_{site}.json, test: data/test_{site}.json}\nsites: 2\n");
+    Write("c.yaml", "model: models/tiny\ndata: {train: 'data/train_{site}.json', test: 'data/test_{site}.json'}\nsites: 2\n");
   }
   void TearDown() override { fs::remove_all(folder_); }
 
@@ -120,7 +120,7 @@ TEST_F(ConfigFiles, ChangedInputsAreNamed) {
 
 TEST_F(ConfigFiles, BrokenHashesAreRefused) {
   Write("c.yaml",
-        "model: models/tiny\ndata: {train: data/train_{site}.json, test: data/test_{site}.json}\nsites: 2\nhashes: {a: 12}\n");
+        "model: models/tiny\ndata: {train: 'data/train_{site}.json', test: 'data/test_{site}.json'}\nsites: 2\nhashes: {a: 12}\n");
   ExpectError(Load().status(), ErrorKind::kConfig, "64 lower-case hexadecimal digits");
 }
 

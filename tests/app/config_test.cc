@@ -16,7 +16,9 @@ namespace fs = std::filesystem;
 
 constexpr char kMinimal[] =
     "model: m\n"
-    "data: {train: train_{site}.json, test: test_{site}.jsonl}\n"
+    "data:\n"
+    "  train: train_{site}.json\n"
+    "  test: test_{site}.jsonl\n"
     "sites: 3\n";
 
 StatusOr<RunConfig> Parse(const std::string& yaml, const std::vector<std::string>& overrides = {}) {
@@ -157,7 +159,9 @@ TEST(Config, EveryKeyIsReadAndWritten) {
         std::find_if(overrides.begin(), overrides.end(), [&](const std::string& text) { return text.starts_with(key.name + "="); });
     ASSERT_NE(given, overrides.end()) << key.name << " is not in this test";
     const bool has_one_value = key.name == "preset" || key.name == "rest_of_world.aggregate" || key.name == "rest_of_world.rescale";
-    if (!has_one_value) EXPECT_NE(key.write(config), key.write(MustParse(kMinimal))) << key.name << " did not change anything";
+    if (!has_one_value) {
+      EXPECT_NE(key.write(config), key.write(MustParse(kMinimal))) << key.name << " did not change anything";
+    }
     RunConfig other = DefaultRunConfig();
     StatusOr<YamlNode> written = ParseYaml(key.write(config), "written");
     ASSERT_TRUE(written.ok()) << key.name;
@@ -217,7 +221,7 @@ TEST(Config, OverridesWinAndTheLastOneCounts) {
 TEST(Config, NamedSites) {
   const RunConfig config = MustParse(
       "model: m\n"
-      "data: {test: all_{site}.jsonl}\n"
+      "data: {test: 'all_{site}.jsonl'}\n"
       "sites:\n"
       "  - {name: osaka, train: o.json, validation: v.json}\n"
       "  - {name: kyoto, train: 'k_{site}.json', test: k.json}\n");
@@ -266,9 +270,10 @@ TEST(Config, ParticipationTellsCountFromFraction) {
 
 TEST(Config, UnknownKeysNameTheNearestAndTheLine) {
   const std::string minimal = kMinimal;
-  ExpectRefusal(minimal + "trian: {rounds: 3}\n", {"c.yaml:4", "\"trian\"", "\"train."});
-  ExpectRefusal(minimal + "train:\n  rounds: 3\n  learning_rate: 3\n", {"c.yaml:6", "\"train.learning_rate\"", "\"train.lr\""});
+  ExpectRefusal(minimal + "trian: {rounds: 3}\n", {"c.yaml:6", "\"trian\"", "\"train\""});
+  ExpectRefusal(minimal + "train:\n  rounds: 3\n  learning_rate: 3\n", {"c.yaml:8", "\"train.learning_rate\"", "\"train.lr\""});
   ExpectRefusal(minimal + "rest_of_world: {gian: 3}\n", {"\"rest_of_world.gian\"", "\"rest_of_world.gain\""});
+  ExpectRefusal(minimal + "wieght_decay: 3\n", {"\"train.weight_decay\""});
   ExpectRefusal(minimal + "lr: 3\n", {"\"lr\"", "\"train.lr\""});
   ExpectRefusal(minimal + "sede: 3\n", {"\"sede\"", "\"seed\""});
   ExpectRefusal("model: m\nsites:\n  - {name: a, trian: x, test: y}\n", {"c.yaml:3", "\"trian\"", "\"train\""});
@@ -279,7 +284,7 @@ TEST(Config, UnknownKeysNameTheNearestAndTheLine) {
 
 TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
   const std::string minimal = kMinimal;
-  ExpectRefusal(minimal + "train:\n  rounds: many\n", {"c.yaml:5", "train.rounds is \"many\"", "an integer from 1"});
+  ExpectRefusal(minimal + "train:\n  rounds: many\n", {"c.yaml:7", "train.rounds is \"many\"", "an integer from 1"});
   ExpectRefusal(minimal + "train:\n  rounds:\n", {"train.rounds has no value"});
   ExpectRefusal(minimal + "train: 5\n", {"train is \"5\"", "a map of keys"});
   ExpectRefusal(minimal + "train: [5]\n", {"train is a list of 1", "a map of keys"});
@@ -356,15 +361,22 @@ TEST(Config, BrokenYamlIsRefusedWithItsLine) {
   ExpectRefusal("model: m\nsites: [1, 2\n", {"c.yaml:3"});
   ExpectRefusal("model: m\n\tsites: 2\n", {"c.yaml:"});
   ExpectRefusal("model: m\nmodel: n\n", {"c.yaml:2", "\"model\" is given twice", "c.yaml:1"});
-  ExpectRefusal(std::string(kMinimal) + "train: {rounds: 2, rounds: 3}\n", {"c.yaml:4", "\"rounds\" is given twice"});
+  ExpectRefusal(std::string(kMinimal) + "train: {rounds: 2, rounds: 3}\n", {"c.yaml:6", "\"rounds\" is given twice"});
   ExpectRefusal("a: &x [1]\nb: *x\n", {"c.yaml:2", "alias"});
   ExpectRefusal("a: !!python/object:os.system x\n", {"c.yaml:1", "tag"});
   ExpectRefusal("model: m\n---\nmodel: n\n", {"more than one YAML document"});
   ExpectRefusal(std::string("model: m\0", 9), {"zero byte"});
   ExpectRefusal("? [a]\n: b\n", {"a key must be plain text"});
-  ExpectRefusal("? \n: b\n", {"key is empty"});
-  ExpectRefusal(std::string(5000, '['), {"nested"});
-  ExpectRefusal("a: " + std::string(2000, '{'), {"nested"});
+  ExpectRefusal("~: b\n", {"key is empty"});
+  ExpectRefusal(std::string(5000, '['), {"c.yaml:1"});
+  ExpectRefusal("a: " + std::string(2000, '{'), {"c.yaml:1"});
+  std::string lists, maps;
+  for (int i = 0; i < 400; ++i) {
+    lists += "- ";
+    maps += std::string(static_cast<size_t>(i), ' ') + "a:\n";
+  }
+  ExpectRefusal(lists, {"c.yaml:1", "nested more than 16 deep"});
+  ExpectRefusal(maps, {"c.yaml:17", "nested more than 16 deep"});
   ExpectRefusal(std::string(2'000'000, ' '), {"bytes"});
   std::string many = "a: [";
   for (int i = 0; i < 250'000; ++i) many += "1,";
