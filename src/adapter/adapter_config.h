@@ -19,7 +19,8 @@ struct AdapterConfig {
   int64_t r = 8;
   double lora_alpha = 32.0;
   double lora_dropout = 0.05;
-  std::vector<std::string> target_modules = {"q_proj", "v_proj"};  ///< last component of a linear's name; "all-linear" takes every one
+  std::vector<std::string> target_modules = {"q_proj",
+                                             "v_proj"};  ///< last component of a linear's name; "all-linear" takes every one
   MixerKind mixer = MixerKind::kToken;
   double fixed_p = 0.5;
   double rest_of_world_gain = 1.0;  ///< g: the rest-of-world term times g
@@ -31,11 +32,11 @@ struct AdapterConfig {
 /// Which terms of the layer take part in a forward (algorithm, "Words that must mean one thing").
 enum class BranchMode {
   kBoth,
-  kRestOfWorldOff,      ///< term dropped, p as computed
-  kIndividualOff,       ///< term dropped, p as computed
-  kIndividualAlone,     ///< individual with weight 1, as stock PEFT would apply it
-  kRestOfWorldAlone,    ///< rest of world with weight 1 (gain applied)
-  kBase,                ///< neither
+  kRestOfWorldOff,    ///< term dropped, p as computed
+  kIndividualOff,     ///< term dropped, p as computed
+  kIndividualAlone,   ///< individual with weight 1, as stock PEFT would apply it
+  kRestOfWorldAlone,  ///< rest of world with weight 1 (gain applied)
+  kBase,              ///< neither
 };
 
 }  // namespace fedalt

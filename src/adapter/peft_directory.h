@@ -1,4 +1,7 @@
 // LoRA adapters as stock PEFT reads and writes them: adapter_config.json and adapter_model.safetensors.
+//
+// Stateless, any thread. What PEFT calls LoRA but is more than y += s B A x (DoRA, patterns of ranks, biases, ...) is refused by
+// name; rsLoRA is read, its scale folded into lora_alpha.
 #pragma once
 
 #include <filesystem>
@@ -18,14 +21,17 @@ struct PeftMetadata {
   std::vector<std::string> target_modules;
 };
 
-/// Writes `factors` (names as SiteAdapters::Individual) so that peft.PeftModel.from_pretrained loads it. Files are written atomically.
+/// Writes `factors` (names as SiteAdapters::Individual) so that peft.PeftModel.from_pretrained loads it. Files are written
+/// atomically; same input, same bytes. target_modules come from the factors' names. Errors: kOutput; kModel if a factor is not of
+/// rank metadata.r.
 Status WritePeftDirectory(const std::filesystem::path& directory, const NamedTensors& factors, const PeftMetadata& metadata);
 
 struct PeftAdapter {
   PeftMetadata metadata;
-  NamedTensors factors;  ///< float32, names as SiteAdapters::Individual
+  NamedTensors factors;  ///< float32, names as SiteAdapters::Individual, sorted; SiteAdapters::SetIndividual takes any order
 };
-/// Reads a LoRA from elsewhere. Errors (kModel): not LoRA, DoRA or rsLoRA or rank patterns or biases (named), r or shapes that contradict the tensors.
+/// Reads a LoRA from elsewhere. Errors (kModel): unreadable files, not LoRA or a variant of it (named), r or shapes that contradict
+/// the tensors, a factor without its partner.
 StatusOr<PeftAdapter> ReadPeftDirectory(const std::filesystem::path& directory);
 
 }  // namespace fedalt

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <map>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -51,23 +52,28 @@ std::string Shape(at::IntArrayRef sizes) {
 
 /// Checks everything before the first value is copied, so that an error leaves the layers as they were.
 Status CopyInto(const NamedTensors& targets, const NamedTensors& sources, std::string_view what) {
-  if (sources.size() != targets.size())
-    return ModelError(
-        absl::StrFormat("%s adapter: %d tensors were given, the model's adapted layers have %d; use the adapter of a model "
-                        "with the same target_modules",
-                        what, sources.size(), targets.size()));
-  for (size_t i = 0; i < targets.size(); ++i) {
-    if (sources[i].first != targets[i].first)
+  std::map<std::string_view, const at::Tensor*> by_name;
+  for (const auto& [name, tensor] : sources)
+    if (!by_name.emplace(name, &tensor).second) return ModelError(absl::StrFormat("%s: \"%s\" was given twice", what, name));
+  std::vector<const at::Tensor*> found;
+  for (const auto& [name, target] : targets) {
+    const auto it = by_name.find(name);
+    if (it == by_name.end())
       return ModelError(
-          absl::StrFormat("%s adapter: tensor %d is called \"%s\", expected \"%s\"; the adapter belongs to other "
-                          "target_modules or another model",
-                          what, i, sources[i].first, targets[i].first));
-    if (sources[i].second.sizes() != targets[i].second.sizes())
-      return ModelError(absl::StrFormat("%s adapter: \"%s\" has shape %s, expected %s; check r and the base model", what,
-                                        sources[i].first, Shape(sources[i].second.sizes()), Shape(targets[i].second.sizes())));
+          absl::StrFormat("%s: \"%s\" is missing; it belongs to other target_modules, another mixer or another model", what, name));
+    if (it->second->sizes() != target.sizes())
+      return ModelError(absl::StrFormat("%s: \"%s\" has shape %s, expected %s; check r and the base model", what, name,
+                                        Shape(it->second->sizes()), Shape(target.sizes())));
+    found.push_back(it->second);
+    by_name.erase(it);
   }
+  if (!by_name.empty())
+    return ModelError(
+        absl::StrFormat("%s: there is no place for \"%s\"; it belongs to other target_modules, another mixer or another "
+                        "model",
+                        what, by_name.begin()->first));
   const at::NoGradGuard no_grad;
-  for (size_t i = 0; i < targets.size(); ++i) at::Tensor(targets[i].second).copy_(sources[i].second);
+  for (size_t i = 0; i < targets.size(); ++i) at::Tensor(targets[i].second).copy_(*found[i]);
   return absl::OkStatus();
 }
 
@@ -164,10 +170,10 @@ NamedTensors SiteAdapters::Mixer() const {
 }
 
 Status SiteAdapters::SetIndividual(const NamedTensors& tensors) {
-  return CopyInto(Individual(), tensors, "individual");
+  return CopyInto(Individual(), tensors, "individual adapter");
 }
 Status SiteAdapters::SetRestOfWorld(const NamedTensors& tensors) {
-  return CopyInto(RestOfWorld(), tensors, "rest-of-world");
+  return CopyInto(RestOfWorld(), tensors, "rest-of-world adapter");
 }
 Status SiteAdapters::SetMixer(const NamedTensors& tensors) {
   return CopyInto(Mixer(), tensors, "mixer");

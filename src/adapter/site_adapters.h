@@ -1,4 +1,5 @@
-// All adapters of one site for one model: which linears are adapted, their tensors in a fixed order, and the extensions that a forward uses.
+// All adapters of one site for one model: which linears are adapted, their tensors in a fixed order, and the extensions that a
+// forward uses.
 //
 // A SiteAdapters is a value owned by one site; the base model is shared and untouched. Not thread-safe; different sites may be used
 // from different threads at once.
@@ -26,10 +27,12 @@ struct AdaptedModule {
   int64_t out_features = 0;
 };
 
-/// The linears of `model` that `config.target_modules` names. Errors (kConfig): a target that matches nothing (lists what there is).
+/// The linears of `model` that `config.target_modules` names. Errors (kConfig): a target that matches nothing (lists what there
+/// is).
 StatusOr<std::vector<AdaptedModule>> FindAdaptedModules(const Transformer& model, const AdapterConfig& config);
 
-/// How initial values are drawn (algorithm, section 1): A and G ~ U(-1/sqrt(d_in), 1/sqrt(d_in)), B = 0, from (seed, site or shared).
+/// How initial values are drawn (algorithm, section 1): A and G ~ U(-1/sqrt(d_in), 1/sqrt(d_in)), B = 0, from (seed, site or
+/// shared).
 struct InitOptions {
   uint64_t seed = 0;
   uint64_t site = 0;
@@ -54,13 +57,14 @@ class SiteAdapters {
   /// For ForwardContext::extensions.
   const std::vector<const LinearExtension*>& extensions() const { return extensions_; }
 
-  /// Tensors under stable names: "<module>.lora_A.weight" (r, d_in), "<module>.lora_B.weight" (d_out, r), mixer "<module>.mixer.weight".
-  /// They share storage with the layers.
+  /// Tensors under stable names: "<module>.lora_A.weight" (r, d_in), "<module>.lora_B.weight" (d_out, r), mixer
+  /// "<module>.mixer.weight". They share storage with the layers.
   NamedTensors Individual() const;
   NamedTensors RestOfWorld() const;
   NamedTensors Mixer() const;  ///< empty for fixed and none
 
-  /// Copies values into the layers; names and shapes must match exactly. Errors: kModel.
+  /// Copies values into the layers, all or (on an error) none; names and shapes must match exactly, the order does not matter.
+  /// Errors: kModel.
   Status SetIndividual(const NamedTensors& tensors);
   Status SetRestOfWorld(const NamedTensors& tensors);
   Status SetMixer(const NamedTensors& tensors);

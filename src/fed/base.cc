@@ -14,6 +14,8 @@ class Base : public Method {
 
 }  // namespace
 
-std::unique_ptr<Method> MakeBase(const MethodOptions& options) { return std::make_unique<Base>(options); }
+std::unique_ptr<Method> MakeBase(const MethodOptions& options) {
+  return std::make_unique<Base>(options);
+}
 
 }  // namespace fedalt

@@ -89,6 +89,8 @@ class Fedalt : public Method {
 
 }  // namespace
 
-std::unique_ptr<Method> MakeFedalt(const MethodOptions& options) { return std::make_unique<Fedalt>(options); }
+std::unique_ptr<Method> MakeFedalt(const MethodOptions& options) {
+  return std::make_unique<Fedalt>(options);
+}
 
 }  // namespace fedalt

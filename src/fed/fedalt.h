@@ -1,5 +1,5 @@
-// FedALT (Bian, Wang, Zhang, Xu, "FedALT: Federated Fine-Tuning through Adaptive Local Training with Rest-of-World LoRA", AAAI 2026,
-// arXiv 2503.11880), and the variants that its options switch on. The layer is src/adapter/fedalt_linear.h.
+// FedALT (Bian, Wang, Zhang, Xu, "FedALT: Federated Fine-Tuning through Adaptive Local Training with Rest-of-World LoRA", AAAI
+// 2026, arXiv 2503.11880), and the variants that its options switch on. The layer is src/adapter/fedalt_linear.h.
 //
 // A site never starts from an averaged model: it keeps training its own (individual) adapter and reads the others through a frozen
 // rest-of-world adapter:
@@ -19,7 +19,10 @@ namespace fedalt {
 
 std::unique_ptr<Method> MakeFedalt(const MethodOptions& options);
 
-/// RoW_k from the published sum; `own`: what this site has in the ledger (empty: it is not in it). All zero if there is nobody else.
+/// RoW_k from the published sum, which was rounded to float32 once: the error is at most 2^-24 max|S| / (W - w_k), so about
+/// 6e-8 W / (W - w_k) of its largest entry (a site that holds nearly all the weight reads the others less exactly).
+/// `own`: what this site has in the ledger (empty: it is not in it). All zero if there is nobody
+/// else.
 std::vector<float> RestOfWorld(const PublishedSum& sum, std::span<const float> own, double own_weight);
 
 }  // namespace fedalt

@@ -22,9 +22,13 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-double SecondsSince(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
+double SecondsSince(Clock::time_point start) {
+  return std::chrono::duration<double>(Clock::now() - start).count();
+}
 
-int64_t Bytes(const std::vector<float>& values) { return static_cast<int64_t>(values.size() * sizeof(float)); }
+int64_t Bytes(const std::vector<float>& values) {
+  return static_cast<int64_t>(values.size() * sizeof(float));
+}
 
 /// All sites' training examples as one site's. Example ids stay distinct, because they address the dropout draws.
 SiteData PoolOf(const std::vector<SiteData>& sites) {
@@ -91,7 +95,8 @@ class Federation {
 };
 
 Status Federation::ForEach(size_t count, const std::function<Status(size_t)>& work) const {
-  const auto threads = static_cast<size_t>(std::min<int64_t>(std::max<int64_t>(options_.sites_at_once, 1), static_cast<int64_t>(count)));
+  const auto threads =
+      static_cast<size_t>(std::min<int64_t>(std::max<int64_t>(options_.sites_at_once, 1), static_cast<int64_t>(count)));
   std::vector<Status> statuses(count, absl::OkStatus());
   if (threads <= 1) {
     for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(work(i));
@@ -142,7 +147,8 @@ Status Federation::Recover() {
     if (sum)
       for (auto& site : sites_) RETURN_IF_ERROR(method_.Receive(*sum, *site));
   }
-  for (const auto& [index, report] : position_.trained) RETURN_IF_ERROR(journal_.LoadSite(closed + 1, *sites_[static_cast<size_t>(index)]));
+  for (const auto& [index, report] : position_.trained)
+    RETURN_IF_ERROR(journal_.LoadSite(closed + 1, *sites_[static_cast<size_t>(index)]));
   return absl::OkStatus();
 }
 
@@ -184,8 +190,9 @@ StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
     Tell(++steps_done_, absl::StrFormat("%s, loss %.4f", note, loss));
     return !ShouldStop();
   };
-  auto report = TrainLocalPass(*inputs_.model, site.adapters, site.data->train, train,
-                               {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, site.train_state, on_step);
+  auto report =
+      TrainLocalPass(*inputs_.model, site.adapters, site.data->train, train,
+                     {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, site.train_state, on_step);
   if (!report.ok()) return Annotate(report.status(), note);
   return report;
 }
@@ -247,7 +254,8 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
   bool use_swapped = false;
   if (after) {
     use_swapped = deploy == Deploy::kSwapped;
-    if (deploy == Deploy::kValidation && result.before_swap && result.after_swap->validation_loss && result.before_swap->validation_loss)
+    if (deploy == Deploy::kValidation && result.before_swap && result.after_swap->validation_loss &&
+        result.before_swap->validation_loss)
       use_swapped = *result.after_swap->validation_loss < *result.before_swap->validation_loss;
     result.deployed = use_swapped ? "after_swap" : "before_swap";
   }
@@ -261,8 +269,9 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
     ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, model_of, data()[k], options_.eval.options));
   }
   if (method_.has_rest_of_world()) {
-    ASSIGN_OR_RETURN(const std::vector<double> weights, MeanIndividualWeights(*inputs_.model, model_of.adapters, data()[k].test.tokenized,
-                                                                              options_.eval.options.loss_batch_size));
+    ASSIGN_OR_RETURN(
+        const std::vector<double> weights,
+        MeanIndividualWeights(*inputs_.model, model_of.adapters, data()[k].test.tokenized, options_.eval.options.loss_batch_size));
     result.mean_individual_weight = std::accumulate(weights.begin(), weights.end(), 0.0) / static_cast<double>(weights.size());
   }
   return absl::OkStatus();
@@ -271,7 +280,8 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
 Status Federation::EvaluateSites(Moment moment, int64_t round, bool swap_follows, RoundResult& result) {
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    Tell(steps_done_, absl::StrCat("round ", round, "/", rounds(), ", evaluation", moment == Moment::kAfterSwap ? " after the swap" : ""));
+    Tell(steps_done_,
+         absl::StrCat("round ", round, "/", rounds(), ", evaluation", moment == Moment::kAfterSwap ? " after the swap" : ""));
   }
   return ForEach(result.sites.size(), [&](size_t k) { return EvaluateOne(moment, round, swap_follows, k, result.sites[k]); });
 }
@@ -323,7 +333,8 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
 StatusOr<RunSummary> Federation::Run() {
   const auto start = Clock::now();
   if (!transport_.Offers(method_.needs()))
-    return ConfigError(absl::StrCat("method ", method_.name(), " needs more from the transport than this one offers; choose another method"));
+    return ConfigError(
+        absl::StrCat("method ", method_.name(), " needs more from the transport than this one offers; choose another method"));
   RETURN_IF_ERROR(MakeSites());
   RETURN_IF_ERROR(Recover());
   steps_total_ = method_.trains() ? StepsBefore(rounds() + 1) : 0;
@@ -364,9 +375,11 @@ StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const F
   site->adapters.Initialize({options.seed, static_cast<uint64_t>(index), method.init_shared_a()});
   site->adapters.mode().branches = method.branches();
   // With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.
-  if (method.has_rest_of_world() && method.init_shared_a()) RETURN_IF_ERROR(site->adapters.SetRestOfWorld(site->adapters.Individual()));
+  if (method.has_rest_of_world() && method.init_shared_a())
+    RETURN_IF_ERROR(site->adapters.SetRestOfWorld(site->adapters.Individual()));
   if (inputs.initial_individual != nullptr && !inputs.initial_individual->empty())
-    RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual((*inputs.initial_individual)[static_cast<size_t>(index)]), "initial adapter"));
+    RETURN_IF_ERROR(
+        Annotate(site->adapters.SetIndividual((*inputs.initial_individual)[static_cast<size_t>(index)]), "initial adapter"));
   return site;
 }
 

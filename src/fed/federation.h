@@ -1,5 +1,5 @@
-// The whole federation: rounds over sites, through a Transport and a RoundJournal, so the same code runs on one machine, a cluster or across
-// organisations. Read fedalt.h first for the method itself.
+// The whole federation: rounds over sites, through a Transport and a RoundJournal, so the same code runs on one machine, a cluster
+// or across organisations. Read fedalt.h first for the method itself.
 #pragma once
 
 #include <functional>
@@ -33,8 +33,9 @@ struct SiteRoundResult {
   std::optional<SiteScores> before_swap;  ///< the adapters that were trained together
   std::optional<SiteScores> after_swap;   ///< with the new rest of world (or the new global model)
   std::string deployed = "before_swap";   ///< which of the two is the site's model
-  std::map<std::string, SiteScores> ablations;  ///< of the deployed model: rest_of_world_off, individual_off, individual_alone, rest_of_world_alone, base
-  double mean_individual_weight = 1.0;    ///< mean p_I over the site's test tokens (1 where there is no mixer)
+  std::map<std::string, SiteScores>
+      ablations;  ///< of the deployed model: rest_of_world_off, individual_off, individual_alone, rest_of_world_alone, base
+  double mean_individual_weight = 1.0;  ///< mean p_I over the site's test tokens (1 where there is no mixer)
 };
 
 struct RoundResult {
@@ -50,7 +51,7 @@ struct RunSummary {
   std::string method;
   std::string preset;
   int64_t rounds = 0;
-  int64_t best_round = 0;  ///< by mean validation loss; 0 if there is no validation data
+  int64_t best_round = 0;              ///< by mean validation loss; 0 if there is no validation data
   std::vector<SiteRoundResult> sites;  ///< of the last round
   double seconds = 0.0;
   double train_seconds = 0.0;
@@ -74,8 +75,8 @@ struct FederationInputs {
 
 class RoundJournal;
 
-/// Runs, or goes on with, the federation that `journal` knows about, to its end. Errors: those of training and evaluation (with round and
-/// site), of the journal (kOutput), kConfig (the transport does not offer what the method needs), kInterrupted.
+/// Runs, or goes on with, the federation that `journal` knows about, to its end. Errors: those of training and evaluation (with
+/// round and site), of the journal (kOutput), kConfig (the transport does not offer what the method needs), kInterrupted.
 StatusOr<RunSummary> RunFederation(const FederationInputs& inputs, const FederationOptions& options, Transport& transport,
                                    RoundJournal& journal, const FederationHooks& hooks);
 

@@ -1,8 +1,9 @@
 // fedit: FedAvg over LoRA factors (Zhang et al., "Towards Building the Federated GPT: Federated Instruction Tuning", ICASSP 2024,
-// arXiv 2305.05644). One global adapter:   A <- sum p_k A_k,  B <- sum p_k B_k,  p_k = n_k / sum n; every site starts the next round from it.
+// arXiv 2305.05644). One global adapter:   A <- sum p_k A_k,  B <- sum p_k B_k,  p_k = n_k / sum n; every site starts the next
+// round from it.
 //
-// fedit_ft: the same, but the last round is not averaged: each site keeps what it trained from the last global adapter. It takes the
-// same number of optimizer steps, and makes fedit personal for free.
+// fedit_ft: the same, but the last round is not averaged: each site keeps what it trained from the last global adapter. It takes
+// the same number of optimizer steps, and makes fedit personal for free.
 #include <utility>
 
 #include "base/check.h"
@@ -41,7 +42,11 @@ class FeditFt : public Fedit {
 
 }  // namespace
 
-std::unique_ptr<Method> MakeFedit(const MethodOptions& options) { return std::make_unique<Fedit>(options); }
-std::unique_ptr<Method> MakeFeditFt(const MethodOptions& options) { return std::make_unique<FeditFt>(options); }
+std::unique_ptr<Method> MakeFedit(const MethodOptions& options) {
+  return std::make_unique<Fedit>(options);
+}
+std::unique_ptr<Method> MakeFeditFt(const MethodOptions& options) {
+  return std::make_unique<FeditFt>(options);
+}
 
 }  // namespace fedalt

@@ -18,9 +18,10 @@ bool OnGrid(float value, double weight, int64_t& q) {
 }
 
 Status Refusal(float value, double weight, size_t index) {
-  return TrainingError(absl::StrFormat("the contribution's value %zu is %g with weight %g: the sum takes finite values within +-2^22 in all; "
-                                       "lower the learning rate or the weights",
-                                       index, value, weight));
+  return TrainingError(
+      absl::StrFormat("the contribution's value %zu is %g with weight %g: the sum takes finite values within +-2^22 in all; "
+                      "lower the learning rate or the weights",
+                      index, value, weight));
 }
 
 }  // namespace

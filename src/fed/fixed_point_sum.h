@@ -1,5 +1,5 @@
-// The sum of the sites' contributions: int64 fixed point on a grid of 2^-40, so it is exact, independent of the order of arrival and of
-// how the work is divided. Machine, cluster, network and (on a coarser grid) the secure sum share this code.
+// The sum of the sites' contributions: int64 fixed point on a grid of 2^-40, so it is exact, independent of the order of arrival
+// and of how the work is divided. Machine, cluster, network and (on a coarser grid) the secure sum share this code.
 #pragma once
 
 #include <cstdint>

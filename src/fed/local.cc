@@ -12,6 +12,8 @@ class Local : public Method {
 
 }  // namespace
 
-std::unique_ptr<Method> MakeLocal(const MethodOptions& options) { return std::make_unique<Local>(options); }
+std::unique_ptr<Method> MakeLocal(const MethodOptions& options) {
+  return std::make_unique<Local>(options);
+}
 
 }  // namespace fedalt

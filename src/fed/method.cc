@@ -20,20 +20,29 @@ struct Registration {
 /// One line per method.
 const std::vector<Registration>& Registry() {
   static const auto& registry = *new std::vector<Registration>{
-      {"base", MakeBase}, {"local", MakeLocal}, {"fedit", MakeFedit}, {"fedit_ft", MakeFeditFt}, {"fedalt", MakeFedalt}, {"pooled", MakePooled},
+      {"base", MakeBase},        {"local", MakeLocal},   {"fedit", MakeFedit},
+      {"fedit_ft", MakeFeditFt}, {"fedalt", MakeFedalt}, {"pooled", MakePooled},
   };
   return registry;
 }
 
 }  // namespace
 
-bool Method::ExchangesIn(int64_t, int64_t) const { return needs() != TransportNeed::kNothing; }
+bool Method::ExchangesIn(int64_t, int64_t) const {
+  return needs() != TransportNeed::kNothing;
+}
 
-void Method::BeginRound(int64_t, Site& site) const { site.adapters.mode().branches = branches(); }
+void Method::BeginRound(int64_t, Site& site) const {
+  site.adapters.mode().branches = branches();
+}
 
-void Method::PrepareTraining(int64_t, TrainOptions& train) const { train.train_mixer = false; }
+void Method::PrepareTraining(int64_t, TrainOptions& train) const {
+  train.train_mixer = false;
+}
 
-double Method::Weight(const Site&) const { return 1.0; }
+double Method::Weight(const Site&) const {
+  return 1.0;
+}
 
 std::vector<float> Method::Contribution(const Site&) const {
   FEDALT_CHECK(false, "a method that sends something says what");

@@ -1,8 +1,9 @@
 // The interface of every federated method. A method is a set of rules without state of its own: what a site trains, what it sends,
-// and what it does with the sum. All state is in Site, so a method works the same on one machine, on a cluster and across organisations.
+// and what it does with the sum. All state is in Site, so a method works the same on one machine, on a cluster and across
+// organisations.
 //
-// A round calls, for every site: BeginRound; for each participating site: PrepareTraining, (training), Contribution; for every site: Receive.
-// To add a method: one new file with the class, and one line in method.cc.
+// A round calls, for every site: BeginRound; for each participating site: PrepareTraining, (training), Contribution; for every
+// site: Receive. To add a method: one new file with the class, and one line in method.cc.
 #pragma once
 
 #include <memory>

@@ -16,9 +16,9 @@ enum class SiteWeights { kUniform, kSamples };
 
 /// How fedalt renews the rest-of-world adapter (its gain stands in AdapterConfig, because the layer applies it).
 struct RestOfWorldOptions {
-  int64_t every = 1;                              ///< renewed after every so many rounds; nothing is sent in the others
+  int64_t every = 1;  ///< renewed after every so many rounds; nothing is sent in the others
   SiteWeights weights = SiteWeights::kUniform;
-  double damping = 1.0;                           ///< b in (0, 1]: RoW <- b new + (1 - b) old
+  double damping = 1.0;  ///< b in (0, 1]: RoW <- b new + (1 - b) old
 };
 
 /// Which of the two models of the last round a site uses.
@@ -30,9 +30,9 @@ enum class Deploy {
 
 struct MethodOptions {
   std::string name = "fedalt";
-  std::string preset = "none";     ///< told in every table: none | paper | recommended
-  bool init_shared_a = true;       ///< init: shared | per_site
-  int64_t mixer_start_round = 1;   ///< 1-based; before it the mixer is not trained and p = (0.5, 0.5)
+  std::string preset = "none";    ///< told in every table: none | paper | recommended
+  bool init_shared_a = true;      ///< init: shared | per_site
+  int64_t mixer_start_round = 1;  ///< 1-based; before it the mixer is not trained and p = (0.5, 0.5)
   RestOfWorldOptions rest_of_world;
   SiteWeights fedit_weights = SiteWeights::kSamples;  ///< p_k = n_k / sum n, as published
   Deploy deploy = Deploy::kTrainedTogether;
@@ -47,7 +47,7 @@ struct ParticipationOptions {
 enum class AblationSchedule { kOff, kFinal, kEvery };
 
 struct EvalSchedule {
-  int64_t every = 5;  ///< rounds; the last round is always evaluated. 0: only the last
+  int64_t every = 5;                                      ///< rounds; the last round is always evaluated. 0: only the last
   AblationSchedule ablations = AblationSchedule::kFinal;  ///< RoW off, individual off, each alone
   EvalOptions options;
 };

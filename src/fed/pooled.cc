@@ -14,6 +14,8 @@ class Pooled : public Method {
 
 }  // namespace
 
-std::unique_ptr<Method> MakePooled(const MethodOptions& options) { return std::make_unique<Pooled>(options); }
+std::unique_ptr<Method> MakePooled(const MethodOptions& options) {
+  return std::make_unique<Pooled>(options);
+}
 
 }  // namespace fedalt

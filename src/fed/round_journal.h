@@ -1,4 +1,5 @@
-// Where a run stands, kept so that it survives a crash: the round code writes here before it goes on, and asks here after a restart.
+// Where a run stands, kept so that it survives a crash: the round code writes here before it goes on, and asks here after a
+// restart.
 #pragma once
 
 #include <cstdint>
@@ -13,8 +14,8 @@ namespace fedalt {
 
 /// The point after which nothing is recorded.
 struct JournalPosition {
-  int64_t closed_round = 0;                    ///< the last round that was closed; 0: none
-  std::map<int64_t, TrainReport> trained;      ///< sites that finished training in round closed_round + 1
+  int64_t closed_round = 0;                ///< the last round that was closed; 0: none
+  std::map<int64_t, TrainReport> trained;  ///< sites that finished training in round closed_round + 1
   int64_t best_round = 0;
   double best_validation_loss = 0.0;
 };

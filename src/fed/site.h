@@ -29,7 +29,7 @@ struct Site {
   const SiteData* data = nullptr;  ///< borrowed
   SiteAdapters adapters;
   TrainState train_state;
-  std::vector<float> sent;   ///< its entry in the ledger, exactly as transmitted; empty: not in the ledger
+  std::vector<float> sent;  ///< its entry in the ledger, exactly as transmitted; empty: not in the ledger
   double sent_weight = 0.0;
 };
 

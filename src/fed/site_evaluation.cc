@@ -26,8 +26,10 @@ StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, Site& model_of, c
 StatusOr<std::map<std::string, SiteScores>> ScoreAblations(const FederationInputs& inputs, Site& model_of, const SiteData& data,
                                                            const EvalOptions& options) {
   static constexpr std::pair<const char*, BranchMode> kAblations[] = {
-      {"rest_of_world_off", BranchMode::kRestOfWorldOff},       {"individual_off", BranchMode::kIndividualOff},
-      {"individual_alone", BranchMode::kIndividualAlone},       {"rest_of_world_alone", BranchMode::kRestOfWorldAlone},
+      {"rest_of_world_off", BranchMode::kRestOfWorldOff},
+      {"individual_off", BranchMode::kIndividualOff},
+      {"individual_alone", BranchMode::kIndividualAlone},
+      {"rest_of_world_alone", BranchMode::kRestOfWorldAlone},
       {"base", BranchMode::kBase},
   };
   std::map<std::string, SiteScores> ablations;

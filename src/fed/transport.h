@@ -1,5 +1,5 @@
-// How contributions reach the one who sums, and how the sum comes back. One process, a cluster and a network each implement it; the round code
-// knows only this interface.
+// How contributions reach the one who sums, and how the sum comes back. One process, a cluster and a network each implement it; the
+// round code knows only this interface.
 //
 // Legal order in each round: Send once per participating site (again with the same bytes is harmless), then CloseRound once.
 #pragma once
@@ -46,8 +46,8 @@ class Transport {
   virtual ~Transport() = default;
   virtual bool Offers(TransportNeed need) const = 0;
 
-  /// Hands over a contribution. Exactly once per (round, site): the same bytes again are accepted and not counted twice; other bytes
-  /// under the same key are refused. Errors: kTraining (values that the sum refuses).
+  /// Hands over a contribution. Exactly once per (round, site): the same bytes again are accepted and not counted twice; other
+  /// bytes under the same key are refused. Errors: kTraining (values that the sum refuses).
   virtual Status Send(const Upload& upload) = 0;
 
   /// Puts back a contribution of an earlier round after a restart (ledger of the absent). Before the first Send.

@@ -29,9 +29,11 @@ int64_t SizeOf(const fs::path& path) {
 Status CutBack(const fs::path& path, int64_t size) {
   std::error_code error;
   if (SizeOf(path) > size) fs::resize_file(path, static_cast<uintmax_t>(size), error);
-  if (error) return OutputError(absl::StrCat(path.string(), ": cannot be cut back to the last finished round (", error.message(), ")"));
+  if (error)
+    return OutputError(absl::StrCat(path.string(), ": cannot be cut back to the last finished round (", error.message(), ")"));
   if (SizeOf(path) < size)
-    return OutputError(absl::StrCat(path.string(), ": has ", SizeOf(path), " bytes where the journal knows of ", size, "; it was changed after the run"));
+    return OutputError(absl::StrCat(path.string(), ": has ", SizeOf(path), " bytes where the journal knows of ", size,
+                                    "; it was changed after the run"));
   return absl::OkStatus();
 }
 
@@ -54,7 +56,9 @@ StatusOr<double> ReadNumber(const TensorFiles& file, const std::string& name) {
   return value;
 }
 
-std::string Exact(double value) { return absl::StrFormat("%.17g", value); }
+std::string Exact(double value) {
+  return absl::StrFormat("%.17g", value);
+}
 
 /// All tensors in the order in which they were written.
 StatusOr<NamedTensors> ReadAll(const fs::path& path) {
@@ -74,7 +78,9 @@ StatusOr<NamedTensors> ReadAll(const fs::path& path) {
 
 }  // namespace
 
-Status FileJournal::Append(const std::string& line) { return AppendLine(directory_.journal(), line); }
+Status FileJournal::Append(const std::string& line) {
+  return AppendLine(directory_.journal(), line);
+}
 
 StatusOr<FileJournal::Content> FileJournal::Read() const {
   Content content;
@@ -185,13 +191,15 @@ Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport*
   const AdapterConfig& config = site.adapters.config();
   PeftMetadata metadata{options_.base_model, config.lora_alpha, config.lora_dropout, config.r, config.target_modules};
   RETURN_IF_ERROR(WritePeftDirectory(temporary / "individual", site.adapters.Individual(), metadata));
-  if (options_.rest_of_world) RETURN_IF_ERROR(WritePeftDirectory(temporary / "rest_of_world", site.adapters.RestOfWorld(), metadata));
+  if (options_.rest_of_world)
+    RETURN_IF_ERROR(WritePeftDirectory(temporary / "rest_of_world", site.adapters.RestOfWorld(), metadata));
   if (const NamedTensors mixer = site.adapters.Mixer(); !mixer.empty())
     RETURN_IF_ERROR(WriteSafetensors(temporary / "mixer.safetensors", mixer));
   if (site.train_state.step > 0)
     RETURN_IF_ERROR(WriteSafetensors(temporary / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
   if (!site.sent.empty())
-    RETURN_IF_ERROR(WriteSafetensors(temporary / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
+    RETURN_IF_ERROR(
+        WriteSafetensors(temporary / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
   fs::remove_all(place, error);
   fs::rename(temporary, place, error);
   if (error) return OutputError(absl::StrCat(place.string(), ": cannot be put in place (", error.message(), ")"));
@@ -213,8 +221,11 @@ Status FileJournal::WritePredictions(const RoundResult& result) {
     const std::vector<Example>& examples = (*options_.sites)[k].test.examples;
     std::string text;
     for (size_t i = 0; i < examples.size(); ++i)
-      text += OrderedJson{{"instruction", examples[i].instruction}, {"reference", examples[i].output}, {"prediction", scores->test.predictions[i]}}
-                  .dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+      text += OrderedJson{{"instruction", examples[i].instruction},
+                          {"reference", examples[i].output},
+                          {"prediction", scores->test.predictions[i]}}
+                  .dump(-1, ' ', false, OrderedJson::error_handler_t::replace) +
+              "\n";
     const fs::path path = directory_.predictions(result.round, site.site);
     RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
     RETURN_IF_ERROR(WriteFileAtomic(path, text));

@@ -1,7 +1,9 @@
-// The round journal of one machine: checkpoints as files in a run directory, and a line of journal.jsonl for everything that is done.
+// The round journal of one machine: checkpoints as files in a run directory, and a line of journal.jsonl for everything that is
+// done.
 //
-// A checkpoint is written under a temporary name, synced and renamed before its line is appended, so that after a kill at any moment
-// the journal never speaks of anything that is not there. Metrics written after the last journal line are cut off again by Recover.
+// A checkpoint is written under a temporary name, synced and renamed before its line is appended, so that after a kill at any
+// moment the journal never speaks of anything that is not there. Metrics written after the last journal line are cut off again by
+// Recover.
 #pragma once
 
 #include <cstdint>
@@ -18,8 +20,8 @@ class FileJournal : public RoundJournal {
  public:
   struct Options {
     KeepOptions keep;
-    bool rest_of_world = false;  ///< whether sites have a rest-of-world adapter worth keeping
-    std::string base_model;      ///< for adapter_config.json
+    bool rest_of_world = false;                    ///< whether sites have a rest-of-world adapter worth keeping
+    std::string base_model;                        ///< for adapter_config.json
     const std::vector<SiteData>* sites = nullptr;  ///< for predictions; borrowed
   };
   FileJournal(const RunDirectory& directory, Options options) : directory_(directory), options_(std::move(options)) {}

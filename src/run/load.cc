@@ -44,16 +44,21 @@ int64_t AdapterParameters(const RunConfig& config, const ModelConfig& model) {
   const bool all = std::find(config.federation.adapter.target_modules.begin(), config.federation.adapter.target_modules.end(),
                              "all-linear") != config.federation.adapter.target_modules.end();
   const int64_t d = model.hidden_size, ffn = model.intermediate_size;
-  const int64_t per_layer = all ? 4 * 2 * d + 3 * (d + ffn) : static_cast<int64_t>(config.federation.adapter.target_modules.size()) * 2 * d;
+  const int64_t per_layer =
+      all ? 4 * 2 * d + 3 * (d + ffn) : static_cast<int64_t>(config.federation.adapter.target_modules.size()) * 2 * d;
   return 2 * model.num_layers * per_layer * config.federation.adapter.r;
 }
 
-std::string Gigabytes(int64_t bytes) { return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9); }
+std::string Gigabytes(int64_t bytes) {
+  return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
+}
 
-void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length, std::vector<std::string>& notes) {
+void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length,
+              std::vector<std::string>& notes) {
   if (report.prompts_cut == 0) return;
-  notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what, " prompts are longer than train.max_length ",
-                               max_length, "; ", report.tokens_cut, " tokens were cut from their beginnings (responses are whole)"));
+  notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what,
+                               " prompts are longer than train.max_length ", max_length, "; ", report.tokens_cut,
+                               " tokens were cut from their beginnings (responses are whole)"));
 }
 
 StatusOr<SiteData> LoadSite(const LoadedRun& run, const SiteFiles& files, uint64_t index, const PromptTemplate& prompt_template,
@@ -69,15 +74,19 @@ StatusOr<SiteData> LoadSite(const LoadedRun& run, const SiteFiles& files, uint64
   } else {
     split = SplitValidation(std::move(examples), config.validation, config.federation.seed, index);
   }
-  if (split.train.empty()) return DataError(absl::StrCat(files.train.string(), ": nothing is left to train on after the validation share; lower `validation`"));
+  if (split.train.empty())
+    return DataError(
+        absl::StrCat(files.train.string(), ": nothing is left to train on after the validation share; lower `validation`"));
   TokenizeReport train_report, validation_report, test_report;
   const TokenizeOptions options{config.max_length};
   const auto tokenize = [&](const std::vector<Example>& from, const std::filesystem::path& path, TokenizeReport* report) {
     auto tokenized = TokenizeForTraining(from, *run.tokenizer, prompt_template, options, report);
-    return tokenized.ok() ? std::move(tokenized) : StatusOr<std::vector<TokenizedExample>>(Annotate(tokenized.status(), path.string()));
+    return tokenized.ok() ? std::move(tokenized)
+                          : StatusOr<std::vector<TokenizedExample>>(Annotate(tokenized.status(), path.string()));
   };
   ASSIGN_OR_RETURN(site.train, tokenize(split.train, files.train, &train_report));
-  ASSIGN_OR_RETURN(site.validation, tokenize(split.validation, files.validation.empty() ? files.train : files.validation, &validation_report));
+  ASSIGN_OR_RETURN(site.validation,
+                   tokenize(split.validation, files.validation.empty() ? files.train : files.validation, &validation_report));
   ASSIGN_OR_RETURN(std::vector<Example> test, ReadExamples(files.test));
   EvalOptions eval = config.federation.eval.options;
   eval.max_length = config.max_length;
@@ -101,7 +110,8 @@ StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
   MemoryPlan plan;
   plan.base = ParameterCount(model) * bytes;
   const int64_t tokens = config.federation.train.batch_size * config.max_length;
-  // Per token and layer: about ten activations of d, four of ffn, and the adapters' float32 inputs; logits in float32 on every token at worst.
+  // Per token and layer: about ten activations of d, four of ffn, and the adapters' float32 inputs; logits in float32 on every
+  // token at worst.
   const int64_t per_layer = (10 * model.hidden_size + 4 * model.intermediate_size) * bytes + 4 * model.hidden_size * 4;
   plan.activations = config.federation.sites_at_once * tokens * (model.num_layers * per_layer + 2 * model.vocab_size * 4);
   // Both branches, the individual's gradient and two moments, what was sent and its ledger entry: about four times the pair.
@@ -120,11 +130,13 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   // Only weights and adapters are certain to be needed in full; activations are an upper bound.
   const int64_t certain = plan.base + plan.adapters + plan.program;
   if (plan.available > 0 && certain > plan.available)
-    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total), " of memory (weights ", Gigabytes(plan.base), ", adapters of all sites ",
-                                    Gigabytes(plan.adapters), ", activations up to ", Gigabytes(plan.activations), ") and ", Gigabytes(plan.available),
+    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total), " of memory (weights ", Gigabytes(plan.base),
+                                    ", adapters of all sites ", Gigabytes(plan.adapters), ", activations up to ",
+                                    Gigabytes(plan.activations), ") and ", Gigabytes(plan.available),
                                     " are available; use a smaller model, train.dtype bfloat16, or a larger machine"));
   if (plan.available > 0 && plan.total > plan.available)
-    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total), " with batches of max_length, ", Gigabytes(plan.available),
+    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total), " with batches of max_length, ",
+                                     Gigabytes(plan.available),
                                      " available; lower train.batch_size (and raise train.accumulate) if it runs out"));
   DecideSitesAtOnce(run.config, model);
   at::set_num_threads(ThreadsOf(config));
@@ -133,8 +145,8 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   ASSIGN_OR_RETURN(run.model, Transformer::Load(config.model, {dtype}));
   ASSIGN_OR_RETURN(run.tokenizer, Tokenizer::Load(config.model));
   if (run.tokenizer->vocab_size() > model.vocab_size)
-    return ModelError(absl::StrCat(config.model.string(), ": the tokenizer has ", run.tokenizer->vocab_size(), " ids, but the model's vocabulary has ",
-                                   model.vocab_size, "; they do not belong together"));
+    return ModelError(absl::StrCat(config.model.string(), ": the tokenizer has ", run.tokenizer->vocab_size(),
+                                   " ids, but the model's vocabulary has ", model.vocab_size, "; they do not belong together"));
   // Generation stops at what the model or its tokenizer calls the end.
   auto& eos = run.config.federation.eval.options.generate.eos_ids;
   eos = model.eos_token_ids;

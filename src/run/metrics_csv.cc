@@ -7,11 +7,13 @@ namespace {
 
 const std::vector<std::string>& Columns() {
   static const auto& columns = *new std::vector<std::string>([] {
-    std::vector<std::string> names = {"round", "site", "participated", "train_loss", "train_steps", "train_tokens", "tokens_per_s",
-                                      "bytes_up", "bytes_down", "deployed", "mean_individual_weight"};
+    std::vector<std::string> names = {"round",       "site",         "participated",          "train_loss",
+                                      "train_steps", "train_tokens", "tokens_per_s",          "bytes_up",
+                                      "bytes_down",  "deployed",     "mean_individual_weight"};
     for (const char* model : {"", "before_swap.", "after_swap.", "ablations.rest_of_world_off.", "ablations.individual_off.",
                               "ablations.individual_alone.", "ablations.rest_of_world_alone.", "ablations.base."})
-      for (const char* score : {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss"}) names.push_back(std::string(model) + score);
+      for (const char* score : {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss"})
+        names.push_back(std::string(model) + score);
     return names;
   }());
   return columns;
@@ -45,7 +47,8 @@ std::string MetricsCsvLine(const OrderedJson& line) {
     if (&column != &Columns().front()) text += ',';
     const OrderedJson* value = Find(line, column);
     if (value == nullptr || value->is_null()) continue;
-    text += value->is_string() ? value->get<std::string>() : value->dump();  // site names hold no comma or quote (checked with the configuration)
+    text += value->is_string() ? value->get<std::string>()
+                               : value->dump();  // site names hold no comma or quote (checked with the configuration)
   }
   return text;
 }

@@ -6,13 +6,18 @@
 namespace fedalt {
 namespace {
 
-OrderedJson Number(double value) { return std::isfinite(value) ? OrderedJson(value) : OrderedJson(nullptr); }
+OrderedJson Number(double value) {
+  return std::isfinite(value) ? OrderedJson(value) : OrderedJson(nullptr);
+}
 
 OrderedJson ScoresToJson(const Scores& scores, bool generated) {
   OrderedJson json;
   json["examples"] = scores.examples;
   json["loss"] = Number(scores.loss);
-  for (const auto& [name, value] : {std::pair{"rouge1", scores.rouge1}, {"rouge2", scores.rouge2}, {"rougeL", scores.rougeL}, {"exact_match", scores.exact_match}})
+  for (const auto& [name, value] : {std::pair{"rouge1", scores.rouge1},
+                                    {"rouge2", scores.rouge2},
+                                    {"rougeL", scores.rougeL},
+                                    {"exact_match", scores.exact_match}})
     json[name] = generated ? Number(value) : OrderedJson(nullptr);
   return json;
 }
@@ -30,8 +35,8 @@ constexpr const char* kScoreNames[] = {"loss", "rouge1", "rouge2", "rougeL", "ex
 }  // namespace
 
 OrderedJson ReportToJson(const TrainReport& report) {
-  return {{"steps", report.steps},           {"tokens", report.tokens},         {"response_tokens", report.response_tokens},
-          {"mean_loss", report.mean_loss},   {"first_loss", report.first_loss}, {"last_loss", report.last_loss},
+  return {{"steps", report.steps},         {"tokens", report.tokens},         {"response_tokens", report.response_tokens},
+          {"mean_loss", report.mean_loss}, {"first_loss", report.first_loss}, {"last_loss", report.last_loss},
           {"seconds", report.seconds}};
 }
 
@@ -59,7 +64,9 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   json["train_loss"] = trained ? Number(result.train.mean_loss) : OrderedJson(nullptr);
   json["train_steps"] = result.train.steps;
   json["train_tokens"] = result.train.tokens;
-  json["tokens_per_s"] = trained && result.train.seconds > 0 ? Number(static_cast<double>(result.train.tokens) / result.train.seconds) : OrderedJson(nullptr);
+  json["tokens_per_s"] = trained && result.train.seconds > 0
+                             ? Number(static_cast<double>(result.train.tokens) / result.train.seconds)
+                             : OrderedJson(nullptr);
   json["bytes_up"] = result.bytes_up;
   json["bytes_down"] = result.bytes_down;
   json["deployed"] = result.deployed;
@@ -68,8 +75,10 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   const bool generated = deployed && !deployed->test.predictions.empty();
   const OrderedJson scores = deployed ? SiteScoresToJson(*deployed, generated) : OrderedJson::object();
   for (const char* name : kScoreNames)
-    if (scores.contains(name)) json[name] = scores[name];
-    else if (std::string_view(name) != "by_tag") json[name] = nullptr;
+    if (scores.contains(name))
+      json[name] = scores[name];
+    else if (std::string_view(name) != "by_tag")
+      json[name] = nullptr;
   json["before_swap"] = result.before_swap ? SiteScoresToJson(*result.before_swap, generated) : OrderedJson(nullptr);
   json["after_swap"] = result.after_swap ? SiteScoresToJson(*result.after_swap, generated) : OrderedJson(nullptr);
   json["ablations"] = OrderedJson::object();
@@ -123,7 +132,9 @@ OrderedJson MeanOf(const std::vector<OrderedJson>& sites) {
 
 OrderedJson WorstOf(const std::vector<OrderedJson>& sites) {
   const OrderedJson* worst = nullptr;
-  const auto score = [](const OrderedJson& site, const char* name) { return site[name].is_number() ? site[name].get<double>() : 0.0; };
+  const auto score = [](const OrderedJson& site, const char* name) {
+    return site[name].is_number() ? site[name].get<double>() : 0.0;
+  };
   for (const OrderedJson& site : sites)
     if (worst == nullptr || score(site, "exact_match") < score(*worst, "exact_match") ||
         (score(site, "exact_match") == score(*worst, "exact_match") && score(site, "rouge1") < score(*worst, "rouge1")))

@@ -25,15 +25,20 @@ namespace fs = std::filesystem;
 /// What same bits depend on, beside configuration and data.
 OrderedJson Environment(const RunConfig& config) {
   const Machine machine = DescribeMachine();
-  return {{"cpu", machine.cpu_model}, {"avx2", machine.avx2}, {"avx512", machine.avx512}, {"threads", at::get_num_threads()},
-          {"sites_at_once", config.federation.sites_at_once}, {"dtype", config.dtype}};
+  return {{"cpu", machine.cpu_model},
+          {"avx2", machine.avx2},
+          {"avx512", machine.avx512},
+          {"threads", at::get_num_threads()},
+          {"sites_at_once", config.federation.sites_at_once},
+          {"dtype", config.dtype}};
 }
 
 Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
   const fs::path path = directory.root() / "environment.json";
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ErrorKind::kOutput));
   if (text != Environment(config).dump(1) + "\n")
-    LogWarning(absl::StrCat("this run was started in another environment (", path.string(), "): it goes on, but not with the same bits"));
+    LogWarning(
+        absl::StrCat("this run was started in another environment (", path.string(), "): it goes on, but not with the same bits"));
   return absl::OkStatus();
 }
 
@@ -45,8 +50,9 @@ StatusOr<std::vector<NamedTensors>> InitialAdapters(const RunConfig& config) {
     ASSIGN_OR_RETURN(PeftAdapter adapter, ReadPeftDirectory(path));
     const AdapterConfig& wanted = config.federation.adapter;
     if (adapter.metadata.r != wanted.r || adapter.metadata.lora_alpha != wanted.lora_alpha)
-      return ConfigError(absl::StrFormat("%s: has r %d and lora_alpha %g, the configuration says r %d and lora_alpha %g; make them equal", path,
-                                         adapter.metadata.r, adapter.metadata.lora_alpha, wanted.r, wanted.lora_alpha));
+      return ConfigError(
+          absl::StrFormat("%s: has r %d and lora_alpha %g, the configuration says r %d and lora_alpha %g; make them equal", path,
+                          adapter.metadata.r, adapter.metadata.lora_alpha, wanted.r, wanted.lora_alpha));
     initial.push_back(std::move(adapter.factors));
   }
   return initial;
@@ -60,7 +66,8 @@ FileJournal::Options JournalOptions(const LoadedRun& run, const Method& method) 
 StatusOr<std::vector<OrderedJson>> RecordedResults(const RunDirectory& directory, int64_t round) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(directory.result(round), ErrorKind::kOutput));
   auto json = OrderedJson::parse(text, nullptr, false);
-  if (!json.is_array()) return OutputError(absl::StrCat(directory.result(round).string(), ": is damaged; the run cannot tell its result"));
+  if (!json.is_array())
+    return OutputError(absl::StrCat(directory.result(round).string(), ": is damaged; the run cannot tell its result"));
   return json.get<std::vector<OrderedJson>>();
 }
 
@@ -82,7 +89,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
   if (!summary.ok()) {
     progress.reset();
     if (KindOf(summary.status()) != ErrorKind::kInterrupted) return summary.status();
-    return InterruptedError(absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
+    return InterruptedError(
+        absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
   }
   if (progress) progress->Finish();
   ASSIGN_OR_RETURN(const int64_t last_round, journal.LastClosedRound());
@@ -115,7 +123,8 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root) {
   if (fs::exists(directory.summary(), error)) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(directory.summary(), ErrorKind::kOutput));
     OrderedJson summary = OrderedJson::parse(text, nullptr, false);
-    if (!summary.is_object()) return OutputError(absl::StrCat(directory.summary().string(), ": is damaged; delete it and resume again"));
+    if (!summary.is_object())
+      return OutputError(absl::StrCat(directory.summary().string(), ": is damaged; delete it and resume again"));
     return RunOutcome{std::move(summary), true};
   }
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
@@ -137,14 +146,16 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
     if (files.name == site_name) index = static_cast<int64_t>(names.size());
     names.push_back(files.name);
   }
-  if (index < 0) return UsageError(absl::StrCat("site \"", site_name, "\" is not in this run; its sites are ", absl::StrJoin(names, ", ")));
+  if (index < 0)
+    return UsageError(absl::StrCat("site \"", site_name, "\" is not in this run; its sites are ", absl::StrJoin(names, ", ")));
   FileJournal journal(directory, JournalOptions(run, *method));
   if (round == 0) {
     ASSIGN_OR_RETURN(round, journal.LastClosedRound());
   }
   std::error_code error;
   if (round == 0 || !fs::exists(directory.result(round), error))
-    return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(), " for those that are"));
+    return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(),
+                                   " for those that are"));
   SiteModel model;
   model.data = std::make_unique<SiteData>();
   model.data->name = method->pools_data() ? "all sites" : site_name;
@@ -156,7 +167,8 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
   method->BeginRound(round, *site);
   if (static_cast<size_t>(index) < results.size() && results[static_cast<size_t>(index)].value("deployed", "") == "after_swap") {
     ASSIGN_OR_RETURN(const auto sum, journal.LoadSum(round));
-    if (!sum) return ModelError(absl::StrCat(directory.sum(round).string(), ": is missing, so the model after the swap cannot be rebuilt"));
+    if (!sum)
+      return ModelError(absl::StrCat(directory.sum(round).string(), ": is missing, so the model after the swap cannot be rebuilt"));
     RETURN_IF_ERROR(method->Receive(*sum, *site));
     model.swapped = true;
   }

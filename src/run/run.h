@@ -1,4 +1,5 @@
-// One whole run on this machine: model and data loaded and checked, the federation run or resumed, everything written to a run directory.
+// One whole run on this machine: model and data loaded and checked, the federation run or resumed, everything written to a run
+// directory.
 #pragma once
 
 #include <filesystem>
@@ -41,12 +42,13 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config);
 Status LoadSites(LoadedRun& run);
 
 struct RunOutcome {
-  OrderedJson summary;  ///< what --format json prints (without the directory)
+  OrderedJson summary;        ///< what --format json prints (without the directory)
   bool was_finished = false;  ///< resumed a run that had nothing left to do
 };
 
 /// Starts a new run in `directory` (made; must be empty or absent) and runs it to the end. Nothing is written before model and
-/// data are loaded and found good. `resolved_yaml`: the configuration to be written into it. Errors: all kinds; kInterrupted after Ctrl-C.
+/// data are loaded and found good. `resolved_yaml`: the configuration to be written into it. Errors: all kinds; kInterrupted after
+/// Ctrl-C.
 StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const std::filesystem::path& directory);
 /// Goes on with an interrupted run; a finished one returns its summary at once. `config` is what its config.yaml says.
 StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::path& directory);
@@ -59,6 +61,7 @@ struct SiteModel {
   bool swapped = false;  ///< whether it is the model after that round's swap
 };
 /// `round` 0: the last closed one. Errors: kUsage (no such site or round; names those there are), kModel (damaged checkpoint).
-StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const std::filesystem::path& directory, const std::string& site, int64_t round);
+StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const std::filesystem::path& directory, const std::string& site,
+                                  int64_t round);
 
 }  // namespace fedalt

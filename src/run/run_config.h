@@ -1,4 +1,5 @@
-// The configuration of one run, as the YAML file and the overrides give it, in plain C++. src/app/config.h maps YAML to it and back.
+// The configuration of one run, as the YAML file and the overrides give it, in plain C++. src/app/config.h maps YAML to it and
+// back.
 #pragma once
 
 #include <cstdint>
@@ -30,13 +31,15 @@ struct RunConfig {
   std::vector<SiteFiles> sites;
   std::string prompt_template = "alpaca_short";
   double validation = 0.0;  ///< share of train held out per site
-  std::filesystem::path initial_adapter;  ///< PEFT directory that every site's individual adapter starts from; may hold "{site}"; empty: none
+  std::filesystem::path
+      initial_adapter;  ///< PEFT directory that every site's individual adapter starts from; may hold "{site}"; empty: none
   int32_t max_length = 512;
   std::string dtype = "auto";  ///< auto | float32 | bfloat16
   int64_t threads = 0;         ///< 0: all cores
   bool sites_at_once_auto = true;
   FederationOptions federation;
-  std::vector<std::string> metrics = {"rouge1", "exact_match"};  ///< columns of the tables; everything measured is recorded in any case
+  std::vector<std::string> metrics = {"rouge1",
+                                      "exact_match"};  ///< columns of the tables; everything measured is recorded in any case
   KeepOptions keep;
 };
 

@@ -18,11 +18,13 @@ StatusOr<RunDirectory> RunDirectory::Create(const std::filesystem::path& root) {
     if (!std::filesystem::is_directory(root, error))
       return OutputError(absl::StrCat(root.string(), ": is a file, but a run needs a directory; choose another --out"));
     if (!std::filesystem::is_empty(root, error))
-      return OutputError(absl::StrCat(root.string(), ": is not empty; choose another --out, or go on with the run in it by --resume ", root.string()));
+      return OutputError(absl::StrCat(
+          root.string(), ": is not empty; choose another --out, or go on with the run in it by --resume ", root.string()));
   }
   RETURN_IF_ERROR(MakeDirectories(root));
   if (::access(root.c_str(), W_OK) != 0)
-    return OutputError(absl::StrCat(root.string(), ": cannot be written (", std::string(std::strerror(errno)), "); choose another --out"));
+    return OutputError(
+        absl::StrCat(root.string(), ": cannot be written (", std::string(std::strerror(errno)), "); choose another --out"));
   return RunDirectory(std::filesystem::absolute(root));
 }
 
@@ -30,7 +32,8 @@ StatusOr<RunDirectory> RunDirectory::Open(const std::filesystem::path& root) {
   RunDirectory directory(std::filesystem::absolute(root));
   std::error_code error;
   if (!std::filesystem::is_regular_file(directory.config(), error))
-    return UsageError(absl::StrCat(root.string(), ": is not a run directory (it has no config.yaml); give the directory that --out named"));
+    return UsageError(
+        absl::StrCat(root.string(), ": is not a run directory (it has no config.yaml); give the directory that --out named"));
   return directory;
 }
 
@@ -47,7 +50,9 @@ Status RunDirectory::Lock() {
   return UsageError(absl::StrCat(root_.string(), ": another fedalt is at work in this run; wait for it, or stop it first"));
 }
 
-std::filesystem::path RunDirectory::round(int64_t round) const { return rounds() / absl::StrFormat("%03d", round); }
+std::filesystem::path RunDirectory::round(int64_t round) const {
+  return rounds() / absl::StrFormat("%03d", round);
+}
 
 std::filesystem::path RunDirectory::predictions(int64_t round, const std::string& site) const {
   return root_ / "predictions" / absl::StrFormat("%03d", round) / (site + ".jsonl");

@@ -50,7 +50,9 @@ TEST_F(FederationTest, EverySiteReadsTheMeanOfTheOthers) {
 TEST_F(FederationTest, TheFirstRoundReadsNothing) {
   const MemoryJournal journal = Run(TinyOptions("fedalt"));
   for (const auto& [name, tensor] : journal.rest_of_world.at({1, 0}))
-    if (name.ends_with("lora_B.weight")) EXPECT_EQ(tensor.abs().max().item<float>(), 0.0f) << name;
+    if (name.ends_with("lora_B.weight")) {
+      EXPECT_EQ(tensor.abs().max().item<float>(), 0.0f) << name;
+    }
 }
 
 TEST_F(FederationTest, TheIndividualAdapterIsNeverAveraged) {
@@ -89,9 +91,9 @@ TEST_F(FederationTest, FrozenASendsOnlyBAndKeepsA) {
   EXPECT_LT(journal.sent.at({1, 0}).size(), whole);
   for (const auto& [name, bytes] : journal.sites.at({1, 0}))
     if (name.starts_with("individual") && name.find("lora_A") != name.npos) {
-      EXPECT_EQ(bytes, journal.sites.at({3, 0}).at(name)) << name << " moved";
-      EXPECT_EQ(bytes, journal.sites.at({3, 1}).at(name)) << name << " is not shared";
-      EXPECT_EQ(bytes, journal.sites.at({3, 0}).at("rest_of_world" + name.substr(10))) << "the rest of world has another A";
+      EXPECT_TRUE(bytes == journal.sites.at({3, 0}).at(name)) << name << " moved";
+      EXPECT_TRUE(bytes == journal.sites.at({3, 1}).at(name)) << name << " is not shared";
+      EXPECT_TRUE(bytes == journal.sites.at({3, 0}).at("rest_of_world" + name.substr(10))) << "the rest of world has another A";
     }
 }
 
@@ -117,8 +119,8 @@ TEST_F(FederationTest, MixerStartsInItsRound) {
     return all;
   };
   ASSERT_FALSE(mixer(1).empty());
-  EXPECT_EQ(mixer(1), mixer(2));
-  EXPECT_NE(mixer(2), mixer(3));
+  EXPECT_TRUE(mixer(1) == mixer(2));
+  EXPECT_FALSE(mixer(2) == mixer(3));
 }
 
 TEST_F(FederationTest, AbsentSitesStandStillAndStayInTheLedger) {
@@ -132,7 +134,9 @@ TEST_F(FederationTest, AbsentSitesStandStillAndStayInTheLedger) {
       trained += journal.trained.at({round, k});
       if (round == 1 || journal.trained.at({round, k})) continue;
       for (const auto& [name, bytes] : journal.sites.at({round, k}))
-        if (!name.starts_with("rest_of_world")) EXPECT_EQ(bytes, journal.sites.at({round - 1, k}).at(name)) << name;
+        if (!name.starts_with("rest_of_world")) {
+          EXPECT_TRUE(bytes == journal.sites.at({round - 1, k}).at(name)) << name;
+        }
     }
   EXPECT_EQ(trained, 6);
   EXPECT_GT(journal.sums.at(6).contributors, 1);
@@ -155,7 +159,11 @@ TEST_F(FederationTest, FeditMakesAllSitesEqualAndFeditFtKeepsTheLastRoundApart) 
   const MemoryJournal ft = Run(options);
   EXPECT_EQ(ft.sums.count(3), 0u);
   EXPECT_FALSE(ft.results.at(3).sites[0].after_swap.has_value());
-  for (int64_t k = 0; k < 3; ++k) EXPECT_EQ(ft.sites.at({3, k}), fedit.sites.at({3, k})) << "the same training until the last swap";
+  for (int64_t k = 0; k < 3; ++k)
+    for (const auto& [name, bytes] : ft.sites.at({3, k}))
+      if (name != "sent") {
+        EXPECT_TRUE(bytes == fedit.sites.at({3, k}).at(name)) << "the same training until the last swap: " << name;
+      }
 }
 
 TEST_F(FederationTest, PooledTrainsOneModelWithTheStepsOfAll) {
@@ -188,7 +196,8 @@ TEST_F(FederationTest, TrainingLossFallsAtEverySite) {
   options.train.steps = 12;
   options.rounds = 4;
   const MemoryJournal journal = Run(options);
-  for (size_t k = 0; k < 3; ++k) EXPECT_LT(journal.results.at(4).sites[k].train.mean_loss, journal.results.at(1).sites[k].train.mean_loss);
+  for (size_t k = 0; k < 3; ++k)
+    EXPECT_LT(journal.results.at(4).sites[k].train.mean_loss, journal.results.at(1).sites[k].train.mean_loss);
 }
 
 TEST_F(FederationTest, SitesAtOnceAndTheSameSeedGiveTheSameBits) {
@@ -196,10 +205,10 @@ TEST_F(FederationTest, SitesAtOnceAndTheSameSeedGiveTheSameBits) {
   const MemoryJournal one = Run(options), again = Run(options);
   options.sites_at_once = 3;
   const MemoryJournal parallel = Run(options);
-  EXPECT_EQ(one.sites, again.sites);
-  EXPECT_EQ(one.sites, parallel.sites);
+  EXPECT_TRUE(one.sites == again.sites);
+  EXPECT_TRUE(one.sites == parallel.sites);
   options.seed = 6;
-  EXPECT_NE(one.sites, Run(options).sites);
+  EXPECT_FALSE(one.sites == Run(options).sites);
 }
 
 TEST_F(FederationTest, ValidationDecidesWhichModelIsUsedAndNamesTheBestRound) {

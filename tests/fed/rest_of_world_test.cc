@@ -7,6 +7,7 @@
 
 #include "base/random.h"
 #include "fed/fedalt.h"
+#include "fed/federation.h"
 #include "fed/fixed_point_sum.h"
 #include "fed/local_transport.h"
 
@@ -22,7 +23,9 @@ std::vector<float> Theta(uint64_t site, uint64_t round, double scale = 0.1) {
   return values;
 }
 
-double Weight(uint64_t site, bool uniform) { return uniform ? 1.0 : static_cast<double>(1 + (site * 7919) % 300); }
+double Weight(uint64_t site, bool uniform) {
+  return uniform ? 1.0 : static_cast<double>(100 + (site * 7919) % 300);
+}
 
 struct Ledger {
   std::vector<std::vector<float>> theta;
@@ -50,7 +53,8 @@ void ExpectNaiveMean(const Ledger& ledger, const PublishedSum& sum) {
     }
     const std::span<const float> own = ledger.present[uk] ? std::span<const float>(ledger.theta[uk]) : std::span<const float>();
     const std::vector<float> others = RestOfWorld(sum, own, ledger.weight[uk]);
-    for (size_t i = 0; i < kLength; ++i) ASSERT_NEAR(others[i], naive[i], 1e-6 * largest) << "site " << k << " of " << n << ", value " << i;
+    for (size_t i = 0; i < kLength; ++i)
+      ASSERT_NEAR(others[i], naive[i], 1e-6 * largest) << "site " << k << " of " << n << ", value " << i;
   }
 }
 
@@ -69,7 +73,8 @@ TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
             if (absentees && n > 2 && (k == 1 || (k + round) % 3 == 0)) continue;
             ledger.theta[k] = Theta(k, round);
             ledger.present[k] = true;
-            ASSERT_TRUE(transport.Send({static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]}).ok());
+            ASSERT_TRUE(
+                transport.Send({static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]}).ok());
           }
           auto closed = transport.CloseRound(static_cast<int64_t>(round));
           ASSERT_TRUE(closed.ok());

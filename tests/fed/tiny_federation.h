@@ -1,4 +1,5 @@
-// A federation small enough for tests: a tiny Llama that transformers wrote, and sites whose token sequences follow site-specific rules.
+// A federation small enough for tests: a tiny Llama that transformers wrote, and sites whose token sequences follow site-specific
+// rules.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -32,7 +33,8 @@ inline SiteData TinySite(int64_t k, int64_t examples, int64_t vocab) {
     example.id = i;
     const int64_t length = 3 + static_cast<int64_t>(stream.Below(static_cast<uint64_t>(i) * 100, 5));
     for (int64_t t = 0; t < length; ++t)
-      example.tokens.push_back(static_cast<int32_t>(3 + stream.Below(static_cast<uint64_t>(i * 100 + 1 + t), static_cast<uint64_t>(vocab - 20))));
+      example.tokens.push_back(
+          static_cast<int32_t>(3 + stream.Below(static_cast<uint64_t>(i * 100 + 1 + t), static_cast<uint64_t>(vocab - 20))));
     example.response_begin = static_cast<int32_t>(example.tokens.size());
     example.tokens.push_back(example.tokens[0] + static_cast<int32_t>(k) + 1);
     example.tokens.push_back(2);
@@ -95,7 +97,8 @@ class MemoryJournal : public RoundJournal {
     sites[{round, site.index}] = BytesOf(site);
     sent[{round, site.index}] = site.sent;
     trained[{round, site.index}] = report != nullptr;
-    for (const auto& [name, tensor] : site.adapters.RestOfWorld()) rest_of_world[{round, site.index}].emplace_back(name, tensor.detach().clone());
+    for (const auto& [name, tensor] : site.adapters.RestOfWorld())
+      rest_of_world[{round, site.index}].emplace_back(name, tensor.detach().clone());
     return absl::OkStatus();
   }
   Status SaveSum(const PublishedSum& sum) override {

@@ -1,6 +1,7 @@
 // The transformer against Hugging Face transformers (tests/golden/models.py).
 #include "model/transformer.h"
 
+#include <absl/strings/match.h>
 #include <gtest/gtest.h>
 
 #include "model_test_data.h"
@@ -30,6 +31,104 @@ TEST_P(GoldenModel, LogitsAndLossAreThoseOfTransformers) {
   const at::Tensor logits = model->Logits(model->Hidden(tokens, {}));
   EXPECT_LE(MaxDifference(logits, golden.Get("logits")), 1e-4);  // measured: below 1e-5; float32 sums in another order
   EXPECT_NEAR(MeanNll(logits, tokens), golden.Get("nll").item<double>(), 1e-5);
+}
+
+TEST_P(GoldenModel, BFloat16StaysNear) {
+  const auto model = LoadModel(ModelDirectory(GetParam()), at::kBFloat16);
+  ASSERT_NE(model, nullptr);
+  const Golden golden(ModelDirectory(GetParam()) / "golden.safetensors");
+  const PackedTokens tokens = golden.Packed();
+  const at::Tensor logits = model->Logits(model->Hidden(tokens, {}));
+  EXPECT_EQ(logits.scalar_type(), at::kFloat);
+  // 8 bits of mantissa through two layers; logits have a standard deviation of about 1.
+  EXPECT_LE((logits - golden.Get("logits")).pow(2).mean().sqrt().item<double>(), 0.05);
+  EXPECT_NEAR(MeanNll(logits, tokens), golden.Get("nll").item<double>(), 0.05);
+}
+
+TEST_P(GoldenModel, ParametersMakeTheSameModelAgain) {
+  const auto model = LoadModel(ModelDirectory(GetParam()));
+  ASSERT_NE(model, nullptr);
+  int64_t count = 0;
+  for (const auto& [name, parameter] : model->parameters()) {
+    EXPECT_FALSE(parameter.requires_grad()) << name;
+    count += parameter.numel();
+  }
+  EXPECT_EQ(count, ParameterCount(model->config()));
+  const auto again = Transformer::FromTensors(model->config(), model->parameters());
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_EQ((*again)->parameters()[0].second.data_ptr(), model->parameters()[0].second.data_ptr());  // shared, not copied
+  const PackedTokens tokens = Golden(ModelDirectory(GetParam()) / "golden.safetensors").Packed();
+  EXPECT_TRUE(at::equal((*again)->Hidden(tokens, {}), model->Hidden(tokens, {})));
+}
+
+void ExpectMessage(const Status& status, std::string_view part) {
+  EXPECT_TRUE(absl::StrContains(status.message(), part)) << status << "\nexpected in it: " << part;
+}
+
+// A model in memory that the tests below damage.
+class Damaged : public testing::Test {
+ protected:
+  Damaged() {
+    const auto model = LoadModel(ModelDirectory("llama"));
+    config_ = model->config();
+    tensors_ = model->parameters();
+  }
+  at::Tensor& At(const std::string& name) {
+    for (auto& [n, tensor] : tensors_)
+      if (n == name) return tensor;
+    ADD_FAILURE() << "no tensor " << name;
+    return tensors_[0].second;
+  }
+  Status Make() const { return Transformer::FromTensors(config_, tensors_).status(); }
+
+  ModelConfig config_;
+  NamedTensors tensors_;
+};
+
+TEST_F(Damaged, AMissingTensorIsNamedWithItsShape) {
+  std::erase_if(tensors_, [](const auto& t) { return t.first == "model.layers.1.self_attn.k_proj.weight"; });
+  EXPECT_EQ(KindOf(Make()), ErrorKind::kModel);
+  ExpectMessage(Make(), "tensor model.layers.1.self_attn.k_proj.weight of shape [16, 32] is missing");
+}
+
+TEST_F(Damaged, AWrongShapeIsNamedWithBothShapes) {
+  At("model.layers.0.mlp.down_proj.weight") = at::zeros({32, 40});
+  EXPECT_EQ(KindOf(Make()), ErrorKind::kModel);
+  ExpectMessage(Make(),
+                "tensor model.layers.0.mlp.down_proj.weight has shape [32, 40], but "
+                "config.json asks for [32, 48]");
+}
+
+TEST_F(Damaged, MoreLayersInTheConfigurationThanInTheFilesAreRefused) {
+  config_.num_layers = 3;
+  ExpectMessage(Make(), "model.layers.2.input_layernorm.weight");
+}
+
+TEST_F(Damaged, IntegersAreRefused) {
+  At("model.norm.weight") = at::zeros({32}, at::kChar);
+  ExpectMessage(Make(), "model.norm.weight has elements of type Char");
+}
+
+TEST_F(Damaged, OtherTensorsAreIgnoredAndNamesWithoutPrefixFound) {
+  tensors_.emplace_back("model.layers.0.self_attn.rotary_emb.inv_freq", at::zeros({4}));
+  for (auto& [name, tensor] : tensors_)
+    if (name.starts_with("model.")) name = name.substr(6);
+  EXPECT_TRUE(Make().ok()) << Make();
+}
+
+TEST_F(Damaged, ATiedModelMayStoreOnlyItsHead) {
+  config_.tie_word_embeddings = true;
+  std::erase_if(tensors_, [](const auto& t) { return t.first == "model.embed_tokens.weight"; });
+  EXPECT_TRUE(Make().ok()) << Make();
+  config_.tie_word_embeddings = false;
+  ExpectMessage(Make(), "model.embed_tokens.weight");
+}
+
+TEST(TransformerLoad, NamesTheDirectory) {
+  const std::filesystem::path absent = ModelDirectory("no_such_model");
+  const auto model = Transformer::Load(absent, {});
+  EXPECT_EQ(KindOf(model.status()), ErrorKind::kModel);
+  ExpectMessage(model.status(), "no_such_model");
 }
 
 }  // namespace

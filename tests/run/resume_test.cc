@@ -4,11 +4,13 @@
 
 #include <unistd.h>
 
+#include <nlohmann/json.hpp>
+
 #include <algorithm>
 #include <filesystem>
 #include <fstream>
-#include <sstream>
 #include <set>
+#include <sstream>
 
 #include "base/file.h"
 #include "fed/tiny_federation.h"
@@ -88,11 +90,14 @@ class ResumeTest : public ::testing::Test {
   bool Run(const fs::path& directory, const FederationOptions& options, int64_t calls, bool after) {
     auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
     EXPECT_TRUE(opened.ok()) << opened.status();
-    FileJournal journal(*opened, {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = &sites_});
+    FileJournal journal(
+        *opened, {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = &sites_});
     DyingJournal dying(journal, calls, after);
     LocalTransport transport(testing::PolicyOf(options));
     const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, dying, {});
-    if (!summary.ok()) EXPECT_EQ(summary.status().message(), "the machine died");
+    if (!summary.ok()) {
+      EXPECT_EQ(summary.status().message(), "the machine died");
+    }
     return summary.ok();
   }
 
@@ -133,7 +138,7 @@ TEST_P(ResumeEverywhere, SameBitsAsUndisturbed) {
         if (fs::exists(directory / "metrics.jsonl")) std::ofstream(directory / "metrics.jsonl", std::ios::app) << "{\"round\": 9";
         ASSERT_TRUE(Run(directory, options, 1'000'000, false));
       }
-      EXPECT_EQ(Fingerprint(directory), expected) << "died at change " << calls;
+      EXPECT_TRUE(Fingerprint(directory) == expected) << "died at change " << calls << (after ? ", recorded" : ", not recorded");
       fs::remove_all(directory);
     }
 }
@@ -162,7 +167,8 @@ TEST_F(ResumeTest, KeepsTheLastRoundsAndTheBest) {
   fs::create_directories(root_);
   auto directory = RunDirectory::Create(root_ / "run");
   ASSERT_TRUE(directory.ok());
-  FileJournal journal(*directory, {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+  FileJournal journal(*directory,
+                      {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
   FederationOptions options = TinyOptions("fedalt");
   options.rounds = 6;
   options.eval.every = 1;

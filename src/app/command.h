@@ -1,0 +1,43 @@
+// What every command of the program shares: how it is added to the command line, and where its results go.
+//
+// A command parses its options, and leaves a function that does the work in Command::run; main calls it once and turns its status
+// into the exit code. Results go to stdout through WriteResult, everything else to stderr through base/log.h.
+#pragma once
+
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/status.h"
+
+namespace CLI {
+class App;
+}
+
+namespace fedalt {
+
+struct Command {
+  std::function<Status()> run;  ///< set by the command that the line names
+};
+
+void AddRunCommand(CLI::App& program, Command& command);
+void AddEvalCommand(CLI::App& program, Command& command);
+void AddGenerateCommand(CLI::App& program, Command& command);
+void AddExportCommand(CLI::App& program, Command& command);
+void AddDoctorCommand(CLI::App& program, Command& command);
+
+/// The whole program: parses the line, runs the command, reports an error as one line on stderr. Returns the exit code.
+int RunProgram(int argc, const char* const* argv);
+
+/// Adds --format text|json. `json` is set after parsing.
+void AddFormatOption(CLI::App& app, bool& json);
+
+/// Text to stdout at once. A reader who has left is no error; a full disk is (kOutput).
+Status WriteResult(std::string_view text);
+
+/// One line that says what BLAS libtorch uses, or a warning if it is the slow reference one. Empty: nothing to warn about.
+std::string SlowBlasWarning();
+
+}  // namespace fedalt

@@ -1,0 +1,171 @@
+// fedalt doctor: the machine, and with a configuration everything about its model and data, before a long run.
+#include <ATen/Parallel.h>
+#include <torch/version.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "app/blas.h"
+#include "app/command.h"
+#include "app/config.h"
+#include "app/doctor_data.h"
+#include "app/findings.h"
+#include "base/machine.h"
+#include "model/hf_config.h"
+#include "model/safetensors.h"
+#include "run/run.h"
+
+namespace fedalt {
+namespace {
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  fedalt doctor                          this machine\n"
+    "  fedalt doctor config.yaml              and whether this run will work on it\n"
+    "  fedalt doctor config.yaml --format json";
+
+struct DoctorArguments {
+  std::string config;
+  std::vector<std::string> overrides;
+  bool json = false;
+};
+
+std::string Gigabytes(int64_t bytes) {
+  return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
+}
+
+void ExamineMachine(Findings& findings) {
+  constexpr int64_t kLittleDisk = 2'000'000'000;
+  const Machine machine = DescribeMachine();
+  findings.Ok("machine",
+              absl::StrCat(machine.cpu_model, ", ", machine.architecture, ", ", machine.system, ", Linux ", machine.kernel));
+  findings.Ok("cores", absl::StrCat(machine.cores, " usable, ", at::get_num_threads(), " threads in use by default"));
+  const auto has = [](bool yes, const char* name) { return absl::StrCat(" ", name, yes ? " yes" : " no"); };
+  findings.Ok("dtypes", absl::StrCat("float32 yes, bfloat16 ",
+                                     machine.avx512_bf16 || machine.amx_bf16 ? "in hardware" : "only emulated (slow)", ";",
+                                     has(machine.avx2, "avx2"), ",", has(machine.avx512, "avx512"), ",",
+                                     has(machine.avx512_bf16, "avx512_bf16"), ",", has(machine.amx_bf16, "amx_bf16")));
+  findings.Ok("libtorch", TORCH_VERSION);
+  const BlasReport blas = DescribeBlas(/*measure=*/true);
+  const std::string warning = SlowBlasWarning(blas);
+  const std::string what = absl::StrCat(blas.library, blas.path.empty() ? "" : " (" + blas.path + ")", ", float32 product ",
+                                        absl::StrFormat("%.0f GFLOP/s", blas.gflops));
+  if (warning.empty()) findings.Ok("blas", what);
+  if (!warning.empty()) findings.Warn("blas", absl::StrCat(what, ": ", warning));
+  findings.Ok("memory",
+              absl::StrCat(Gigabytes(machine.memory_available_bytes), " available of ", Gigabytes(machine.memory_total_bytes),
+                           machine.memory_limited ? " (limit of the container)" : ""));
+  const StatusOr<int64_t> disk = FreeDiskBytes(".");
+  if (!disk.ok()) return findings.Problem("disk", disk.status());
+  const std::string text = absl::StrCat(Gigabytes(*disk), " free here");
+  if (*disk < kLittleDisk) return findings.Warn("disk", absl::StrCat(text, "; checkpoints of a run may need more"));
+  findings.Ok("disk", text);
+}
+
+void ExamineTargets(const RunConfig& config, const TensorFiles& files, Findings& findings) {
+  const std::vector<std::string>& targets = config.federation.adapter.target_modules;
+  const std::vector<std::string> names = files.Names();
+  for (const std::string& target : targets) {
+    if (target == "all-linear") continue;
+    const std::string ending = absl::StrCat(".", target, ".weight");
+    const auto count = std::count_if(names.begin(), names.end(), [&](const std::string& name) { return name.ends_with(ending); });
+    if (count > 0) {
+      findings.Ok("model", absl::StrCat("target module ", target, ": ", count, " layers"));
+    } else {
+      findings.Problem("model", ConfigError(absl::StrCat("adapter.target_modules names \"", target,
+                                                         "\", but no tensor of the model ends with \"", ending, "\"")));
+    }
+  }
+}
+
+void ExamineModel(const RunConfig& config, Findings& findings) {
+  const StatusOr<ModelConfig> model = ReadModelConfig(config.model);
+  if (!model.ok()) return findings.Problem("model", model.status());
+  findings.Ok("model", absl::StrCat(config.model.string(), ": ", model->model_type, ", ",
+                                    absl::StrFormat("%.1f", static_cast<double>(ParameterCount(*model)) / 1e6),
+                                    " million parameters, ", model->num_layers, " layers of ", model->hidden_size, ", vocabulary ",
+                                    model->vocab_size, ", positions up to ", model->max_position_embeddings));
+  if (model->max_position_embeddings > 0 && config.max_length > model->max_position_embeddings) {
+    findings.Warn("model", absl::StrCat("train.max_length ", config.max_length, " is more than the ",
+                                        model->max_position_embeddings, " positions that the model was made for"));
+  }
+  const auto files = TensorFiles::OpenModelDirectory(config.model);
+  if (!files.ok()) {
+    findings.Problem("model", files.status());
+  } else {
+    findings.Ok("model", absl::StrCat((*files)->Names().size(), " tensors in ", (*files)->files().size(),
+                                      (*files)->files().size() == 1 ? " file" : " files"));
+    ExamineTargets(config, **files, findings);
+  }
+  const StatusOr<MemoryPlan> plan = PlanMemory(config);
+  if (!plan.ok()) return findings.Problem("memory", plan.status());
+  const std::string text =
+      absl::StrCat("the run needs up to ", Gigabytes(plan->total), " (weights ", Gigabytes(plan->base), ", activations ",
+                   Gigabytes(plan->activations), ", adapters of all sites ", Gigabytes(plan->adapters), ", program ",
+                   Gigabytes(plan->program), "), ", Gigabytes(plan->available), " are available");
+  const int64_t certain = plan->total - plan->activations;
+  if (certain > plan->available)
+    return findings.Problem("memory",
+                            MemoryError(absl::StrCat(text, "; use a smaller model, train.dtype bfloat16, or a larger machine")));
+  if (plan->total > plan->available)
+    return findings.Warn("memory", absl::StrCat(text, "; lower train.batch_size and raise train.accumulate if it runs out"));
+  findings.Ok("memory", text);
+}
+
+void ExamineTokenizer(const RunConfig& config, Findings& findings, std::shared_ptr<const Tokenizer>& tokenizer) {
+  const auto loaded = Tokenizer::Load(config.model);
+  if (!loaded.ok()) return findings.Problem("tokenizer", loaded.status());
+  tokenizer = *loaded;
+  if (!tokenizer->eos_id()) {
+    findings.Problem(
+        "tokenizer",
+        ModelError("it names no EOS token, which must end every response; add \"eos_token\" to tokenizer_config.json"));
+  }
+  const StatusOr<ModelConfig> model = ReadModelConfig(config.model);
+  const std::string text =
+      absl::StrCat(tokenizer->vocab_size(), " ids", tokenizer->bos_id() ? absl::StrCat(", BOS ", *tokenizer->bos_id()) : ", no BOS",
+                   tokenizer->eos_id() ? absl::StrCat(", EOS ", *tokenizer->eos_id()) : ", no EOS");
+  if (model.ok() && tokenizer->vocab_size() > model->vocab_size) {
+    return findings.Problem("tokenizer", ModelError(absl::StrCat(text, ", but the model's vocabulary has ", model->vocab_size,
+                                                                 "; they do not belong together")));
+  }
+  findings.Ok("tokenizer", text);
+}
+
+Status Execute(const DoctorArguments& arguments) {
+  Findings findings;
+  ExamineMachine(findings);
+  if (!arguments.config.empty()) {
+    const StatusOr<ParsedConfig> parsed = LoadConfig(arguments.config, arguments.overrides);
+    if (!parsed.ok()) {
+      findings.Problem("config", parsed.status());
+    } else {
+      const RunConfig& config = parsed->config;
+      findings.Ok("config", absl::StrCat(arguments.config, ": method ", config.federation.method.name, ", preset ",
+                                         config.federation.method.preset, ", ", config.sites.size(), " sites, ",
+                                         config.federation.rounds, " rounds"));
+      ExamineModel(config, findings);
+      std::shared_ptr<const Tokenizer> tokenizer;
+      ExamineTokenizer(config, findings, tokenizer);
+      ExamineData(config, tokenizer.get(), findings);
+    }
+  }
+  RETURN_IF_ERROR(WriteResult(arguments.json ? findings.Json().dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n"
+                                             : findings.Text()));
+  return findings.Verdict();
+}
+
+}  // namespace
+
+void AddDoctorCommand(CLI::App& program, Command& command) {
+  auto arguments = std::make_shared<DoctorArguments>();
+  CLI::App* app = program.add_subcommand("doctor", "Examine the machine, and a configuration with its model and data");
+  app->add_option("config", arguments->config, "The YAML configuration")->type_name("CONFIG.yaml");
+  app->add_option("overrides", arguments->overrides, "Keys that win over the file")->type_name("key=value");
+  AddFormatOption(*app, arguments->json);
+  app->footer(kExamples);
+  app->callback([arguments, &command] { command.run = [arguments] { return Execute(*arguments); }; });
+}
+
+}  // namespace fedalt

@@ -1,0 +1,200 @@
+// fedalt export: one site's model as directories that stock PEFT loads.
+#include <ATen/ATen.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <numeric>
+#include <system_error>
+
+#include "adapter/peft_directory.h"
+#include "app/command.h"
+#include "app/load_peft.h"
+#include "app/open_run.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "fed/method.h"
+#include "model/safetensors.h"
+#include "train/mixer_weights.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  fedalt export runs/mine --site site-0 --out adapter\n"
+    "  fedalt export runs/mine --site site-0 --out adapter --merged    also one approximate LoRA of rank 2r, with its error";
+
+struct ExportArguments {
+  std::string directory, site, out;
+  int64_t round = 0;
+  bool merged = false;
+};
+
+// What is exported, and what was found out about it.
+struct Export {
+  LoadedRun run;
+  SiteModel model;
+  fs::path out;
+  bool rest_of_world = false;
+  std::vector<double> individual_weights;     // per adapted module: mean p_I
+  std::vector<double> rest_of_world_weights;  // mean p_R
+  std::string readme;
+
+  SiteAdapters& adapters() { return model.site->adapters; }
+};
+
+double Mean(const std::vector<double>& values) {
+  return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(std::max<size_t>(values.size(), 1));
+}
+
+Status CheckOut(const fs::path& out) {
+  std::error_code error;
+  if (fs::exists(out, error) && (!fs::is_directory(out, error) || !fs::is_empty(out, error))) {
+    return OutputError(absl::StrCat(out.string(), " exists and is not an empty directory; choose another --out"));
+  }
+  return MakeDirectories(out);
+}
+
+// The weights that the mixer gives, averaged over tokens of the site's training data (never its test data).
+Status MeasureWeights(const std::string& site, Export& exported) {
+  constexpr size_t kExamplesUsed = 200;
+  SiteAdapters& adapters = exported.adapters();
+  const size_t modules = adapters.modules().size();
+  if (!exported.rest_of_world || adapters.config().mixer == MixerKind::kNone) {
+    exported.individual_weights.assign(modules, 1.0);
+    exported.rest_of_world_weights.assign(modules, exported.rest_of_world ? 1.0 : 0.0);
+    return absl::OkStatus();
+  }
+  ASSIGN_OR_RETURN(std::vector<TokenizedExample> examples, LoadTrainTokens(exported.run, site));
+  if (examples.size() > kExamplesUsed) examples.resize(kExamplesUsed);
+  const int64_t batch = exported.run.config.federation.eval.options.loss_batch_size;
+  ASSIGN_OR_RETURN(exported.individual_weights, MeanIndividualWeights(*exported.run.model, adapters, examples, batch));
+  for (const double weight : exported.individual_weights) exported.rest_of_world_weights.push_back(1.0 - weight);
+  return absl::OkStatus();
+}
+
+Status WriteVariant(const Export& exported, const std::string& name, const NamedTensors& factors, double factor,
+                    const std::string& meaning, std::string& readme) {
+  const AdapterConfig& config = exported.model.site->adapters.config();
+  PeftMetadata metadata;
+  metadata.base_model_name_or_path = exported.run.config.model.string();
+  metadata.lora_alpha = config.lora_alpha * factor;
+  metadata.r = config.r;
+  metadata.target_modules = config.target_modules;
+  RETURN_IF_ERROR(WritePeftDirectory(exported.out / name, factors, metadata));
+  absl::StrAppend(&readme, "- `", name, "/`: ", meaning, " (lora_alpha ", metadata.lora_alpha, ")\n");
+  return absl::OkStatus();
+}
+
+Status WriteBranches(Export& exported) {
+  SiteAdapters& adapters = exported.adapters();
+  const double gain = adapters.config().rest_of_world_gain;
+  const double p_i = Mean(exported.individual_weights), p_r = Mean(exported.rest_of_world_weights);
+  std::string& readme = exported.readme;
+  RETURN_IF_ERROR(WriteVariant(exported, "individual", adapters.Individual(), 1.0, "the site's own adapter with weight 1", readme));
+  if (!exported.rest_of_world) return absl::OkStatus();
+  RETURN_IF_ERROR(WriteVariant(exported, "rest_of_world", adapters.RestOfWorld(), gain,
+                               "the others' adapter with weight 1, the gain in lora_alpha", readme));
+  if (adapters.config().mixer != MixerKind::kNone) {
+    RETURN_IF_ERROR(WriteVariant(exported, "individual-weighted", adapters.Individual(), p_i,
+                                 absl::StrFormat("the same times %.4f, the mixer's mean weight", p_i), readme));
+    RETURN_IF_ERROR(WriteVariant(exported, "rest_of_world-weighted", adapters.RestOfWorld(), gain * p_r,
+                                 absl::StrFormat("the same times %.4f, the mixer's mean weight", p_r), readme));
+  }
+  if (const NamedTensors mixer = adapters.Mixer(); !mixer.empty()) {
+    RETURN_IF_ERROR(WriteSafetensors(exported.out / "mixer.safetensors", mixer));
+    absl::StrAppend(&readme, "- `mixer.safetensors`: the mixer; stock PEFT has nothing that reads it\n");
+  }
+  return absl::OkStatus();
+}
+
+// Both branches as one LoRA of rank 2r: [A_I; A_R] and [p_I B_I, g p_R B_R], with each layer's mean weights.
+NamedTensors MergedFactors(Export& exported) {
+  NamedTensors individual = exported.adapters().Individual(), rest_of_world = exported.adapters().RestOfWorld(), merged;
+  const double gain = exported.adapters().config().rest_of_world_gain;
+  const std::vector<AdaptedModule>& modules = exported.adapters().modules();
+  const auto tensor = [](const NamedTensors& tensors, const std::string& name) {
+    return std::find_if(tensors.begin(), tensors.end(), [&](const auto& entry) { return entry.first == name; })->second.detach();
+  };
+  for (size_t i = 0; i < modules.size(); ++i) {
+    const std::string a = modules[i].name + ".lora_A.weight", b = modules[i].name + ".lora_B.weight";
+    merged.emplace_back(a, at::cat({tensor(individual, a), tensor(rest_of_world, a)}, 0));
+    merged.emplace_back(b, at::cat({tensor(individual, b) * exported.individual_weights[i],
+                                    tensor(rest_of_world, b) * (gain * exported.rest_of_world_weights[i])},
+                                   1));
+  }
+  return merged;
+}
+
+Status WriteMerged(const std::string& site, Export& exported) {
+  const AdapterConfig& config = exported.adapters().config();
+  PeftMetadata metadata;
+  metadata.base_model_name_or_path = exported.run.config.model.string();
+  metadata.lora_alpha = 2.0 * config.lora_alpha;
+  metadata.r = 2 * config.r;
+  metadata.target_modules = config.target_modules;
+  RETURN_IF_ERROR(WritePeftDirectory(exported.out / "merged", MergedFactors(exported), metadata));
+
+  // Measured on what was written, as somebody else would load it.
+  ASSIGN_OR_RETURN(const SiteData data, LoadTestData(exported.run, site, {}));
+  ASSIGN_OR_RETURN(const auto merged, LoadPeft(*exported.run.model, exported.out / "merged"));
+  const int64_t batch = exported.run.config.federation.eval.options.loss_batch_size;
+  ForwardContext exact_context, merged_context;
+  exact_context.extensions = &exported.adapters().extensions();
+  merged_context.extensions = &merged->extensions();
+  ASSIGN_OR_RETURN(const double exact_loss, MeanLoss(*exported.run.model, data.test.tokenized, batch, exact_context));
+  ASSIGN_OR_RETURN(const double merged_loss, MeanLoss(*exported.run.model, data.test.tokenized, batch, merged_context));
+  const bool approximate = config.mixer == MixerKind::kToken;
+  const std::string error = absl::StrFormat("loss on the site's test data %.4f, of the model itself %.4f (difference %+.4f)",
+                                            merged_loss, exact_loss, merged_loss - exact_loss);
+  absl::StrAppend(&exported.readme, "- `merged/`: both adapters as one LoRA of rank ", metadata.r,
+                  approximate ? ", APPROXIMATE because a mixer that looks at every token is replaced by its mean weights; "
+                              : ", exact up to rounding because the weights do not depend on the token; ",
+                  error, "\n");
+  return WriteResult(absl::StrCat(approximate ? "merged (approximate): " : "merged: ", error, "\n"));
+}
+
+Status Execute(const ExportArguments& arguments) {
+  RETURN_IF_ERROR(CheckOut(arguments.out));
+  Export exported;
+  exported.out = arguments.out;
+  ASSIGN_OR_RETURN(exported.run, OpenRun(arguments.directory));
+  ASSIGN_OR_RETURN(const auto method, MakeMethod(exported.run.config.federation.method));
+  if (!method->trains())
+    return UsageError(absl::StrCat("method ", method->name(), " trains no adapter, so there is nothing to export"));
+  exported.rest_of_world = method->has_rest_of_world();
+  if (arguments.merged && !exported.rest_of_world) {
+    return UsageError(
+        absl::StrCat("method ", method->name(), " has one adapter only; individual/ is the whole model, leave out --merged"));
+  }
+  ASSIGN_OR_RETURN(exported.model, LoadSiteModel(exported.run, arguments.directory, arguments.site, arguments.round));
+  RETURN_IF_ERROR(MeasureWeights(arguments.site, exported));
+  exported.readme = absl::StrCat("# Site ", arguments.site, ", round ", exported.model.round, ", method ", method->name(),
+                                 " (preset ", exported.run.config.federation.method.preset,
+                                 ")\n\nEach directory loads with `peft.PeftModel.from_pretrained(model, DIR)`.\n\n");
+  RETURN_IF_ERROR(WriteBranches(exported));
+  if (arguments.merged) RETURN_IF_ERROR(WriteMerged(arguments.site, exported));
+  RETURN_IF_ERROR(WriteFileAtomic(exported.out / "README.md", exported.readme));
+  return WriteResult(absl::StrCat("exported to ", arguments.out, " (see README.md there)\n"));
+}
+
+}  // namespace
+
+void AddExportCommand(CLI::App& program, Command& command) {
+  auto arguments = std::make_shared<ExportArguments>();
+  CLI::App* app = program.add_subcommand("export", "Write a site's adapters so that stock PEFT loads them");
+  app->add_option("run_dir", arguments->directory, "Directory of the run")->required()->type_name("RUN_DIR");
+  app->add_option("--site", arguments->site, "Site whose adapters are written")->required()->type_name("NAME");
+  app->add_option("--out", arguments->out, "New or empty directory")->required()->type_name("DIR");
+  app->add_option("--round", arguments->round, "Round whose adapters are written (default: the last)")
+      ->type_name("N")
+      ->check(CLI::NonNegativeNumber);
+  app->add_flag("--merged", arguments->merged, "Also both adapters as one LoRA of rank 2r, with the error that this causes");
+  app->footer(kExamples);
+  app->callback([arguments, &command] { command.run = [arguments] { return Execute(*arguments); }; });
+}
+
+}  // namespace fedalt

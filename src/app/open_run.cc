@@ -1,0 +1,82 @@
+#include "app/open_run.h"
+
+#include <absl/strings/str_join.h>
+
+#include <algorithm>
+#include <system_error>
+
+#include "app/config.h"
+#include "base/log.h"
+#include "run/run_directory.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+StatusOr<SiteFiles> FindSite(const RunConfig& config, const std::string& name) {
+  for (const SiteFiles& site : config.sites) {
+    if (site.name == name) return site;
+  }
+  return UsageError(absl::StrCat("site \"", name, "\" is not in this run; its sites are ", absl::StrJoin(SiteNames(config), ", ")));
+}
+
+// Hashing large weights would take longer than most uses of them; their shapes are checked when they are loaded.
+FileHashes SmallModelFiles(const RunConfig& config, const FileHashes& hashes) {
+  constexpr uintmax_t kSmall = uintmax_t{64} << 20;
+  FileHashes small;
+  for (const auto& [file, hash] : hashes) {
+    std::error_code error;
+    const uintmax_t size = fs::file_size(file, error);
+    if (fs::path(file).parent_path() == config.model && (error || size <= kSmall)) small.emplace(file, hash);
+  }
+  return small;
+}
+
+}  // namespace
+
+std::vector<std::string> SiteNames(const RunConfig& config) {
+  std::vector<std::string> names;
+  for (const SiteFiles& site : config.sites) names.push_back(site.name);
+  return names;
+}
+
+StatusOr<LoadedRun> OpenRun(const fs::path& directory) {
+  ASSIGN_OR_RETURN(const RunDirectory opened, RunDirectory::Open(directory));
+  ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(opened.config(), {}));
+  RETURN_IF_ERROR(VerifyHashes(parsed.config, SmallModelFiles(parsed.config, parsed.hashes)));
+  ASSIGN_OR_RETURN(LoadedRun run, LoadModel(parsed.config));
+  run.config.federation.eval.options.max_length = run.config.max_length;
+  return run;
+}
+
+StatusOr<SiteData> LoadTestData(LoadedRun& run, const std::string& site, const fs::path& file) {
+  ASSIGN_OR_RETURN(const SiteFiles files, FindSite(run.config, site));
+  const fs::path path = file.empty() ? files.test : file;
+  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(run.config.prompt_template));
+  SiteData data;
+  data.name = site;
+  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(path));
+  TokenizeReport report;
+  StatusOr<EvalSet> set =
+      MakeEvalSet(std::move(examples), *run.tokenizer, prompt_template, run.config.federation.eval.options, &report);
+  if (!set.ok()) return Annotate(set.status(), path.string());
+  data.test = std::move(set).value();
+  if (report.prompts_cut > 0) {
+    LogWarning(absl::StrCat(path.string(), ": ", report.prompts_cut, " of ", report.examples,
+                            " prompts are longer than max_length ", run.config.max_length, " and were cut at their beginning"));
+  }
+  return data;
+}
+
+StatusOr<std::vector<TokenizedExample>> LoadTrainTokens(const LoadedRun& run, const std::string& site) {
+  ASSIGN_OR_RETURN(const SiteFiles files, FindSite(run.config, site));
+  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(run.config.prompt_template));
+  ASSIGN_OR_RETURN(const std::vector<Example> examples, ReadExamples(files.train));
+  StatusOr<std::vector<TokenizedExample>> tokens =
+      TokenizeForTraining(examples, *run.tokenizer, prompt_template, {run.config.max_length}, nullptr);
+  if (!tokens.ok()) return Annotate(tokens.status(), files.train.string());
+  return tokens;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,97 @@
+#include <absl/strings/str_replace.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <memory>
+
+#include "app/command.h"
+#include "app/config_keys.h"
+#include "base/log.h"
+
+namespace fedalt {
+namespace {
+
+constexpr char kVersion[] = "fedalt 0.1.0";
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  fedalt doctor config.yaml                    is everything in order? memory, BLAS, model, data\n"
+    "  fedalt run config.yaml train.rounds=5        federate on this machine\n"
+    "  fedalt run --resume runs/2026-11-23-fedalt-3f2a\n"
+    "  fedalt eval RUN_DIR --site site-0            one site's personalised model on its test data\n"
+    "  fedalt generate RUN_DIR --site site-0 --prompt \"Who wrote Faust?\"\n"
+    "  fedalt export RUN_DIR --site site-0 --out adapter\n"
+    "Each command has its own --help. Exit codes: docs/exit-codes.md.";
+
+std::string OneLine(std::string text) {
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  return absl::StrReplaceAll(text, {{"\n", "; "}});
+}
+
+int Report(const Status& status) {
+  SetStatusLine("");
+  const std::string line = absl::StrCat("fedalt: ", OneLine(std::string(status.message())), "\n");
+  std::fwrite(line.data(), 1, line.size(), stderr);
+  return static_cast<int>(KindOf(status));
+}
+
+// The first word, if it is not a command; CLI11 would only call it unexpected.
+Status CheckCommandName(const CLI::App& program, int argc, const char* const* argv) {
+  std::vector<std::string> names;
+  for (const CLI::App* command : program.get_subcommands({})) names.push_back(command->get_name());
+  if (argc < 2) {
+    std::string list;
+    for (const std::string& name : names) absl::StrAppend(&list, list.empty() ? "" : ", ", name);
+    return UsageError(absl::StrCat("no command is given; expected one of ", list, " (fedalt --help has examples)"));
+  }
+  const std::string word = argv[1];
+  if (word.starts_with('-') || std::find(names.begin(), names.end(), word) != names.end()) return absl::OkStatus();
+  return UsageError(absl::StrCat("unknown command \"", word.substr(0, 80), "\"; the nearest is \"", NearestName(word, names),
+                                 "\" (see fedalt --help)"));
+}
+
+}  // namespace
+
+void AddFormatOption(CLI::App& app, bool& json) {
+  app.add_option_function<std::string>(
+         "--format", [&json](const std::string& format) { json = format == "json"; },
+         "text, or json: one JSON object on stdout and nothing else")
+      ->check(CLI::IsMember({"text", "json"}))
+      ->type_name("text|json");
+}
+
+Status WriteResult(std::string_view text) {
+  errno = 0;
+  const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;
+  if (written || errno == EPIPE) return absl::OkStatus();
+  return OutputError(absl::StrCat("stdout cannot be written (", std::string(std::strerror(errno)), ")"));
+}
+
+int RunProgram(int argc, const char* const* argv) {
+  CLI::App program("Personalised federated fine-tuning of language models (FedALT).", "fedalt");
+  program.set_version_flag("--version", kVersion, "Print the version and exit");
+  program.set_help_flag("-h,--help", "Print this help and exit");
+  program.footer(kExamples);
+  program.require_subcommand(1);
+  Command command;
+  AddRunCommand(program, command);
+  AddEvalCommand(program, command);
+  AddGenerateCommand(program, command);
+  AddExportCommand(program, command);
+  AddDoctorCommand(program, command);
+  if (Status status = CheckCommandName(program, argc, argv); !status.ok()) return Report(status);
+  try {
+    program.parse(argc, argv);
+  } catch (const CLI::Success& request) {  // --help or --version
+    program.exit(request);
+    return 0;
+  } catch (const CLI::ParseError& error) {
+    std::string name = argc > 1 && argv[1][0] != '-' ? absl::StrCat(" ", argv[1]) : "";
+    return Report(UsageError(absl::StrCat(OneLine(error.what()), " (see fedalt", name, " --help)")));
+  }
+  const Status status = command.run();
+  return status.ok() ? 0 : Report(status);
+}
+
+}  // namespace fedalt

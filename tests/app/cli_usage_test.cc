@@ -1,0 +1,129 @@
+// The command line of the real program: help, usage errors, exit codes; nothing here trains.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "app/cli_process.h"
+
+namespace fedalt {
+namespace {
+
+using testing::ProcessResult;
+using testing::RunFedalt;
+using testing::TestFolder;
+
+// One line on stderr, which begins with the program's name and holds `part`; nothing on stdout.
+void ExpectError(const ProcessResult& result, int code, const std::string& part) {
+  EXPECT_EQ(result.code, code) << result.err;
+  EXPECT_TRUE(result.err.starts_with("fedalt: ")) << result.err;
+  EXPECT_EQ(std::count(result.err.begin(), result.err.end(), '\n'), 1) << result.err;
+  EXPECT_NE(result.err.find(part), std::string::npos) << result.err << "lacks: " << part;
+  EXPECT_EQ(result.out, "");
+}
+
+class CliUsage : public ::testing::Test {
+ protected:
+  ProcessResult Run(const std::vector<std::string>& arguments, const std::string& input = "") {
+    return RunFedalt(folder_, arguments, input);
+  }
+  TestFolder folder_;
+};
+
+TEST_F(CliUsage, VersionIsThatOfTheBuild) {
+  const ProcessResult result = Run({"--version"});
+  EXPECT_EQ(result.code, 0);
+  const std::string cmake = testing::Slurp(std::filesystem::path(FEDALT_SOURCE) / "CMakeLists.txt");
+  const size_t begin = cmake.find("VERSION ", cmake.find("project(")) + 8;
+  EXPECT_EQ(result.out, "fedalt " + cmake.substr(begin, cmake.find(' ', begin) - begin) + "\n");
+  EXPECT_EQ(result.err, "");
+}
+
+TEST_F(CliUsage, EveryCommandHasHelpWithAnExample) {
+  for (const std::string command : {"run", "eval", "generate", "export", "doctor"}) {
+    const ProcessResult result = Run({command, "--help"});
+    EXPECT_EQ(result.code, 0);
+    EXPECT_NE(result.out.find("fedalt " + command + " "), std::string::npos) << result.out;
+    EXPECT_NE(result.out.find("Examples:"), std::string::npos);
+    EXPECT_EQ(result.err, "");
+  }
+  EXPECT_NE(Run({"--help"}).out.find("fedalt run config.yaml"), std::string::npos);
+}
+
+TEST_F(CliUsage, UsageErrorsExitWith2) {
+  ExpectError(Run({}), 2, "no command is given");
+  ExpectError(Run({"rnu"}), 2, "unknown command \"rnu\"; the nearest is \"run\"");
+  ExpectError(Run({"--frobnicate"}), 2, "--frobnicate");
+  ExpectError(Run({"run"}), 2, "configuration file");
+  ExpectError(Run({"run", "--frobnicate"}), 2, "--frobnicate");
+  ExpectError(Run({"run", "c.yaml", "--format", "xml"}), 2, "--format");
+  ExpectError(Run({"run", "c.yaml", "--resume", "x"}), 2, "--resume");
+  ExpectError(Run({"run", "--resume", "absent"}), 2, "absent");
+  ExpectError(Run({"eval"}), 2, "run_dir");
+  ExpectError(Run({"eval", "absent"}), 2, "absent");
+  ExpectError(Run({"export", "absent", "--site", "x"}), 2, "--out");
+  ExpectError(Run({"generate"}), 2, "RUN_DIR");
+  ExpectError(Run({"generate", "absent"}), 2, "--site");
+  ExpectError(Run({"generate", "--model", "m", "--site", "x"}), 2, "belong to a run");
+  ExpectError(Run({"generate", "--model", "m", "--beams", "0"}), 2, "--beams");
+}
+
+TEST_F(CliUsage, KindsOfErrorHaveTheirCodes) {
+  ExpectError(Run({"run", "absent.yaml"}), 3, "absent.yaml");
+  testing::WriteTinyRun(folder_);
+  ExpectError(Run({"run", "config.yaml", "train.round=3"}), 3, "\"train.rounds\"");
+  ExpectError(Run({"run", "config.yaml", "train.rounds=x"}), 3, "train.rounds is \"x\"");
+  ExpectError(Run({"run", "config.yaml", "nonsense"}), 3, "key=value");
+  ExpectError(Run({"run", "config.yaml", "sites=3"}), 5, "train_2.jsonl");
+  ExpectError(Run({"run", "config.yaml", "model=absent"}), 4, "absent");
+  ExpectError(Run({"run", "config.yaml", "--out", "model"}), 6, "not empty");
+  ExpectError(Run({"run", "config.yaml", "--out", "config.yaml"}), 6, "is a file");
+  ExpectError(Run({"generate", "--model", "absent", "--prompt", "x"}), 4, "absent");
+  ExpectError(Run({"generate", "--model", "model"}, ""), 5, "no prompt");
+}
+
+TEST_F(CliUsage, ConfigurationsAreRefusedBeforeAnythingIsWritten) {
+  testing::WriteTinyRun(folder_);
+  folder_.Write("model/model.safetensors", "broken");
+  const ProcessResult result = Run({"run", "config.yaml", "--out", "out", "--quiet"});
+  ExpectError(result, 4, "model.safetensors");
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
+}
+
+TEST_F(CliUsage, DoctorDescribesMachineModelAndData) {
+  testing::WriteTinyRun(folder_);
+  const ProcessResult text = Run({"doctor", "config.yaml"});
+  EXPECT_EQ(text.code, 0) << text.out << text.err;
+  for (const char* part : {"machine", "blas", "libtorch", "memory", "disk", "vocabulary 96", "target module q_proj: 2 layers",
+                           "EOS 2", "train: 4 examples", "### Instruction:\\nwhat is the sound of a cat\\n\\n### Response:\\n"}) {
+    EXPECT_NE(text.out.find(part), std::string::npos) << text.out << "lacks: " << part;
+  }
+  const ProcessResult json = Run({"doctor", "config.yaml", "--format", "json"});
+  const nlohmann::json object = nlohmann::json::parse(json.out, nullptr, false);
+  ASSERT_TRUE(object.is_object()) << json.out;
+  EXPECT_TRUE(object["ok"].get<bool>());
+}
+
+TEST_F(CliUsage, DoctorReportsEveryProblemAndTheCodeOfTheFirst) {
+  testing::WriteTinyRun(folder_);
+  folder_.Write("test_0.jsonl", "{\"instruction\": 1}\n");
+  folder_.Write("test_1.jsonl", testing::Slurp(folder_.path() / "train_1.jsonl"));
+  const ProcessResult result = Run({"doctor", "config.yaml", "adapter.target_modules=[c_attn]", "eval.max_new_tokens=1"});
+  EXPECT_EQ(result.code, 3);
+  EXPECT_NE(result.err.find("fedalt: doctor found 2 problems; the first is with model"), std::string::npos) << result.err;
+  for (const char* part :
+       {"\"c_attn\"", "test_0.jsonl", "4 of 4 test prompts are also training prompts", "longer than eval.max_new_tokens"}) {
+    EXPECT_NE(result.out.find(part), std::string::npos) << result.out << "lacks: " << part;
+  }
+  const ProcessResult broken = Run({"doctor", "absent.yaml"});
+  EXPECT_EQ(broken.code, 3);
+}
+
+TEST_F(CliUsage, AFullDiskOnStdoutIsAnError) {
+  if (!std::filesystem::exists("/dev/full")) GTEST_SKIP() << "this system has no /dev/full";
+  const ProcessResult result = RunFedalt(folder_, {"doctor"}, "", "/dev/full");
+  EXPECT_EQ(result.code, 6) << result.err;
+}
+
+}  // namespace
+}  // namespace fedalt

@@ -1,0 +1,190 @@
+// The fused attention kernel and the fused small operations against the same formulas written in plain tensor operations, with
+// lengths that cross the kernel's blocks, and their gradients against autograd's.
+#include "model/attention.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "model/transformer_ops.h"
+#include "model_test_data.h"
+
+namespace fedalt {
+namespace {
+
+struct Case {
+  int64_t heads, kv_heads, head_dim, window;
+  bool rope, alibi;
+};
+
+AttentionPlanPtr MakePlan(const Case& c, const std::vector<int64_t>& offsets, at::ScalarType dtype) {
+  auto plan = c10::make_intrusive<AttentionPlan>();
+  plan->shape = {c.heads, c.kv_heads, c.head_dim, 1 / std::sqrt(static_cast<double>(c.head_dim)), {}};
+  plan->offsets = offsets;
+  if (c.alibi)
+    for (int64_t h = 0; h < c.heads; ++h) plan->shape.alibi_slopes.push_back(std::pow(0.5, static_cast<double>(h + 1)));
+  if (c.rope) {
+    ModelConfig config;
+    config.head_dim = c.head_dim;
+    config.max_position_embeddings = 64;
+    plan->ropes = Rope(config, dtype).Tables(std::vector<int64_t>(offsets.size() - 1, 200));
+  }
+  return plan;
+}
+
+// x (S, H, d)
+at::Tensor Rotate(const at::Tensor& x, const AttentionPlan& plan) {
+  if (plan.ropes.empty()) return x;
+  const int64_t s = x.size(0), half = x.size(2) / 2;
+  const at::Tensor c = plan.ropes[0]->cos.slice(0, 0, s).unsqueeze(1), n = plan.ropes[0]->sin.slice(0, 0, s).unsqueeze(1);
+  const at::Tensor low = x.slice(2, 0, half), high = x.slice(2, half);
+  return at::cat({low * c - high * n, high * c + low * n}, 2);
+}
+
+at::Tensor Reference(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlan& plan, int64_t window) {
+  const AttentionShape& shape = plan.shape;
+  std::vector<at::Tensor> parts;
+  for (size_t i = 0; i + 1 < plan.offsets.size(); ++i) {
+    const int64_t begin = plan.offsets[i], end = plan.offsets[i + 1], s = end - begin, group = shape.heads / shape.kv_heads;
+    const auto heads = [&](const at::Tensor& t, int64_t n) { return t.slice(0, begin, end).view({s, n, shape.head_dim}); };
+    const at::Tensor qs = Rotate(heads(q, shape.heads), plan).transpose(0, 1);
+    const at::Tensor ks = Rotate(heads(k, shape.kv_heads), plan).transpose(0, 1).repeat_interleave(group, 0);
+    const at::Tensor vs = heads(v, shape.kv_heads).transpose(0, 1).repeat_interleave(group, 0);
+    at::Tensor scores = at::matmul(qs, ks.transpose(1, 2)) * shape.scale;
+    const at::Tensor position = at::arange(s, at::kLong), distance = position.unsqueeze(1) - position.unsqueeze(0);
+    if (!shape.alibi_slopes.empty())
+      scores = scores - at::tensor(shape.alibi_slopes, scores.options()).view({-1, 1, 1}) * distance.to(scores.scalar_type());
+    at::Tensor hidden = distance < 0;
+    if (window > 0) hidden = hidden.logical_or(distance >= window);
+    const at::Tensor p = scores.masked_fill(hidden, -1e30).softmax(-1);
+    parts.push_back(at::matmul(p, vs).transpose(0, 1).reshape({s, shape.heads * shape.head_dim}));
+  }
+  return at::cat(parts);
+}
+
+void Compare(const Case& c, at::ScalarType dtype, double tolerance) {
+  at::manual_seed(3);
+  const std::vector<int64_t> offsets = {0, 1, 1, 14, 63, 112, 242};  // lengths 1, 0, 13, 49, 49, 130
+  const AttentionPlanPtr plan = MakePlan(c, offsets, dtype);
+  std::vector<at::Tensor> inputs;
+  for (const int64_t heads : {c.heads, c.kv_heads, c.kv_heads})
+    inputs.push_back(at::randn({offsets.back(), heads * c.head_dim}, dtype).set_requires_grad(true));
+  const at::Tensor weight = at::randn({offsets.back(), c.heads * c.head_dim}, dtype);
+  const at::Tensor expected = Reference(inputs[0], inputs[1], inputs[2], *plan, c.window);
+  (expected * weight).sum().backward();
+  std::vector<at::Tensor> expected_grads;
+  for (at::Tensor& x : inputs) {
+    expected_grads.push_back(x.grad().clone());
+    x.mutable_grad().reset();
+  }
+  const at::Tensor out = PackedAttention(inputs[0], inputs[1], inputs[2], plan, c.window);
+  EXPECT_LE(MaxDifference(out, expected), tolerance);
+  (out * weight).sum().backward();
+  for (size_t i = 0; i < 3; ++i) EXPECT_LE(MaxDifference(inputs[i].grad(), expected_grads[i]), 10 * tolerance) << "input " << i;
+}
+
+TEST(PackedAttention, AgreesWithPlainTensorOperations) {
+  const Case cases[] = {{4, 4, 16, 0, true, false},  {6, 2, 12, 0, true, false}, {4, 1, 32, 9, true, false},
+                        {2, 2, 64, 60, true, false}, {3, 3, 20, 0, false, true}, {2, 1, 128, 0, false, false}};
+  for (const Case& c : cases) {
+    SCOPED_TRACE(absl::StrCat(c.heads, " heads, ", c.kv_heads, " kv heads, head_dim ", c.head_dim, ", window ", c.window));
+    Compare(c, at::kDouble, 1e-12);
+    Compare(c, at::kFloat, 1e-5);
+  }
+}
+
+TEST(PackedAttention, FusedLayoutIsTheSplitOne) {
+  const Case c{3, 3, 20, 0, false, true};
+  const std::vector<int64_t> offsets = {0, 7, 60};
+  const AttentionPlanPtr plan = MakePlan(c, offsets, at::kDouble);
+  at::Tensor qkv = at::randn({60, 180}, at::kDouble).set_requires_grad(true);
+  const at::Tensor weight = at::randn({60, 60}, at::kDouble);
+  const at::Tensor parts = qkv.view({60, 3, 3, 20});
+  const at::Tensor split = PackedAttention(parts.select(2, 0).reshape({60, 60}), parts.select(2, 1).reshape({60, 60}),
+                                           parts.select(2, 2).reshape({60, 60}), plan, 0);
+  (split * weight).sum().backward();
+  const at::Tensor expected_grad = qkv.grad().clone();
+  qkv.mutable_grad().reset();
+  const at::Tensor fused = PackedAttentionFused(qkv, plan);
+  EXPECT_TRUE(at::equal(fused, split));
+  (fused * weight).sum().backward();
+  EXPECT_TRUE(at::equal(qkv.grad(), expected_grad));
+}
+
+TEST(PackedAttention, BitsDoNotDependOnTheNumberOfThreads) {
+  const Case c{8, 2, 32, 0, true, false};
+  const std::vector<int64_t> offsets = {0, 100, 130, 300};
+  const AttentionPlanPtr plan = MakePlan(c, offsets, at::kFloat);
+  const at::Tensor q = at::randn({300, 256}), k = at::randn({300, 64}), v = at::randn({300, 64});
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const at::Tensor one = PackedAttention(q, k, v, plan, 0);
+  at::set_num_threads(3);
+  EXPECT_TRUE(at::equal(PackedAttention(q, k, v, plan, 0), one));
+  at::set_num_threads(threads);
+}
+
+TEST(PackedAttention, BFloat16RoundsOnlyInputsAndOutputs) {
+  const Case c{4, 2, 16, 0, true, false};
+  const AttentionPlanPtr plan = MakePlan(c, {0, 50}, at::kFloat);
+  const at::Tensor q = at::randn({50, 64}).to(at::kBFloat16), k = at::randn({50, 32}).to(at::kBFloat16),
+                   v = at::randn({50, 32}).to(at::kBFloat16);
+  const at::Tensor exact = PackedAttention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), plan, 0);
+  EXPECT_TRUE(at::equal(PackedAttention(q, k, v, plan, 0), exact.to(at::kBFloat16)));
+}
+
+// Scores far apart: no overflow, and masked columns stay out.
+TEST(PackedAttention, HugeScoresStayFinite) {
+  const Case c{1, 1, 16, 0, false, false};
+  const AttentionPlanPtr plan = MakePlan(c, {0, 20}, at::kFloat);
+  const at::Tensor x = at::randn({20, 16}) * 1e3;
+  const at::Tensor out = PackedAttention(x, x, x, plan, 0);
+  EXPECT_TRUE(at::isfinite(out).all().item<bool>());
+  EXPECT_LE(MaxDifference(out, Reference(x, x, x, *plan, 0)), 1e-2);  // of values around 1e3
+}
+
+TEST(RmsNorm, AgreesWithPlainTensorOperations) {
+  at::manual_seed(4);
+  for (const int64_t d : {1, 7, 96, 513}) {
+    at::Tensor x = at::randn({11, d}, at::kDouble).set_requires_grad(true), w = at::randn({d}, at::kDouble).set_requires_grad(true);
+    const at::Tensor weight = at::randn({11, d}, at::kDouble);
+    const at::Tensor expected = w * (x * at::rsqrt(x.pow(2).mean(-1, true) + 1e-5));
+    (expected * weight).sum().backward();
+    const at::Tensor dx = x.grad().clone(), dw = w.grad().clone();
+    x.mutable_grad().reset();
+    w.mutable_grad().reset();
+    const at::Tensor y = RmsNorm(x, w, 1e-5);
+    EXPECT_LE(MaxDifference(y, expected), 1e-13);
+    (y * weight).sum().backward();
+    EXPECT_LE(MaxDifference(x.grad(), dx), 1e-12);
+    EXPECT_LE(MaxDifference(w.grad(), dw), 1e-12);
+    const at::Tensor y_float = RmsNorm(x.detach().to(at::kFloat), w.detach().to(at::kFloat), 1e-5);
+    EXPECT_LE(MaxDifference(y_float, expected), 1e-5);
+  }
+}
+
+TEST(SiluProduct, AgreesWithPlainTensorOperations) {
+  at::manual_seed(5);
+  for (const at::ScalarType dtype : {at::kDouble, at::kFloat}) {
+    const double tolerance = dtype == at::kDouble ? 1e-13 : 2e-6;
+    at::Tensor gate = (at::randn({37, 41}, dtype) * 4).set_requires_grad(true),
+               up = at::randn({37, 41}, dtype).set_requires_grad(true);
+    const at::Tensor weight = at::randn({37, 41}, dtype);
+    const at::Tensor expected = at::silu(gate) * up;
+    (expected * weight).sum().backward();
+    const at::Tensor d_gate = gate.grad().clone(), d_up = up.grad().clone();
+    gate.mutable_grad().reset();
+    up.mutable_grad().reset();
+    const at::Tensor out = SiluProduct(gate, up);
+    EXPECT_LE(MaxDifference(out, expected), 10 * tolerance);
+    (out * weight).sum().backward();
+    EXPECT_LE(MaxDifference(gate.grad(), d_gate), 10 * tolerance);
+    EXPECT_LE(MaxDifference(up.grad(), d_up), 10 * tolerance);
+  }
+  const at::Tensor far = at::tensor({-1000.0f, -90.0f, 90.0f, 1000.0f});
+  EXPECT_LE(MaxDifference(SiluProduct(far, at::ones({4})), at::tensor({0.0f, 0.0f, 90.0f, 1000.0f})), 1e-30);
+}
+
+}  // namespace
+}  // namespace fedalt
