@@ -138,5 +138,24 @@ TEST(KvCache, ReorderKeepsEverySequencesPast) {
   }
 }
 
+// A copy of the short sequence finds only a slot whose old rows the long one still reads.
+TEST(KvCache, CopiesOfAShortSequenceDoNotOverwriteALongOnesPast) {
+  const auto model = LoadModel(ModelDirectory("llama"), at::kDouble);
+  const std::vector<int64_t> tall = {5, 6, 7, 8, 9, 10, 11, 12, 13, 14}, brief = {20, 21};
+  KvCache cache(model->config(), 3, 64, model->dtype());
+  model->HiddenWithCache(Pack({tall, {30}, brief}), cache, {});
+  cache.Reorder({0, 0, 2});
+  cache.Reorder({1, 2, 2});
+  Sequences held = {tall, brief, brief};
+  for (int64_t step = 0; step < 4; ++step) {
+    const Sequences runs = {{40 + step}, {50 + step}, {60 + step}};
+    const at::Tensor hidden = model->HiddenWithCache(Pack(runs), cache, {});
+    for (size_t i = 0; i < held.size(); ++i) {
+      held[i].push_back(runs[i][0]);
+      EXPECT_LE(MaxDifference(hidden[static_cast<int64_t>(i)], Alone(*model, held[i])[-1]), 1e-12) << "sequence " << i;
+    }
+  }
+}
+
 }  // namespace
 }  // namespace fedalt
