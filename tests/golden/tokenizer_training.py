@@ -253,7 +253,7 @@ def variants(data):
     add("metaspace_after_split", "metaspace", pre_tokenizer=p.Sequence([p.WhitespaceSplit(), p.Metaspace(prepend_scheme="first")]))
     for name, normalizer in {
         "nfc": n.NFC(), "nfd": n.NFD(), "nfkc": n.NFKC(), "nfkd": n.NFKD(), "lower": n.Lowercase(), "strip": n.Strip(), "strip_left": n.Strip(True, False), "strip_right": n.Strip(False, True), "strip_accents": n.StripAccents(),
-        "accents": n.Sequence([n.NFD(), n.StripAccents(), n.Lowercase()]), "prepend": n.Prepend("x"), "replace": n.Replace("th", "ZZ"), "replace_regex": n.Replace(Regex(r"\s+"), " "), "replace_empty": n.Replace(Regex("a*"), "-"),
+        "accents": n.Sequence([n.NFD(), n.StripAccents(), n.Lowercase()]), "prepend": n.Prepend("x"), "replace": n.Replace("th", "ZZ"), "replace_regex": n.Replace(Regex(r"\s+"), " "),
         "replace_groups": n.Replace(Regex("(a)(.)"), r"$2\1"), "llama": n.Sequence([n.Prepend("▁"), n.Replace(" ", "▁")]),
     }.items():
         add(f"normalizer_{name}", "llama3", normalizer=normalizer)

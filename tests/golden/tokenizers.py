@@ -211,6 +211,11 @@ def main():
     for path in sorted(DATA.glob("*/tokenizer.model")):
         write_golden(path.parent.name, OriginalSentencePiece(path), strings, flan, {"data": f"{path.parent.name}/tokenizer.model"})
 
+    if ONLY in (None, "characters"):
+        import tokenizer_unicode
+
+        golden = {"versions": versions(), **tokenizer_unicode.golden()}
+        (DATA / "golden" / "characters.json").write_text(json.dumps(golden, ensure_ascii=False, indent=1) + "\n")
     if ONLY in (None, "variants"):
         write_variants(tokenizer_training.variants(DATA), strings)
 

@@ -18,7 +18,9 @@
 
 namespace fedalt::golden {
 
-inline std::filesystem::path DataDirectory() { return std::filesystem::path(FEDALT_TEST_DATA) / "text"; }
+inline std::filesystem::path DataDirectory() {
+  return std::filesystem::path(FEDALT_TEST_DATA) / "text";
+}
 
 /// The folder of the shared assets, or empty.
 inline std::filesystem::path AssetDirectory() {
@@ -32,7 +34,9 @@ inline std::string ReadText(const std::filesystem::path& path) {
   return bytes.ok() ? *bytes : "";
 }
 
-inline Json ReadJson(const std::filesystem::path& path) { return Json::parse(ReadText(path)); }
+inline Json ReadJson(const std::filesystem::path& path) {
+  return Json::parse(ReadText(path));
+}
 
 inline const std::vector<std::string>& Strings() {
   static const std::vector<std::string> strings = ReadJson(DataDirectory() / "strings.json").get<std::vector<std::string>>();
@@ -44,7 +48,8 @@ inline const std::vector<std::string>& FlanStrings() {
   static const std::vector<std::string> strings = [] {
     std::vector<std::string> out;
     for (int site = 0; site < 8; ++site) {
-      const Json examples = ReadJson(AssetDirectory() / "data" / "flan8" / "train" / ("local_training_" + std::to_string(site) + ".json"));
+      const Json examples =
+          ReadJson(AssetDirectory() / "data" / "flan8" / "train" / ("local_training_" + std::to_string(site) + ".json"));
       for (size_t i = 0; i < 200; ++i)
         out.push_back(examples[i]["instruction"].get<std::string>() + "\n" + examples[i]["output"].get<std::string>());
     }
@@ -81,7 +86,9 @@ inline std::vector<std::vector<int32_t>> RandomIds(int32_t vocab_size) {
   return lists;
 }
 
-inline std::string HashOfText(std::string_view bytes) { return HexOf(Sha256(bytes)).substr(0, 6); }
+inline std::string HashOfText(std::string_view bytes) {
+  return HexOf(Sha256(bytes)).substr(0, 6);
+}
 
 inline std::string HashOfIds(const std::vector<int32_t>& ids) {
   std::string bytes;
