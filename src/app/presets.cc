@@ -34,16 +34,16 @@ void ApplyPaper(RunConfig& config) {
   federation.keep_optimizer = false;
 }
 
-// What the project's own measurements support so far: one shared, frozen A makes the mean exact and halves the upload; the others
-// speak loudly enough to be heard, and a damped swap keeps that stable.
+// What the project's own measurements support so far (docs/demo.md, chosen on validation worlds): one shared, frozen A makes the mean exact
+// and halves the upload; with gain n - 1 a site reads the sum of the others, not their mean; a damped swap keeps that stable.
 void ApplyRecommended(int64_t sites, RunConfig& config) {
-  constexpr double kGainPerNeighbour = 1.14;
   FederationOptions& federation = config.federation;
   federation.adapter.r = 16;
+  federation.adapter.lora_alpha = 64.0;  // the published lora_alpha / r
   federation.adapter.target_modules = {"all-linear"};
   federation.adapter.mixer = MixerKind::kNone;
   federation.adapter.freeze_a = true;
-  federation.adapter.rest_of_world_gain = kGainPerNeighbour * static_cast<double>(std::max<int64_t>(sites - 1, 1));
+  federation.adapter.rest_of_world_gain = static_cast<double>(std::max<int64_t>(sites - 1, 1));
   federation.method.init_shared_a = true;
   federation.method.rest_of_world.damping = 0.3;
   federation.method.deploy = Deploy::kTrainedTogether;

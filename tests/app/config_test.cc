@@ -201,7 +201,8 @@ TEST(Config, GivenKeysWinOverThePreset) {
   EXPECT_EQ(preset.adapter.r, 16);
   EXPECT_EQ(preset.adapter.mixer, MixerKind::kNone);
   EXPECT_TRUE(preset.adapter.freeze_a);
-  EXPECT_NEAR(preset.adapter.rest_of_world_gain, 1.14 * 2, 1e-12);
+  EXPECT_EQ(preset.adapter.rest_of_world_gain, 2.0);
+  EXPECT_EQ(preset.adapter.lora_alpha, 64.0);
   const FederationOptions mine = MustParse(kMinimal, {"rest_of_world.gain=5", "adapter.r=4", "preset=recommended"}).federation;
   EXPECT_EQ(mine.adapter.r, 4);
   EXPECT_DOUBLE_EQ(mine.adapter.rest_of_world_gain, 5);
