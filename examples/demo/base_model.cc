@@ -13,7 +13,10 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-constexpr double kInitialDeviation = 0.02;
+// Embeddings begin wide apart: a term of which the base is taught one relation only keeps a direction of its own, so that an adapter can
+// tell it from others (docs/decisions/0001-demo-base-initialisation.md).
+constexpr double kEmbeddingDeviation = 0.15;
+constexpr double kInitialDeviation = 0.06;
 
 Json ConfigJson() {
   return {{"architectures", Json::array({"LlamaForCausalLM"})},
@@ -41,13 +44,13 @@ Json ConfigJson() {
 }
 
 // Box and Muller's transform of two draws per value.
-at::Tensor NormalWeights(uint64_t seed, const std::string& name, int64_t rows, int64_t columns) {
+at::Tensor NormalWeights(uint64_t seed, const std::string& name, double deviation, int64_t rows, int64_t columns) {
   const RandomStream draws(seed, RandomPurpose::kInit, {StableId(name)});
   at::Tensor weights = at::empty({rows, columns}, at::kFloat);
   float* out = weights.data_ptr<float>();
   for (uint64_t i = 0; i < static_cast<uint64_t>(rows * columns); ++i) {
     const double radius = std::sqrt(-2.0 * std::log(1.0 - draws.Uniform(2 * i)));
-    out[i] = static_cast<float>(kInitialDeviation * radius * std::cos(2.0 * std::numbers::pi * draws.Uniform(2 * i + 1)));
+    out[i] = static_cast<float>(deviation * radius * std::cos(2.0 * std::numbers::pi * draws.Uniform(2 * i + 1)));
   }
   return weights;
 }
@@ -65,7 +68,7 @@ StatusOr<ModelConfig> WriteModelConfig(const std::filesystem::path& directory) {
 NamedTensors InitialWeights(const ModelConfig& config, uint64_t seed) {
   NamedTensors weights;
   const auto normal = [&](const std::string& name, int64_t rows, int64_t columns) {
-    weights.emplace_back(name, NormalWeights(seed, name, rows, columns));
+    weights.emplace_back(name, NormalWeights(seed, name, rows == config.vocab_size ? kEmbeddingDeviation : kInitialDeviation, rows, columns));
   };
   const auto ones = [&](const std::string& name) { weights.emplace_back(name, at::ones({config.hidden_size}, at::kFloat)); };
   const int64_t d = config.hidden_size, heads = config.num_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;

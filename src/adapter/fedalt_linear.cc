@@ -6,6 +6,7 @@
 #include <optional>
 #include <utility>
 
+#include "adapter/mixed_precision.h"
 #include "base/check.h"
 
 // Legend: t token, i input feature, o output feature, c column of the stacked branches [rest of world | individual], r rank.
@@ -102,7 +103,7 @@ at::Tensor MixerDirection(const at::Tensor& mixer_2i) {
 /// z = logit_I - logit_R: (T, 1) or, for a layer mixer, (1, 1).
 at::Tensor MixerLogit(const Recipe& recipe, const at::Tensor& mixer, const at::Tensor& x_ti) {
   if (recipe.mixer == MixerUse::kLayer) return MixerDirection(mixer).view({1, 1});
-  return at::mm(x_ti.to(recipe.work), MixerDirection(mixer).t());
+  return at::mm(ToWork(x_ti, recipe.work), MixerDirection(mixer).t());
 }
 
 /// The columns of both branches times their weights.
@@ -155,7 +156,7 @@ at::Tensor Compute(const Recipe& recipe, const Linear& base, const LayerAdapters
   }
   if (recipe.mixer_in_stack()) a_parts.push_back(MixerDirection(adapters.mixer));
   const at::Tensor a_ci = at::cat(a_parts, 0), b_oc = at::cat(b_parts, 1);
-  const at::Tensor u_all = at::mm(recipe.dropout ? recipe.dropout->Apply(x_ti, recipe.work) : x_ti.to(recipe.work), a_ci.t());
+  const at::Tensor u_all = at::mm(recipe.dropout ? recipe.dropout->Apply(x_ti, recipe.work) : ToWork(x_ti, recipe.work), a_ci.t());
   const at::Tensor u_tc = u_all.narrow(1, 0, recipe.columns());
   at::Tensor z_t1;
   if (recipe.mixer_in_stack()) {
@@ -167,7 +168,7 @@ at::Tensor Compute(const Recipe& recipe, const Linear& base, const LayerAdapters
   if (y_to.scalar_type() == recipe.work) {
     y_to.addmm_(h_tc, b_oc.t());
   } else {
-    y_to.add_(at::mm(h_tc, b_oc.t()));
+    AddTo(y_to, at::mm(h_tc, b_oc.t()));
   }
   if (saved != nullptr) *saved = {a_ci, b_oc, u_tc, z_t1};
   return y_to;
@@ -184,7 +185,7 @@ Gradients ComputeGradients(const Recipe& recipe, const Saved& saved, const at::T
                            const at::Tensor& d_to, const at::Tensor& mixer, const Wanted& wanted) {
   Gradients out;
   const int64_t first = recipe.rest_of_world_columns, count = recipe.individual_columns;
-  const at::Tensor d_work = d_to.to(recipe.work);
+  const at::Tensor d_work = ToWork(d_to, recipe.work);
   const at::Tensor e_tc = at::mm(d_work, saved.b_oc);
   if (wanted.b) out.b_or = at::mm(d_work.t(), Gate(recipe, saved.u_tc, saved.z_t1).narrow(1, first, count));
   at::Tensor f_tc = wanted.x || wanted.a ? Gate(recipe, e_tc, saved.z_t1) : at::Tensor();
@@ -196,31 +197,40 @@ Gradients ComputeGradients(const Recipe& recipe, const Saved& saved, const at::T
     out.mixer = at::cat({total, -total});
   }
 
+  // With the mixer's direction in the stack, q is one more column: one product serves dA_I and dG, one serves all of dx.
+  const bool token_mixer_gradient = wanted.mixer && recipe.mixer == MixerUse::kToken;
+  const bool stacked = recipe.mixer_in_stack() && q_t1.defined() && f_tc.defined();
+  const at::Tensor f_all = stacked ? at::cat({f_tc, q_t1}, 1) : f_tc;
   at::Tensor low_ti;  // what passes through A, before the mask
-  if (wanted.x) {
-    low_ti = recipe.mixer_in_stack() ? at::mm(at::cat({f_tc, q_t1}, 1), saved.a_ci) : at::mm(f_tc, saved.a_ci);
-  }
-  at::Tensor dropped_ti;
+  if (wanted.x) low_ti = at::mm(f_all, saved.a_ci);
+  at::Tensor in_ti;  // what A_I saw: x' or x
   if (recipe.dropout && wanted.x && wanted.a) {
-    dropped_ti = recipe.dropout->ApplyBoth(x_ti, low_ti);
+    in_ti = recipe.dropout->ApplyBoth(x_ti, low_ti);
   } else if (recipe.dropout && wanted.x) {
     recipe.dropout->ApplyInPlace(low_ti);
   } else if (recipe.dropout && wanted.a) {
-    dropped_ti = recipe.dropout->Apply(x_ti, recipe.work);
+    in_ti = recipe.dropout->Apply(x_ti, recipe.work);
+  } else if (wanted.a) {
+    in_ti = ToWork(x_ti, recipe.work);
   }
-  const bool token_mixer_gradient = wanted.mixer && recipe.mixer == MixerUse::kToken;
-  at::Tensor x_work = token_mixer_gradient || (wanted.a && !recipe.dropout) ? x_ti.to(recipe.work) : at::Tensor();
-  if (wanted.a) out.a_ri = at::mm(f_tc.narrow(1, first, count).t(), recipe.dropout ? dropped_ti : x_work);
-  if (token_mixer_gradient) {
-    const at::Tensor row_1i = at::mm(q_t1.t(), x_work);
-    out.mixer = at::cat({row_1i, -row_1i}, 0);
+  if (wanted.a && stacked && token_mixer_gradient) {
+    const at::Tensor both = at::mm(f_all.narrow(1, first, count + 1).t(), in_ti);
+    out.a_ri = both.narrow(0, 0, count);
+    out.mixer = at::cat({both.narrow(0, count, 1), -both.narrow(0, count, 1)}, 0);
+  } else {
+    if (wanted.a) out.a_ri = at::mm(f_tc.narrow(1, first, count).t(), in_ti);
+    if (token_mixer_gradient) {
+      const at::Tensor row_1i = at::mm(q_t1.t(), ToWork(x_ti, recipe.work));
+      out.mixer = at::cat({row_1i, -row_1i}, 0);
+    }
   }
   if (wanted.x) {
     if (through_token_mixer && !recipe.mixer_in_stack()) low_ti.addmm_(q_t1, MixerDirection(mixer));
     if (d_to.scalar_type() == recipe.work) {
       out.x_ti = low_ti.addmm_(d_to, weight_oi);
     } else {
-      out.x_ti = at::mm(d_to, weight_oi).add_(low_ti);
+      out.x_ti = at::mm(d_to, weight_oi);
+      AddTo(out.x_ti, low_ti);
     }
   }
   return out;

@@ -52,25 +52,30 @@ constexpr std::pair<const char*, const char*> kRefusedFields[] = {
 /// Initialisations that rewrite the base's weights: without that rewritten base such an adapter means nothing.
 constexpr const char* kRefusedInitialisations[] = {"pissa", "olora", "corda", "loftq", "lora_ga"};
 
+/// A value for a message: strings in quotes, anything else as it stands, both shortened.
+std::string Shown(const Json& value) {
+  return value.is_string() ? QuoteForMessage(value.get<std::string>()) : value.dump().substr(0, 60);
+}
+
 bool IsOff(const Json& value) {
   return value.is_null() || (value.is_boolean() && !value.get<bool>()) || (value.is_structured() && value.empty());
 }
 
 Status CheckVariant(const Json& config) {
-  if (const std::string type = config.value("peft_type", Json("LORA")).dump(); type != "\"LORA\"")
-    return ModelError(absl::StrCat("peft_type is ", QuoteForMessage(type), "; only \"LORA\" can be read"));
+  if (const auto type = config.find("peft_type"); type != config.end() && *type != "LORA")
+    return ModelError(absl::StrCat("\"peft_type\" is ", Shown(*type), "; only \"LORA\" can be read"));
   for (const auto& [field, meaning] : kRefusedFields) {
     const auto it = config.find(field);
     if (it == config.end() || IsOff(*it)) continue;
     return ModelError(absl::StrCat("\"", field, "\" is set (", meaning, "), which is not supported; train or export a plain LoRA"));
   }
   if (const auto bias = config.find("bias"); bias != config.end() && !bias->is_null() && *bias != "none")
-    return ModelError(absl::StrCat("\"bias\" is ", QuoteForMessage(bias->dump()), "; only \"none\" is supported"));
+    return ModelError(absl::StrCat("\"bias\" is ", Shown(*bias), "; only \"none\" is supported"));
   const auto init = config.find("init_lora_weights");
   if (init == config.end() || !init->is_string()) return absl::OkStatus();
   for (const char* refused : kRefusedInitialisations)
     if (absl::StartsWith(init->get<std::string>(), refused))
-      return ModelError(absl::StrCat("\"init_lora_weights\" is ", QuoteForMessage(init->dump()),
+      return ModelError(absl::StrCat("\"init_lora_weights\" is ", Shown(*init),
                                      ", which changes the base model's weights; convert the adapter to a plain LoRA with PEFT's "
                                      "path_initial_model_for_weight_conversion"));
   return absl::OkStatus();
@@ -80,8 +85,7 @@ StatusOr<double> Number(const Json& config, const char* field, double otherwise,
   const auto it = config.find(field);
   if (it == config.end() || it->is_null()) return otherwise;
   if (!it->is_number() || !(it->get<double>() >= low && it->get<double>() <= high))
-    return ModelError(
-        absl::StrFormat("\"%s\" is %s; a number from %g to %g is expected", field, QuoteForMessage(it->dump()), low, high));
+    return ModelError(absl::StrFormat("\"%s\" is %s; a number from %g to %g is expected", field, Shown(*it), low, high));
   return it->get<double>();
 }
 
@@ -92,7 +96,7 @@ StatusOr<PeftMetadata> ParseMetadata(const Json& config) {
   const auto rank = config.find("r");
   if (rank == config.end() || !rank->is_number_integer() || rank->get<double>() < 1 || rank->get<double>() > kMaxRank)
     return ModelError(absl::StrFormat("\"r\" is %s; a whole number from 1 to %d is expected",
-                                      rank == config.end() ? "missing" : QuoteForMessage(rank->dump()), kMaxRank));
+                                      rank == config.end() ? "missing" : Shown(*rank), kMaxRank));
   metadata.r = rank->get<int64_t>();
   ASSIGN_OR_RETURN(metadata.lora_alpha, Number(config, "lora_alpha", 8.0, -1e9, 1e9));
   ASSIGN_OR_RETURN(metadata.lora_dropout, Number(config, "lora_dropout", 0.0, 0.0, 1.0));

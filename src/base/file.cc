@@ -16,6 +16,8 @@ std::string Reason() {
   return std::strerror(errno);
 }
 
+thread_local int sync_together = 0;  // living SyncTogether objects of this thread
+
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}
@@ -73,7 +75,7 @@ Status WriteFileAtomic(const std::filesystem::path& path, const std::function<St
     return OutputError(
         absl::StrCat(path.string(), ": cannot be created (", Reason(), "); check the directory and its permissions"));
   Status status = produce([&](std::string_view bytes) { return WriteAll(file.get(), bytes, path); });
-  if (status.ok() && ::fsync(file.get()) != 0)
+  if (status.ok() && sync_together == 0 && ::fsync(file.get()) != 0)
     status = OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
   if (status.ok() && file.Close() != 0) status = OutputError(absl::StrCat(path.string(), ": cannot be closed (", Reason(), ")"));
   if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
@@ -82,11 +84,23 @@ Status WriteFileAtomic(const std::filesystem::path& path, const std::function<St
     ::unlink(temporary.c_str());
     return status;
   }
+  if (sync_together > 0) return absl::OkStatus();
   return SyncDirectory(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
 }
 
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes) {
   return WriteFileAtomic(path, [bytes](const AppendBytes& append) { return append(bytes); });
+}
+
+SyncTogether::SyncTogether() { ++sync_together; }
+
+SyncTogether::~SyncTogether() { --sync_together; }
+
+Status SyncTogether::Commit(const std::filesystem::path& directory) {
+  Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (handle.get() < 0 || ::syncfs(handle.get()) != 0)
+    return OutputError(absl::StrCat(directory.string(), ": cannot be synced (", Reason(), ")"));
+  return absl::OkStatus();
 }
 
 Status AppendLine(const std::filesystem::path& path, std::string_view line) {

@@ -23,6 +23,18 @@ Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes
 using AppendBytes = std::function<Status(std::string_view)>;
 Status WriteFileAtomic(const std::filesystem::path& path, const std::function<Status(const AppendBytes&)>& produce);
 
+/// While one lives, WriteFileAtomic on this thread does not wait for the disk; Commit makes everything durable at once. For the many small
+/// files of one checkpoint, which is renamed into place as a whole.
+class SyncTogether {
+ public:
+  SyncTogether();
+  ~SyncTogether();
+  SyncTogether(const SyncTogether&) = delete;
+  SyncTogether& operator=(const SyncTogether&) = delete;
+  /// Everything written so far below `directory` (and the rest of its file system) is on disk. Errors: kOutput.
+  Status Commit(const std::filesystem::path& directory);
+};
+
 /// Appends one line and syncs it to disk (journals, metrics). Creates the file if needed.
 Status AppendLine(const std::filesystem::path& path, std::string_view line);
 

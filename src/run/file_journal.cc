@@ -188,6 +188,7 @@ Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport*
   std::error_code error;
   fs::remove_all(temporary, error);
   RETURN_IF_ERROR(MakeDirectories(temporary));
+  SyncTogether together;
   const AdapterConfig& config = site.adapters.config();
   PeftMetadata metadata{options_.base_model, config.lora_alpha, config.lora_dropout, config.r, config.target_modules};
   RETURN_IF_ERROR(WritePeftDirectory(temporary / "individual", site.adapters.Individual(), metadata));
@@ -200,6 +201,7 @@ Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport*
   if (!site.sent.empty())
     RETURN_IF_ERROR(
         WriteSafetensors(temporary / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
+  RETURN_IF_ERROR(together.Commit(temporary));
   fs::remove_all(place, error);
   fs::rename(temporary, place, error);
   if (error) return OutputError(absl::StrCat(place.string(), ": cannot be put in place (", error.message(), ")"));

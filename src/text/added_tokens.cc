@@ -87,6 +87,10 @@ StatusOr<AddedTokens> AddedTokens::Make(const std::vector<AddedToken>& tokens, c
   }
   // The original prefers special tokens where two tokens are looked for by the same text.
   special.insert(special.end(), ordinary.begin(), ordinary.end());
+  for (const auto& [id, token] : added.tokens_) {
+    std::string& text = added.decoded_texts_[id] = token.content;
+    if (token.normalized) RETURN_IF_ERROR(normalizer.Apply(text));
+  }
   for (const AddedToken* token : special) {
     const int32_t id = *added.IdOf(token->content);
     if (!token->normalized) {
@@ -138,6 +142,11 @@ std::optional<int32_t> AddedTokens::IdOf(std::string_view content) const {
 const AddedToken* AddedTokens::TokenOf(int32_t id) const {
   const auto found = tokens_.find(id);
   return found == tokens_.end() ? nullptr : &found->second;
+}
+
+const std::string* AddedTokens::DecodedTextOf(int32_t id) const {
+  const auto found = decoded_texts_.find(id);
+  return found == decoded_texts_.end() ? nullptr : &found->second;
 }
 
 }  // namespace fedalt

@@ -49,12 +49,15 @@ class AddedTokens {
 
   std::optional<int32_t> IdOf(std::string_view content) const;
   const AddedToken* TokenOf(int32_t id) const;
+  /// What a decoder gets for an added token: its text as it is looked for, so the normalized text of a normalized token.
+  const std::string* DecodedTextOf(int32_t id) const;
   bool IsSpecial(std::string_view content) const { return special_contents_.contains(content); }
   int32_t largest_id() const { return tokens_.empty() ? -1 : tokens_.rbegin()->first; }
 
  private:
   StringMap<int32_t> ids_;
   std::map<int32_t, AddedToken> tokens_;
+  std::map<int32_t, std::string> decoded_texts_;
   StringMap<bool> special_contents_;
   LiteralMatcher raw_, normalized_;
 };

@@ -59,8 +59,9 @@ class PipelineTokenizer : public Tokenizer {
     tokens.reserve(ids.size());
     for (int32_t id : ids) {
       const AddedToken* added = p_.added.TokenOf(id);
-      const std::string* token = added ? &added->content : p_.model->vocabulary().TokenOf(id);
-      if (token && !(skip_special_tokens && p_.added.IsSpecial(*token))) tokens.push_back(*token);
+      if (added && skip_special_tokens && p_.added.IsSpecial(added->content)) continue;
+      const std::string* token = added ? p_.added.DecodedTextOf(id) : p_.model->vocabulary().TokenOf(id);
+      if (token) tokens.push_back(*token);
     }
     p_.decoder->Apply(tokens);
     std::string text;

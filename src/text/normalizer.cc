@@ -135,6 +135,9 @@ StatusOr<std::unique_ptr<Normalizer>> MakeNormalizer(const Json& json) {
   }
   if (type == "Replace") {
     ASSIGN_OR_RETURN(Replacement replacement, Replacement::FromJson(json, kWhere));
+    if (replacement.CanMatchEmpty())
+      return ModelError(
+          "normalizer: the pattern of Replace can match nothing, on which the original library fails; change the pattern");
     return std::make_unique<ReplaceNormalizer>(std::move(replacement));
   }
   return ModelError(absl::StrCat("the normalizer '", Shown(type), "' is not supported; Sequence, NFC, NFD, NFKC, NFKD, Prepend, ",

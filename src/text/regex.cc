@@ -78,6 +78,12 @@ StatusOr<Regex> Regex::Compile(std::string_view shown, const std::string& pcre) 
   return regex;
 }
 
+bool Regex::CanBeEmpty() const {
+  uint32_t empty = 1;
+  (void)pcre2_pattern_info(code_->code.get(), PCRE2_INFO_MATCHEMPTY, &empty);
+  return empty != 0;
+}
+
 StatusOr<std::vector<Span>> Regex::FindAll(std::string_view text) const {
   std::vector<Span> spans;
   if (text.empty()) return spans;

@@ -25,6 +25,9 @@ class Regex {
   /// Precondition: valid UTF-8. Errors: kData, if the limits are exceeded.
   StatusOr<std::vector<Span>> FindAll(std::string_view text) const;
 
+  /// It may match an empty text.
+  bool CanBeEmpty() const;
+
  private:
   Regex() = default;
   static StatusOr<Regex> Compile(std::string_view shown, const std::string& pcre);

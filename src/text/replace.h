@@ -18,6 +18,7 @@ class Replacement {
  public:
   static StatusOr<Replacement> FromJson(const Json& object, std::string_view where);
   Status Apply(std::string& text) const;
+  bool CanMatchEmpty() const { return regex_.CanBeEmpty(); }
 
  private:
   Replacement(Regex regex, std::string content) : regex_(std::move(regex)), content_(std::move(content)) {}

@@ -160,7 +160,7 @@ TEST_F(PeftDirectory, RoundTrip) {
 }
 
 TEST_F(PeftDirectory, RefusesByName) {
-  EXPECT_TRUE(ReadChanged({}).ok());
+  EXPECT_TRUE(ReadChanged(json::object()).ok());
   ExpectRefused(ReadChanged({{"peft_type", "LOHA"}}), "LOHA");
   ExpectRefused(ReadChanged({{"use_dora", true}}), "DoRA");
   ExpectRefused(ReadChanged({{"rank_pattern", {{"q_proj", 2}}}}), "rank_pattern");

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "model/attention_kernel.h"
 #include "model/transformer_ops.h"
 #include "model_test_data.h"
 
@@ -123,6 +124,53 @@ TEST(PackedAttention, BitsDoNotDependOnTheNumberOfThreads) {
   at::set_num_threads(3);
   EXPECT_TRUE(at::equal(PackedAttention(q, k, v, plan, 0), one));
   at::set_num_threads(threads);
+}
+
+// The instruction set is chosen at run time; this is the path of a processor without AVX2.
+template <typename T>
+void CompareBaseline(double tolerance) {
+  const Case c{2, 1, 12, 30, true, false};
+  const int64_t n = 70;
+  const at::ScalarType dtype = std::is_same_v<T, float> ? at::kFloat : at::kDouble;
+  const AttentionPlanPtr plan = MakePlan(c, {0, n}, dtype);
+  at::Tensor q = at::randn({n, 24}, dtype).set_requires_grad(true), k = at::randn({n, 12}, dtype).set_requires_grad(true),
+             v = at::randn({n, 12}, dtype).set_requires_grad(true);
+  const at::Tensor d_out = at::randn({n, 24}, dtype), expected = PackedAttention(q, k, v, plan, c.window);
+  expected.backward(d_out);
+  at::Tensor out = at::empty({n, 24}, dtype), decoded = at::empty({n, 24}, dtype), dq = at::empty_like(out),
+             dk = at::empty({n, 12}, dtype), dv = at::empty({n, 12}, dtype);
+  attention::Task<T, T> task;
+  task.queries = task.keys = n;
+  task.head_dim = task.q_head = task.out_head = 12;
+  task.group = 2;
+  task.window = c.window;
+  task.scale = static_cast<T>(plan->shape.scale);
+  task.rope = {plan->ropes[0]->cos.data_ptr<T>(), plan->ropes[0]->sin.data_ptr<T>()};
+  task.q = {q.data_ptr<T>(), 24};
+  task.k = {k.data_ptr<T>(), 12};
+  task.v = {v.data_ptr<T>(), 12};
+  task.out = {out.data_ptr<T>(), 24};
+  task.d_out = {d_out.data_ptr<T>(), 24};
+  task.d_q = {dq.data_ptr<T>(), 24};
+  task.d_k = {dk.data_ptr<T>(), 12};
+  task.d_v = {dv.data_ptr<T>(), 12};
+  attention::Scratch<T> scratch;
+  attention::Forward<T, 16>(task, scratch);
+  attention::Backward<T, 16>(task, scratch);
+  EXPECT_LE(MaxDifference(out, expected), tolerance);
+  EXPECT_LE(MaxDifference(dq, q.grad()), 10 * tolerance);
+  EXPECT_LE(MaxDifference(dk, k.grad()), 10 * tolerance);
+  EXPECT_LE(MaxDifference(dv, v.grad()), 10 * tolerance);
+  const at::Tensor rotated = Rotate(k.detach().view({n, 1, 12}), *plan).contiguous();  // as a cache holds it
+  task.k = {rotated.data_ptr<T>(), 12};
+  task.rotate_keys = false;
+  task.out = {decoded.data_ptr<T>(), 24};
+  attention::Decode<T, 16>(task, scratch);
+  EXPECT_LE(MaxDifference(decoded, expected), tolerance);
+}
+TEST(PackedAttention, BaselineInstructionsGiveTheSame) {
+  CompareBaseline<float>(2e-6);
+  CompareBaseline<double>(1e-14);
 }
 
 TEST(PackedAttention, BFloat16RoundsOnlyInputsAndOutputs) {

@@ -81,7 +81,9 @@ class ResumeTest : public ::testing::Test {
     model_ = testing::TinyModel();
     ASSERT_NE(model_, nullptr);
     sites_ = testing::TinySites(3, *model_);
-    root_ = fs::path(::testing::TempDir()) / absl::StrCat("fedalt_resume_", ::getpid());
+    // In memory where there is such a place: thousands of small files are synced here.
+    const fs::path memory = "/dev/shm";
+    root_ = (fs::is_directory(memory) ? memory : fs::path(::testing::TempDir())) / absl::StrCat("fedalt_resume_", ::getpid());
     fs::remove_all(root_);
   }
   void TearDown() override { fs::remove_all(root_); }

@@ -39,10 +39,12 @@ void Compare(const std::string& name, bool with_flan) {
 }
 
 class Committed : public testing::TestWithParam<const char*> {};
-TEST_P(Committed, EqualsTheOriginal) { Compare(GetParam(), !golden::AssetDirectory().empty()); }
+TEST_P(Committed, EqualsTheOriginal) {
+  Compare(GetParam(), !golden::AssetDirectory().empty());
+}
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Committed,
-                         testing::Values("llama3", "qwen2", "bloom", "metaspace", "gemma", "suffixed", "word_level", "added", "sp_rules",
-                                         "sp_plain", "sp_suffix", "sp_unused"),
+                         testing::Values("llama3", "qwen2", "bloom", "metaspace", "gemma", "suffixed", "word_level", "added",
+                                         "sp_rules", "sp_plain", "sp_suffix", "sp_unused"),
                          [](const auto& info) { return std::string(info.param); });
 
 class Asset : public testing::TestWithParam<const char*> {};
@@ -51,8 +53,8 @@ TEST_P(Asset, EqualsTheOriginal) {
   Compare(GetParam(), true);
 }
 INSTANTIATE_TEST_SUITE_P(Tokenizers, Asset,
-                         testing::Values("falcon", "gpt2", "llama2_json", "llama2_model", "mistral_v1", "mistral_v3", "phi2", "phi3",
-                                         "tinystories"),
+                         testing::Values("falcon", "gpt2", "llama2_json", "llama2_model", "mistral_v1", "mistral_v3", "phi2",
+                                         "phi3", "tinystories"),
                          [](const auto& info) { return std::string(info.param); });
 
 // Other pipelines around the committed vocabularies: every pre-tokenizer, normalizer and decoder, and the syntax of patterns.
