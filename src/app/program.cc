@@ -46,7 +46,12 @@ Status CheckCommandName(const CLI::App& program, int argc, const char* const* ar
     return UsageError(absl::StrCat("no command is given; expected one of ", list, " (fedalt --help has examples)"));
   }
   const std::string word = argv[1];
-  if (word.starts_with('-') || std::find(names.begin(), names.end(), word) != names.end()) return absl::OkStatus();
+  if (word == "-h" || word == "--help" || word == "--version" || std::find(names.begin(), names.end(), word) != names.end())
+    return absl::OkStatus();
+  if (word.starts_with('-')) {
+    return UsageError(
+        absl::StrCat("unknown option ", word.substr(0, 80), "; expected a command, --help or --version (see fedalt --help)"));
+  }
   return UsageError(absl::StrCat("unknown command \"", word.substr(0, 80), "\"; the nearest is \"", NearestName(word, names),
                                  "\" (see fedalt --help)"));
 }

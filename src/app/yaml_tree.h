@@ -13,20 +13,28 @@
 
 namespace fedalt {
 
+struct YamlEntry;
+
 struct YamlNode {
   enum class Kind { kNull, kScalar, kList, kMap };
 
   Kind kind = Kind::kNull;
-  std::string where;                                      ///< "config.yaml:12", or the override that set it
-  std::string text;                                       ///< of a scalar, as written (without quotes)
-  std::vector<YamlNode> items;                            ///< of a list
-  std::vector<std::pair<std::string, YamlNode>> entries;  ///< of a map, in the order of the text; keys are distinct
+  std::string where;               ///< "config.yaml:12", or the override that set it
+  std::string text;                ///< of a scalar, as written (without quotes)
+  std::vector<YamlNode> items;     ///< of a list
+  std::vector<YamlEntry> entries;  ///< of a map, in the order of the text; keys are distinct
 
   /// The entry `key` of a map, or null.
   const YamlNode* Find(std::string_view key) const;
   YamlNode* Find(std::string_view key);
   /// The value in a few words for a message: its text, "a list of 3", ...
   std::string Describe() const;
+};
+
+struct YamlEntry {
+  YamlEntry(std::string key, YamlNode value) : first(std::move(key)), second(std::move(value)) {}
+  std::string first;  ///< the key
+  YamlNode second;    ///< its value
 };
 
 /// Parses one document. `source` names it in messages and in YamlNode::where; with `number_lines` the line is added.

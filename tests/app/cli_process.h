@@ -12,6 +12,8 @@
 #include <string>
 #include <vector>
 
+#include "app/command.h"
+
 namespace fedalt::testing {
 
 struct ProcessResult {
@@ -72,6 +74,23 @@ inline ProcessResult RunFedalt(const TestFolder& folder, const std::vector<std::
   result.code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
   if (stdout_path.empty()) result.out = Slurp(out_path);
   result.err = Slurp(folder.path() / ".stderr");
+  return result;
+}
+
+/// The same without a process of its own, for lines that are refused before anything begins: the program takes half a second to
+/// load.
+inline ProcessResult RunInProcess(const TestFolder& folder, const std::vector<std::string>& arguments) {
+  const std::filesystem::path before = std::filesystem::current_path();
+  std::filesystem::current_path(folder.path());
+  std::vector<const char*> argv = {"fedalt"};
+  for (const std::string& argument : arguments) argv.push_back(argument.c_str());
+  ::testing::internal::CaptureStdout();
+  ::testing::internal::CaptureStderr();
+  ProcessResult result;
+  result.code = RunProgram(static_cast<int>(argv.size()), argv.data());
+  result.out = ::testing::internal::GetCapturedStdout();
+  result.err = ::testing::internal::GetCapturedStderr();
+  std::filesystem::current_path(before);
   return result;
 }
 

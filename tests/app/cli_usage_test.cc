@@ -24,14 +24,12 @@ void ExpectError(const ProcessResult& result, int code, const std::string& part)
 
 class CliUsage : public ::testing::Test {
  protected:
-  ProcessResult Run(const std::vector<std::string>& arguments, const std::string& input = "") {
-    return RunFedalt(folder_, arguments, input);
-  }
+  ProcessResult Run(const std::vector<std::string>& arguments) { return testing::RunInProcess(folder_, arguments); }
   TestFolder folder_;
 };
 
 TEST_F(CliUsage, VersionIsThatOfTheBuild) {
-  const ProcessResult result = Run({"--version"});
+  const ProcessResult result = RunFedalt(folder_, {"--version"});
   EXPECT_EQ(result.code, 0);
   const std::string cmake = testing::Slurp(std::filesystem::path(FEDALT_SOURCE) / "CMakeLists.txt");
   const size_t begin = cmake.find("VERSION ", cmake.find("project(")) + 8;
@@ -52,7 +50,7 @@ TEST_F(CliUsage, EveryCommandHasHelpWithAnExample) {
 
 TEST_F(CliUsage, UsageErrorsExitWith2) {
   ExpectError(Run({}), 2, "no command is given");
-  ExpectError(Run({"rnu"}), 2, "unknown command \"rnu\"; the nearest is \"run\"");
+  ExpectError(RunFedalt(folder_, {"rnu"}), 2, "unknown command \"rnu\"; the nearest is \"run\"");
   ExpectError(Run({"--frobnicate"}), 2, "--frobnicate");
   ExpectError(Run({"run"}), 2, "configuration file");
   ExpectError(Run({"run", "--frobnicate"}), 2, "--frobnicate");
@@ -69,7 +67,7 @@ TEST_F(CliUsage, UsageErrorsExitWith2) {
 }
 
 TEST_F(CliUsage, KindsOfErrorHaveTheirCodes) {
-  ExpectError(Run({"run", "absent.yaml"}), 3, "absent.yaml");
+  ExpectError(RunFedalt(folder_, {"run", "absent.yaml"}), 3, "absent.yaml");
   testing::WriteTinyRun(folder_);
   ExpectError(Run({"run", "config.yaml", "train.round=3"}), 3, "\"train.rounds\"");
   ExpectError(Run({"run", "config.yaml", "train.rounds=x"}), 3, "train.rounds is \"x\"");
@@ -79,20 +77,20 @@ TEST_F(CliUsage, KindsOfErrorHaveTheirCodes) {
   ExpectError(Run({"run", "config.yaml", "--out", "model"}), 6, "not empty");
   ExpectError(Run({"run", "config.yaml", "--out", "config.yaml"}), 6, "is a file");
   ExpectError(Run({"generate", "--model", "absent", "--prompt", "x"}), 4, "absent");
-  ExpectError(Run({"generate", "--model", "model"}, ""), 5, "no prompt");
+  ExpectError(RunFedalt(folder_, {"generate", "--model", "model"}), 5, "no prompt");
 }
 
 TEST_F(CliUsage, ConfigurationsAreRefusedBeforeAnythingIsWritten) {
   testing::WriteTinyRun(folder_);
   folder_.Write("model/model.safetensors", "broken");
-  const ProcessResult result = Run({"run", "config.yaml", "--out", "out", "--quiet"});
+  const ProcessResult result = RunFedalt(folder_, {"run", "config.yaml", "--out", "out", "--quiet"});
   ExpectError(result, 4, "model.safetensors");
   EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
 }
 
 TEST_F(CliUsage, DoctorDescribesMachineModelAndData) {
   testing::WriteTinyRun(folder_);
-  const ProcessResult text = Run({"doctor", "config.yaml"});
+  const ProcessResult text = RunFedalt(folder_, {"doctor", "config.yaml"});
   EXPECT_EQ(text.code, 0) << text.out << text.err;
   for (const char* part : {"machine", "blas", "libtorch", "memory", "disk", "vocabulary 96", "target module q_proj: 2 layers",
                            "EOS 2", "train: 4 examples", "### Instruction:\\nwhat is the sound of a cat\\n\\n### Response:\\n"}) {
