@@ -22,7 +22,8 @@ std::string AddedItems(std::initializer_list<std::string_view> categories) {
       if (!std::string_view(range.category).starts_with(category) || (category == "A") ||
           (category != "Al" && range.category[0] == 'A'))
         continue;
-      absl::StrAppendFormat(&items, range.first == range.last ? "\\x{%x}" : "\\x{%x}-\\x{%x}", range.first, range.last);
+      absl::StrAppendFormat(&items, "\\x{%x}", range.first);
+      if (range.first != range.last) absl::StrAppendFormat(&items, "-\\x{%x}", range.last);
     }
   }
   return items;
