@@ -95,13 +95,13 @@ class Federation {
 };
 
 Status Federation::ForEach(size_t count, const std::function<Status(size_t)>& work) const {
-  const auto threads =
-      static_cast<size_t>(std::min<int64_t>(std::max<int64_t>(options_.sites_at_once, 1), static_cast<int64_t>(count)));
-  std::vector<Status> statuses(count, absl::OkStatus());
-  if (threads <= 1) {
+  if (options_.sites_at_once <= 1) {
     for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(work(i));
     return absl::OkStatus();
   }
+  // A site gets its share of the cores also where fewer sites are at work: its bits do not depend on how many others there are.
+  const size_t threads = std::min(static_cast<size_t>(options_.sites_at_once), count);
+  std::vector<Status> statuses(count, absl::OkStatus());
   std::atomic<size_t> next = 0;
   std::atomic<bool> failed = false;
   const int cores_each = std::max(1, at::get_num_threads() / static_cast<int>(options_.sites_at_once));

@@ -187,27 +187,34 @@ Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport*
   const fs::path temporary = place.parent_path() / absl::StrCat(".part-", site.data->name);
   std::error_code error;
   fs::remove_all(temporary, error);
-  RETURN_IF_ERROR(MakeDirectories(temporary));
-  SyncTogether together;
-  const AdapterConfig& config = site.adapters.config();
-  PeftMetadata metadata{options_.base_model, config.lora_alpha, config.lora_dropout, config.r, config.target_modules};
-  RETURN_IF_ERROR(WritePeftDirectory(temporary / "individual", site.adapters.Individual(), metadata));
-  if (options_.rest_of_world)
-    RETURN_IF_ERROR(WritePeftDirectory(temporary / "rest_of_world", site.adapters.RestOfWorld(), metadata));
-  if (const NamedTensors mixer = site.adapters.Mixer(); !mixer.empty())
-    RETURN_IF_ERROR(WriteSafetensors(temporary / "mixer.safetensors", mixer));
-  if (site.train_state.step > 0)
-    RETURN_IF_ERROR(WriteSafetensors(temporary / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
-  if (!site.sent.empty())
-    RETURN_IF_ERROR(
-        WriteSafetensors(temporary / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
-  RETURN_IF_ERROR(together.Commit(temporary));
+  if (Status status = WriteSite(temporary, site); !status.ok()) {
+    fs::remove_all(temporary, error);
+    return status;
+  }
   fs::remove_all(place, error);
   fs::rename(temporary, place, error);
   if (error) return OutputError(absl::StrCat(place.string(), ": cannot be put in place (", error.message(), ")"));
   RETURN_IF_ERROR(SyncDirectory(place.parent_path()));
   if (report == nullptr) return absl::OkStatus();
   return Append(OrderedJson{{"event", "site"}, {"round", round}, {"site", site.index}, {"report", ReportToJson(*report)}}.dump());
+}
+
+Status FileJournal::WriteSite(const fs::path& directory, const Site& site) const {
+  RETURN_IF_ERROR(MakeDirectories(directory));
+  SyncTogether together;
+  const AdapterConfig& config = site.adapters.config();
+  PeftMetadata metadata{options_.base_model, config.lora_alpha, config.lora_dropout, config.r, config.target_modules};
+  RETURN_IF_ERROR(WritePeftDirectory(directory / "individual", site.adapters.Individual(), metadata));
+  if (options_.rest_of_world)
+    RETURN_IF_ERROR(WritePeftDirectory(directory / "rest_of_world", site.adapters.RestOfWorld(), metadata));
+  if (const NamedTensors mixer = site.adapters.Mixer(); !mixer.empty())
+    RETURN_IF_ERROR(WriteSafetensors(directory / "mixer.safetensors", mixer));
+  if (site.train_state.step > 0)
+    RETURN_IF_ERROR(WriteSafetensors(directory / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
+  if (!site.sent.empty())
+    RETURN_IF_ERROR(
+        WriteSafetensors(directory / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
+  return together.Commit(directory);
 }
 
 Status FileJournal::SaveSum(const PublishedSum& sum) {

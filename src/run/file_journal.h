@@ -42,6 +42,7 @@ class FileJournal : public RoundJournal {
     int64_t journal_bytes = 0, metrics_bytes = 0, csv_bytes = 0;  ///< what the complete lines vouch for
   };
   StatusOr<Content> Read() const;
+  Status WriteSite(const std::filesystem::path& directory, const Site& site) const;
   Status Append(const std::string& line);
   Status WritePredictions(const RoundResult& result);
   Status WriteMetrics(const RoundResult& result);
