@@ -98,7 +98,7 @@ Status BpeModel::AddMerges(const Merges& merges) {
   pairs_.Reserve(merges.size());
   const size_t prefix = options_.continuing_prefix.size();
   for (size_t rank = 0; rank < merges.size(); ++rank) {
-    const std::string &left = merges[rank].first, &right = merges[rank].second;  // clang 14 captures no structured binding
+    const std::string &left = merges[rank].first, &right = merges[rank].second;
     const auto absent = [&](std::string_view token) {
       return ModelError(absl::StrCat("merge ", rank, " ('", Shown(left), "' with '", Shown(right), "') needs the token '",
                                      Shown(token),

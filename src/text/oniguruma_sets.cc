@@ -22,8 +22,7 @@ std::string AddedItems(std::initializer_list<std::string_view> categories) {
       if (!std::string_view(range.category).starts_with(category) || (category == "A") ||
           (category != "Al" && range.category[0] == 'A'))
         continue;
-      absl::StrAppendFormat(&items, "\\x{%x}", range.first);
-      if (range.first != range.last) absl::StrAppendFormat(&items, "-\\x{%x}", range.last);
+      absl::StrAppendFormat(&items, "\\x{%x}-\\x{%x}", range.first, range.last);
     }
   }
   return items;
@@ -42,7 +41,11 @@ CharacterSet CategorySet(std::string_view category) {
         absl::StrCat("(?![", AddedItems({"L", "M", "N", "P", "S", "Z"}), "])\\p{", std::string(category), "}"));
     return set;
   }
-  return Items(absl::StrCat("\\p{", std::string(category), "}", AddedItems({category})));
+  CharacterSet set = Items(absl::StrCat("\\p{", std::string(category), "}", AddedItems({category})));
+  if (category != "Mn") return set;
+  CharacterSet without;  // the one character that changed its category between Unicode 14 and 16
+  without.alternatives.push_back(absl::StrCat("(?!\\x{1171e})", set.Pcre()));
+  return without;
 }
 
 constexpr std::array<std::pair<std::string_view, std::string_view>, 38> kCategories = {{
@@ -113,7 +116,7 @@ std::string PcreCharacter(char32_t c) {
   return text;
 }
 
-std::optional<CharacterSet> EscapeSet(char letter) {
+std::optional<CharacterSet> EscapeSet(char letter, bool in_class) {
   CharacterSet set;
   switch (letter) {
     case 's':
@@ -126,9 +129,9 @@ std::optional<CharacterSet> EscapeSet(char letter) {
       break;
     case 'w':
     case 'W':
-      // Oniguruma takes the superscripts and fractions of Latin-1 for word characters, but no others.
-      set = Items(absl::StrCat("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}",
-                               AddedItems({"L", "M", "Nd", "Pc", "Al"})));
+      set = Items(absl::StrCat("\\p{Alphabetic}\\p{M}\\p{Nd}\\p{Pc}", AddedItems({"L", "M", "Nd", "Pc", "Al"})));
+      // Outside of classes Oniguruma takes the superscripts and fractions of Latin-1 for word characters, but no others.
+      if (!in_class) set.items += "\\x{b2}\\x{b3}\\x{b9}\\x{bc}-\\x{be}";
       break;
     case 'h':
     case 'H':
@@ -162,6 +165,8 @@ std::optional<CharacterSet> PropertySet(std::string_view name) {
   // Scripts: PCRE2 knows the names; by itself it would also take characters that only extend a script.
   std::string items = absl::StrCat("\\p{sc:", key, "}");
   if (key == "han") items += "\\x{2b739}\\x{2ebf0}-\\x{2ee5d}\\x{31350}-\\x{323af}";
+  if (key == "hiragana") items += "\\x{1b132}";
+  if (key == "katakana") items += "\\x{1b155}";
   return Items(std::move(items));
 }
 
@@ -180,7 +185,7 @@ std::optional<CharacterSet> PosixSet(std::string_view name) {
   } else if (name == "punct") {
     set = Items(absl::StrCat("\\p{P}\\p{S}", AddedItems({"P", "S"})));
   } else if (name == "word") {
-    set = *EscapeSet('w');
+    set = *EscapeSet('w', /*in_class=*/true);
   } else if (name == "xdigit") {
     set = Items("0-9a-fA-F");
   } else if (name == "cntrl") {

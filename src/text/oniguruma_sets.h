@@ -24,9 +24,10 @@ struct CharacterSet {
 /// One character, escaped so that it stands for itself inside and outside of a class.
 std::string PcreCharacter(char32_t c);
 
-/// \s \S \d \D \w \W \h \H; nothing for other letters.
-std::optional<CharacterSet> EscapeSet(char letter);
-/// \p{name}: general categories, Any, Alphabetic, scripts.
+/// \s \S \d \D \w \W \h \H; nothing for other letters. \w means one thing inside of a class and another outside.
+std::optional<CharacterSet> EscapeSet(char letter, bool in_class);
+/// \p{name}: general categories, Any, Alphabetic, scripts. Scripts other than Han, Hiragana and Katakana lack what Unicode added to
+/// them after the version that PCRE2 knows.
 std::optional<CharacterSet> PropertySet(std::string_view name);
 /// [:name:] and [:^name:].
 std::optional<CharacterSet> PosixSet(std::string_view name);

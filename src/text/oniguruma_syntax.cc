@@ -288,7 +288,7 @@ Status Translator::Escape() {
     return absl::OkStatus();
   }
   at_ += 2;
-  if (const std::optional<CharacterSet> set = EscapeSet(c)) {
+  if (const std::optional<CharacterSet> set = EscapeSet(c, /*in_class=*/false)) {
     Atom(set->Pcre());
     return absl::OkStatus();
   }
@@ -301,7 +301,7 @@ Status Translator::Escape() {
       return absl::OkStatus();
     case 'b':
     case 'B': {
-      const std::string word = EscapeSet('w')->Pcre();
+      const std::string word = EscapeSet('w', /*in_class=*/false)->Pcre();
       absl::StrAppend(&out_, "(?:(?<=", word, c == 'b' ? ")(?!" : ")(?=", word, ")|(?<!", word, c == 'b' ? ")(?=" : ")(?!", word,
                       "))");
       NoAtom();
@@ -360,7 +360,7 @@ Status Translator::ClassMember(CharacterSet& set, size_t depth) {
     }
     ASSIGN_OR_RETURN(const std::optional<char32_t> escaped, CharacterEscape());
     if (!escaped) {
-      const std::optional<CharacterSet> shorthand = in_[at_ + 1] == 'b' ? std::nullopt : EscapeSet(in_[at_ + 1]);
+      const std::optional<CharacterSet> shorthand = in_[at_ + 1] == 'b' ? std::nullopt : EscapeSet(in_[at_ + 1], /*in_class=*/true);
       if (!shorthand) return Refused(absl::StrCat("the escape '\\", std::string(1, in_[at_ + 1]), "' in a class is not known"));
       at_ += 2;
       set.Add(*shorthand);
