@@ -29,3 +29,5 @@ target_link_libraries(fedalt_deps_unicode INTERFACE PkgConfig::PCRE2 PkgConfig::
 add_library(fedalt_deps_torch INTERFACE)
 target_include_directories(fedalt_deps_torch SYSTEM INTERFACE ${TORCH_INCLUDE_DIRS})
 target_link_libraries(fedalt_deps_torch INTERFACE ${TORCH_LIBRARIES} $<TARGET_NAME_IF_EXISTS:OpenMP::OpenMP_CXX> Threads::Threads)
+add_library(fedalt_deps_yaml INTERFACE)
+target_link_libraries(fedalt_deps_yaml INTERFACE yaml-cpp)

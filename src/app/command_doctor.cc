@@ -40,7 +40,8 @@ void ExamineMachine(Findings& findings) {
   const Machine machine = DescribeMachine();
   findings.Ok("machine",
               absl::StrCat(machine.cpu_model, ", ", machine.architecture, ", ", machine.system, ", Linux ", machine.kernel));
-  findings.Ok("cores", absl::StrCat(machine.cores, " usable, ", at::get_num_threads(), " threads in use by default"));
+  at::set_num_threads(machine.cores);
+  findings.Ok("cores", absl::StrCat(machine.cores, " usable; threads: auto uses all of them"));
   const auto has = [](bool yes, const char* name) { return absl::StrCat(" ", name, yes ? " yes" : " no"); };
   findings.Ok("dtypes", absl::StrCat("float32 yes, bfloat16 ",
                                      machine.avx512_bf16 || machine.amx_bf16 ? "in hardware" : "only emulated (slow)", ";",

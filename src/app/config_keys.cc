@@ -6,7 +6,7 @@
 
 #include "app/config_fields.h"
 #include "app/presets.h"
-#include "fed/method.h"
+#include "fed/method_names.h"
 #include "text/prompt_template.h"
 
 namespace fedalt {

@@ -11,6 +11,7 @@
 #include <string>
 #include <vector>
 
+#include "fed/method_names.h"
 #include "fed/options.h"
 #include "fed/site.h"
 #include "fed/transport.h"
@@ -57,8 +58,6 @@ class Method {
   MethodOptions options_;
 };
 
-/// Names that MakeMethod knows, in the order of tables.
-std::vector<std::string> MethodNames();
 /// Errors: kConfig (unknown name: lists those that work).
 StatusOr<std::unique_ptr<Method>> MakeMethod(const MethodOptions& options);
 

@@ -6,8 +6,8 @@
 #include <vector>
 
 #include "adapter/adapter_config.h"
-#include "train/evaluate.h"
-#include "train/trainer.h"
+#include "train/eval_options.h"
+#include "train/train_options.h"
 
 namespace fedalt {
 

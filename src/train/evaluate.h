@@ -13,15 +13,9 @@
 #include "model/transformer.h"
 #include "text/prompt_template.h"
 #include "text/tokenizer.h"
+#include "train/eval_options.h"
 
 namespace fedalt {
-
-struct EvalOptions {
-  GenerateOptions generate;
-  int32_t max_length = 512;
-  int64_t loss_batch_size = 8;
-  bool generate_answers = true;  ///< false: loss only
-};
 
 /// Examples ready for evaluation; made once per site and reused every round.
 struct EvalSet {

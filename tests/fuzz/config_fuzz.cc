@@ -1,12 +1,25 @@
-// links: app
+// links: text deps_yaml
+// clang-format off
+// sources: src/app/config.cc src/app/config_fields.cc src/app/config_keys.cc src/app/config_paths.cc src/app/config_special_keys.cc src/app/config_yaml.cc src/app/presets.cc src/app/yaml_tree.cc
+// clang-format on
+//
 // Bytes as a YAML configuration, or (behind a newline) as one override of a small one. What is accepted must survive being written
 // and read again.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>
 #include <string>
+#include <vector>
 
 #include "app/config.h"
+#include "fed/method_names.h"
+
+namespace fedalt {
+// The methods themselves need libtorch, which clang cannot compile as a whole.
+std::vector<std::string> MethodNames() {
+  return {"base", "local", "fedit", "fedit_ft", "fedalt", "pooled"};
+}
+}  // namespace fedalt
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   constexpr size_t kLongest = 1 << 14;
