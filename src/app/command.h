@@ -37,7 +37,10 @@ void AddFormatOption(CLI::App& app, bool& json);
 /// Text to stdout at once. A reader who has left is no error; a full disk is (kOutput).
 Status WriteResult(std::string_view text);
 
-/// One line that says what BLAS libtorch uses, or a warning if it is the slow reference one. Empty: nothing to warn about.
+/// "512 MB", "13.5 GB".
+std::string BytesText(int64_t bytes);
+
+/// A warning if libtorch multiplies with a slow BLAS; empty if there is nothing to warn about.
 std::string SlowBlasWarning();
 
 }  // namespace fedalt

@@ -31,10 +31,6 @@ struct DoctorArguments {
   bool json = false;
 };
 
-std::string Gigabytes(int64_t bytes) {
-  return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
-}
-
 void ExamineMachine(Findings& findings) {
   constexpr int64_t kLittleDisk = 2'000'000'000;
   const Machine machine = DescribeMachine();
@@ -55,11 +51,11 @@ void ExamineMachine(Findings& findings) {
   if (warning.empty()) findings.Ok("blas", what);
   if (!warning.empty()) findings.Warn("blas", absl::StrCat(what, ": ", warning));
   findings.Ok("memory",
-              absl::StrCat(Gigabytes(machine.memory_available_bytes), " available of ", Gigabytes(machine.memory_total_bytes),
+              absl::StrCat(BytesText(machine.memory_available_bytes), " available of ", BytesText(machine.memory_total_bytes),
                            machine.memory_limited ? " (limit of the container)" : ""));
   const StatusOr<int64_t> disk = FreeDiskBytes(".");
   if (!disk.ok()) return findings.Problem("disk", disk.status());
-  const std::string text = absl::StrCat(Gigabytes(*disk), " free here");
+  const std::string text = absl::StrCat(BytesText(*disk), " free here");
   if (*disk < kLittleDisk) return findings.Warn("disk", absl::StrCat(text, "; checkpoints of a run may need more"));
   findings.Ok("disk", text);
 }
@@ -102,9 +98,9 @@ void ExamineModel(const RunConfig& config, Findings& findings) {
   const StatusOr<MemoryPlan> plan = PlanMemory(config);
   if (!plan.ok()) return findings.Problem("memory", plan.status());
   const std::string text =
-      absl::StrCat("the run needs up to ", Gigabytes(plan->total), " (weights ", Gigabytes(plan->base), ", activations ",
-                   Gigabytes(plan->activations), ", adapters of all sites ", Gigabytes(plan->adapters), ", program ",
-                   Gigabytes(plan->program), "), ", Gigabytes(plan->available), " are available");
+      absl::StrCat("the run needs up to ", BytesText(plan->total), " (weights ", BytesText(plan->base), ", activations ",
+                   BytesText(plan->activations), ", adapters of all sites ", BytesText(plan->adapters), ", program ",
+                   BytesText(plan->program), "), ", BytesText(plan->available), " are available");
   const int64_t certain = plan->total - plan->activations;
   if (certain > plan->available)
     return findings.Problem("memory",

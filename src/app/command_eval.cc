@@ -45,6 +45,7 @@ StatusOr<OrderedJson> EvaluateSite(const EvalArguments& arguments, LoadedRun& ru
   result.deployed = model.swapped ? "after_swap" : "before_swap";
   (model.swapped ? result.after_swap : result.before_swap) = std::move(scores);
   OrderedJson json = SiteToJson(result);
+  json["examples"] = data.test.examples.size();
   for (const char* of_a_round :
        {"participated", "train_loss", "train_steps", "train_tokens", "tokens_per_s", "bytes_up", "bytes_down", "before_swap",
         "after_swap", "ablations", "mean_individual_weight", "gain_from_others", "validation_loss"}) {

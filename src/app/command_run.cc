@@ -36,10 +36,6 @@ struct RunArguments {
   bool quiet = false;
 };
 
-std::string Gigabytes(int64_t bytes) {
-  return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
-}
-
 // runs/2026-11-23-fedalt-3f2a, or with -2, -3, ... behind it where that is taken.
 fs::path DefaultDirectory(const RunConfig& config, const std::string& resolved) {
   const std::time_t now = std::time(nullptr);
@@ -75,8 +71,8 @@ Status Announce(const RunConfig& config, const fs::path& directory) {
                        config.sites.size() > 1 ? " ... " + config.sites.back().name : "", ")"));
   LogInfo(absl::StrCat("method   ", method.name, ", preset ", method.preset, ", ", config.federation.rounds, " rounds"));
   LogInfo(absl::StrCat("threads  ", config.threads > 0 ? static_cast<int>(config.threads) : DescribeMachine().cores));
-  LogInfo(absl::StrCat("memory   up to ", Gigabytes(plan.total), " (weights ", Gigabytes(plan.base), ", activations ",
-                       Gigabytes(plan.activations), ", adapters ", Gigabytes(plan.adapters), "); ", Gigabytes(plan.available),
+  LogInfo(absl::StrCat("memory   up to ", BytesText(plan.total), " (weights ", BytesText(plan.base), ", activations ",
+                       BytesText(plan.activations), ", adapters ", BytesText(plan.adapters), "); ", BytesText(plan.available),
                        " available"));
   LogInfo(absl::StrCat("output   ", directory.string()));
   if (const std::string warning = SlowBlasWarning(); !warning.empty()) LogWarning(warning);

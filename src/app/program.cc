@@ -66,6 +66,12 @@ void AddFormatOption(CLI::App& app, bool& json) {
       ->type_name("text|json");
 }
 
+std::string BytesText(int64_t bytes) {
+  const double value = static_cast<double>(bytes);
+  if (bytes < 1'000'000'000) return absl::StrFormat("%.0f MB", value / 1e6);
+  return absl::StrFormat("%.1f GB", value / 1e9);
+}
+
 Status WriteResult(std::string_view text) {
   errno = 0;
   const bool written = std::fwrite(text.data(), 1, text.size(), stdout) == text.size() && std::fflush(stdout) == 0;

@@ -88,6 +88,21 @@ std::string FederationHelps(const OrderedJson& site) {
   return Find(*gain, "loss") != nullptr ? "no" : "-";
 }
 
+namespace {
+
+// "5 of 8", or "-" where it was not measured.
+std::string HelpedSites(const OrderedJson& sites) {
+  int64_t yes = 0, known = 0;
+  for (const OrderedJson& site : sites) {
+    const std::string helps = FederationHelps(site);
+    yes += helps == "yes" ? 1 : 0;
+    known += helps == "-" ? 0 : 1;
+  }
+  return known == 0 ? "-" : absl::StrCat(yes, " of ", known);
+}
+
+}  // namespace
+
 std::string ScoreTable(const OrderedJson& summary) {
   static const std::vector<std::string> kMetrics = {"loss", "rouge1", "rouge2", "rougeL", "exact_match"};
   std::vector<Row> rows = {{"site", "test loss", "rouge1 %", "rouge2 %", "rougeL %", "exact_match %", "examples"}};
@@ -119,6 +134,7 @@ std::string ResultTable(const OrderedJson& summary, const std::vector<std::strin
   if (const OrderedJson* mean = Find(summary, "mean"); mean != nullptr && sites->size() > 1) {
     rows.push_back(MakeRow(*mean, metrics));
     rows.back()[0] = "mean";
+    rows.back()[rows.back().size() - 2] = HelpedSites(*sites);
   }
   std::string text = Title(summary) + Align(rows);
   const OrderedJson* worst = Find(summary, "worst");

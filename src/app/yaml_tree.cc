@@ -172,7 +172,10 @@ StatusOr<YamlNode> ParseYaml(std::string_view text, const std::string& source, b
       return ConfigError(absl::StrCat(source, ": holds more than one YAML document; one was expected"));
     return root;
   } catch (const YAML::Exception& error) {
-    return ConfigError(absl::StrCat(builder.WhereOf(error.mark), ": ", error.msg));
+    // The most likely reason here: {train: a_{site}.json}, where the inner braces begin a map.
+    const bool braces = error.msg.find("flow") != std::string::npos && text.find("{site}") != std::string_view::npos;
+    return ConfigError(
+        absl::StrCat(builder.WhereOf(error.mark), ": ", error.msg, braces ? "; inside {...} a text with {site} needs quotes" : ""));
   } catch (const std::exception& error) {
     return ConfigError(absl::StrCat(source, ": not readable as YAML (", error.what(), ")"));
   }

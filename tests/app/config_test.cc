@@ -360,6 +360,7 @@ TEST(Config, SiteNamesMustBeSafeFolderNames) {
 
 TEST(Config, BrokenYamlIsRefusedWithItsLine) {
   ExpectRefusal("model: m\nsites: [1, 2\n", {"c.yaml:3"});
+  ExpectRefusal("model: m\nsites: 2\ndata: {train: a_{site}.json, test: b}\n", {"c.yaml:", "{site} needs quotes"});
   ExpectRefusal("model: m\n\tsites: 2\n", {"c.yaml:"});
   ExpectRefusal("model: m\nmodel: n\n", {"c.yaml:2", "\"model\" is given twice", "c.yaml:1"});
   ExpectRefusal(std::string(kMinimal) + "train: {rounds: 2, rounds: 3}\n", {"c.yaml:6", "\"rounds\" is given twice"});
