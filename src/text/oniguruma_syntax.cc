@@ -1,5 +1,7 @@
 #include "text/oniguruma_syntax.h"
 
+#include <absl/strings/ascii.h>
+
 #include <array>
 #include <optional>
 #include <utility>
@@ -13,12 +15,6 @@ namespace {
 
 constexpr size_t kNestingLimit = 50;
 
-bool IsAsciiLetter(char32_t c) {
-  return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z');
-}
-bool IsAsciiDigit(char32_t c) {
-  return c >= '0' && c <= '9';
-}
 int HexValue(char c) {
   if (c >= '0' && c <= '9') return c - '0';
   if (c >= 'a' && c <= 'f') return c - 'a' + 10;
@@ -46,6 +42,12 @@ class Translator {
     if (!Ahead(text)) return false;
     at_ += text.size();
     return true;
+  }
+  StatusOr<char32_t> TakeCharacter() {
+    const Utf8Step step = ReadUtf8(in_.substr(at_));
+    if (!step.valid) return Refused("it is not valid UTF-8");
+    at_ += step.length;
+    return step.code_point;
   }
   void Atom(std::string_view pcre) {
     atom_ = out_.size();
@@ -114,10 +116,8 @@ Status Translator::Next() {
       Atom(".");
       return absl::OkStatus();
     default: {
-      const Utf8Step step = ReadUtf8(in_.substr(at_));
-      if (!step.valid) return Refused("it is not valid UTF-8");
-      at_ += step.length;
-      Atom(PcreCharacter(step.code_point));
+      ASSIGN_OR_RETURN(const char32_t character, TakeCharacter());
+      Atom(PcreCharacter(character));
       return absl::OkStatus();
     }
   }
@@ -141,7 +141,7 @@ Status Translator::Interval() {
   const auto number = [&]() -> std::optional<int> {
     const size_t start = i;
     int value = 0;
-    while (i < in_.size() && IsAsciiDigit(static_cast<unsigned char>(in_[i])) && i - start < 6)
+    while (i < in_.size() && absl::ascii_isdigit(static_cast<unsigned char>(in_[i])) && i - start < 6)
       value = value * 10 + (in_[i++] - '0');
     return i > start ? std::optional<int>(value) : std::nullopt;
   };
@@ -221,42 +221,20 @@ StatusOr<char32_t> Translator::HexEscape() {
 StatusOr<std::optional<char32_t>> Translator::CharacterEscape() {
   if (at_ + 1 >= in_.size()) return Refused("it ends in a backslash");
   const char c = in_[at_ + 1];
-  switch (c) {
-    case 't':
-      at_ += 2;
-      return U'\t';
-    case 'n':
-      at_ += 2;
-      return U'\n';
-    case 'r':
-      at_ += 2;
-      return U'\r';
-    case 'f':
-      at_ += 2;
-      return U'\f';
-    case 'v':
-      at_ += 2;
-      return U'\v';
-    case 'a':
-      at_ += 2;
-      return U'\a';
-    case 'e':
-      at_ += 2;
-      return U'\x1B';
-    case 'x':
-    case 'u': {
-      at_ += 2;
-      ASSIGN_OR_RETURN(const char32_t value, HexEscape());
-      return value;
-    }
-    default:
-      break;
+  constexpr std::string_view kLetters = "tnrfvae", kMeanings = "\t\n\r\f\v\a\x1B";
+  if (const size_t index = kLetters.find(c); index != std::string_view::npos) {
+    at_ += 2;
+    return static_cast<char32_t>(kMeanings[index]);
   }
-  const Utf8Step step = ReadUtf8(in_.substr(at_ + 1));
-  if (!step.valid) return Refused("it is not valid UTF-8");
-  if (IsAsciiLetter(step.code_point) || IsAsciiDigit(step.code_point)) return std::optional<char32_t>();
-  at_ += 1 + step.length;
-  return step.code_point;
+  if (c == 'x' || c == 'u') {
+    at_ += 2;
+    ASSIGN_OR_RETURN(const char32_t value, HexEscape());
+    return value;
+  }
+  if (absl::ascii_isalnum(static_cast<unsigned char>(c))) return std::optional<char32_t>();
+  ++at_;
+  ASSIGN_OR_RETURN(const char32_t literal, TakeCharacter());
+  return literal;
 }
 
 /// At \p or \P.
@@ -292,13 +270,12 @@ Status Translator::Escape() {
     Atom(set->Pcre());
     return absl::OkStatus();
   }
+  if (c == 'A' || c == 'z' || c == 'Z') {
+    absl::StrAppend(&out_, "\\", std::string(1, c));
+    NoAtom();
+    return absl::OkStatus();
+  }
   switch (c) {
-    case 'A':
-    case 'z':
-    case 'Z':
-      absl::StrAppend(&out_, "\\", std::string(1, c));
-      NoAtom();
-      return absl::OkStatus();
     case 'b':
     case 'B': {
       const std::string word = EscapeSet('w', /*in_class=*/false)->Pcre();
@@ -328,10 +305,7 @@ StatusOr<char32_t> Translator::RangeEnd() {
     if (!escaped) return Refused("a range in a class ends in a set");
     return *escaped;
   }
-  const Utf8Step step = ReadUtf8(in_.substr(at_));
-  if (!step.valid) return Refused("it is not valid UTF-8");
-  at_ += step.length;
-  return step.code_point;
+  return TakeCharacter();
 }
 
 Status Translator::ClassMember(CharacterSet& set, size_t depth) {
@@ -368,10 +342,7 @@ Status Translator::ClassMember(CharacterSet& set, size_t depth) {
     }
     first = *escaped;
   } else {
-    const Utf8Step step = ReadUtf8(in_.substr(at_));
-    if (!step.valid) return Refused("it is not valid UTF-8");
-    at_ += step.length;
-    first = step.code_point;
+    ASSIGN_OR_RETURN(first, TakeCharacter());
   }
   if (Ahead("-") && !Ahead("-]")) {
     ++at_;
