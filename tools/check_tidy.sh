@@ -25,9 +25,9 @@ done
 [[ ${#todo[@]} -gt 0 ]] || exit 0
 
 echo "clang-tidy: ${#todo[@]} files" >&2
-# The compile commands are g++'s; OpenMP's header belongs to the compiler, and clang-tidy has none.
+# The compile commands are g++'s: OpenMP's header belongs to the compiler, and clang-tidy has none.
 # shellcheck disable=SC2016  # expanded by the inner shell
 printf '%s\n' "${todo[@]}" | xargs -P "$(nproc)" -I{} bash -c '
-  out=$(clang-tidy -p build --quiet --extra-arg=-fno-openmp --extra-arg=-Wno-unknown-warning-option "$1" 2>/dev/null) &&
+  out=$(clang-tidy -p build --quiet --extra-arg=-fno-openmp --extra-arg=-include --extra-arg="$PWD/tools/clang_vector.h" --extra-arg=-Wno-unknown-warning-option "$1" 2>/dev/null) &&
     touch "$2/${1//\//_}" || { printf "%s\n" "$out"; exit 1; }' tidy {} "$stamps" ||
   { echo "clang-tidy: findings above" >&2; exit 1; }
