@@ -13,8 +13,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-// Embeddings begin wide apart: a term of which the base is taught one relation only keeps a direction of its own, so that an adapter can
-// tell it from others (docs/decisions/0001-demo-base-initialisation.md).
+// Embeddings begin wide apart: a term of which the base is taught one relation only keeps a direction of its own, so that an
+// adapter can tell it from others (docs/decisions/0001-demo-base-initialisation.md).
 constexpr double kEmbeddingDeviation = 0.15;
 constexpr double kInitialDeviation = 0.06;
 
@@ -68,7 +68,8 @@ StatusOr<ModelConfig> WriteModelConfig(const std::filesystem::path& directory) {
 NamedTensors InitialWeights(const ModelConfig& config, uint64_t seed) {
   NamedTensors weights;
   const auto normal = [&](const std::string& name, int64_t rows, int64_t columns) {
-    weights.emplace_back(name, NormalWeights(seed, name, rows == config.vocab_size ? kEmbeddingDeviation : kInitialDeviation, rows, columns));
+    weights.emplace_back(
+        name, NormalWeights(seed, name, rows == config.vocab_size ? kEmbeddingDeviation : kInitialDeviation, rows, columns));
   };
   const auto ones = [&](const std::string& name) { weights.emplace_back(name, at::ones({config.hidden_size}, at::kFloat)); };
   const int64_t d = config.hidden_size, heads = config.num_heads * config.head_dim, kv = config.num_kv_heads * config.head_dim;

@@ -13,8 +13,8 @@ namespace fedalt::demo {
 /// Writes config.json and generation_config.json and reads them back. Errors: kOutput, kModel.
 StatusOr<ModelConfig> WriteModelConfig(const std::filesystem::path& directory);
 
-/// Every parameter under its Hugging Face name, in the model's order: embeddings ~ N(0, 0.15^2), weights ~ N(0, 0.06^2), norms 1, the head tied to the
-/// embedding.
+/// Every parameter under its Hugging Face name, in the model's order: embeddings ~ N(0, 0.15^2), weights ~ N(0, 0.06^2), norms 1,
+/// the head tied to the embedding.
 NamedTensors InitialWeights(const ModelConfig& config, uint64_t seed);
 
 }  // namespace fedalt::demo

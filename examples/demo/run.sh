@@ -22,7 +22,11 @@ row() {
   [[ -f $result ]] && return
   local command=(build/fedalt run examples/demo/demo.yaml "data.train=$PWD/$world/data/train/site_{site}.jsonl"
     "data.test=$PWD/$world/data/test/site_{site}.jsonl" "seed=$seed" "$@" --out "$run" --format json)
-  [[ -f $run/config.yaml ]] && command=(build/fedalt run --resume "$run" --format json) || rm -rf "$run"
+  if [[ -f $run/config.yaml ]]; then
+    command=(build/fedalt run --resume "$run" --format json)
+  else
+    rm -rf "$run"
+  fi
   say "${command[@]}"
   "${command[@]}" >"$result.part"
   mv "$result.part" "$result"
@@ -30,7 +34,7 @@ row() {
 
 # What every method got on validation worlds (docs/demo.md): 160 optimizer steps per site, its own best rate and cut into rounds.
 average=(train.rounds=20 train.steps=8 train.lr=6e-3)
-recommended=(method=fedalt preset=recommended train.rounds=39 train.steps=38x4,8 train.lr=2e-3)
+recommended=(method=fedalt preset=recommended train.rounds=39 "train.steps=38x4,8" train.lr=2e-3)
 
 mkdir -p "$out/results"
 for seed in "${seeds[@]}"; do

@@ -34,8 +34,9 @@ void ApplyPaper(RunConfig& config) {
   federation.keep_optimizer = false;
 }
 
-// What the project's own measurements support so far (docs/demo.md, chosen on validation worlds): one shared, frozen A makes the mean exact
-// and halves the upload; with gain n - 1 a site reads the sum of the others, not their mean; a damped swap keeps that stable.
+// What the project's own measurements support so far (docs/demo.md, chosen on validation worlds): one shared, frozen A makes the
+// mean exact and halves the upload; with gain n - 1 a site reads the sum of the others, not their mean; a damped swap keeps that
+// stable.
 void ApplyRecommended(int64_t sites, RunConfig& config) {
   FederationOptions& federation = config.federation;
   federation.adapter.r = 16;

@@ -92,9 +92,13 @@ Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes
   return WriteFileAtomic(path, [bytes](const AppendBytes& append) { return append(bytes); });
 }
 
-SyncTogether::SyncTogether() { ++sync_together; }
+SyncTogether::SyncTogether() {
+  ++sync_together;
+}
 
-SyncTogether::~SyncTogether() { --sync_together; }
+SyncTogether::~SyncTogether() {
+  --sync_together;
+}
 
 Status SyncTogether::Commit(const std::filesystem::path& directory) {
   Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));

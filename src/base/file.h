@@ -23,8 +23,8 @@ Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes
 using AppendBytes = std::function<Status(std::string_view)>;
 Status WriteFileAtomic(const std::filesystem::path& path, const std::function<Status(const AppendBytes&)>& produce);
 
-/// While one lives, WriteFileAtomic on this thread does not wait for the disk; Commit makes everything durable at once. For the many small
-/// files of one checkpoint, which is renamed into place as a whole.
+/// While one lives, WriteFileAtomic on this thread does not wait for the disk; Commit makes everything durable at once. For the
+/// many small files of one checkpoint, which is renamed into place as a whole.
 class SyncTogether {
  public:
   SyncTogether();

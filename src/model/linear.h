@@ -51,8 +51,8 @@ class Linear {
   /// y = W0 x + b, always.
   at::Tensor BaseForward(const at::Tensor& x_ti) const;
 
-  const std::string& name() const { return name_; }  ///< full HF name without ".weight": model.layers.0.self_attn.q_proj
-  int index() const { return index_; }               ///< position in Transformer::linears(); -1: cannot carry an extension
+  const std::string& name() const { return name_; }        ///< full HF name without ".weight": model.layers.0.self_attn.q_proj
+  int index() const { return index_; }                     ///< position in Transformer::linears(); -1: cannot carry an extension
   const at::Tensor& weight() const { return weight_oi_; }  ///< (d_out, d_in)
   const at::Tensor& bias() const { return bias_o_; }       ///< (d_out) or undefined
   int64_t in_features() const { return weight_oi_.size(1); }

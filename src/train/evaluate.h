@@ -20,23 +20,23 @@ namespace fedalt {
 /// Examples ready for evaluation; made once per site and reused every round.
 struct EvalSet {
   std::vector<Example> examples;
-  std::vector<TokenizedExample> tokenized;     ///< prompt + response, for the loss
-  std::vector<std::vector<int32_t>> prompts;   ///< for generation
+  std::vector<TokenizedExample> tokenized;    ///< prompt + response, for the loss
+  std::vector<std::vector<int32_t>> prompts;  ///< for generation
 };
 StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
                               const EvalOptions& options, TokenizeReport* report);
 
 struct Scores {
   int64_t examples = 0;
-  double loss = 0.0;  ///< mean over response tokens of the set
+  double loss = 0.0;                                ///< mean over response tokens of the set
   double rouge1 = 0.0, rouge2 = 0.0, rougeL = 0.0;  ///< F-measure with stemming, mean over examples, 0..1
   double exact_match = 0.0;                         ///< share of answers equal to the reference after trimming white space
 };
 
 struct EvalResult {
   Scores all;
-  std::map<std::string, Scores> by_tag;   ///< only if examples carry tags (loss is per tag too)
-  std::vector<std::string> predictions;   ///< in the order of the examples; empty if nothing was generated
+  std::map<std::string, Scores> by_tag;  ///< only if examples carry tags (loss is per tag too)
+  std::vector<std::string> predictions;  ///< in the order of the examples; empty if nothing was generated
 };
 
 /// Errors: kInterrupted (the progress callback of options.generate asked to stop), model errors.
