@@ -31,7 +31,7 @@ class Tokenizer {
   virtual StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens = true) const = 0;
 
   /// Text of `ids`; ids out of range are skipped; bytes that are not valid UTF-8 become U+FFFD, as the original library does.
-  /// Special: the added tokens marked so; in a SentencePiece model its control pieces (which never give text) and the unknown piece.
+  /// Special: the added tokens marked so; in a SentencePiece model its control pieces (which never give text) and the unknown one.
   virtual std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens = false) const = 0;
 
   /// Largest id + 1, added tokens included.
