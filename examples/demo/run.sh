@@ -38,9 +38,10 @@ recommended=(method=fedalt preset=recommended train.rounds=39 "train.steps=38x4,
 
 mkdir -p "$out/results"
 for seed in "${seeds[@]}"; do
-  world=$out/world-$seed control=$out/control-$seed
+  world=$out/world-$seed control=$out/control-$seed bound=$out/bound-$seed
   [[ -f $world/world.json ]] || { say build/demo_world --out "$world" --seed "$seed"; build/demo_world --out "$world" --seed "$seed"; } >&2
   [[ -f $control/world.json ]] || build/demo_world --out "$control" --seed "$seed" --shuffled-neighbours >&2
+  [[ -f $bound/world.json ]] || build/demo_world --out "$bound" --seed "$seed" --all-facts >&2
   row base "$seed" "$world" method=base
   row local "$seed" "$world" method=local train.rounds=20 train.steps=8 adapter.target_modules=all-linear
   row fedit "$seed" "$world" method=fedit adapter.target_modules=all-linear "${average[@]}"
@@ -49,10 +50,12 @@ for seed in "${seeds[@]}"; do
   row fedalt-recommended "$seed" "$world" "${recommended[@]}"
   row pooled "$seed" "$world" method=pooled train.rounds=20 train.steps=8 adapter.target_modules=all-linear
   row control-shuffled-neighbours "$seed" "$control" "${recommended[@]}"
+  row bound-all-facts "$seed" "$bound" method=local train.rounds=20 train.steps=8 adapter.target_modules=all-linear
 done
 
 echo
-build/demo_table "$out/results" base local fedit fedit_ft fedalt-paper fedalt-recommended pooled control-shuffled-neighbours
+build/demo_table "$out/results" base local fedit fedit_ft fedalt-paper fedalt-recommended pooled control-shuffled-neighbours \
+  bound-all-facts
 cat <<END
 
 Guessing scores 15.3 % on unseen facts, if the convention is right.
@@ -60,9 +63,10 @@ Guessing scores 15.3 % on unseen facts, if the convention is right.
   local                each site alone: it keeps its convention, and never hears of what the others know
   fedit                one averaged model: the conventions that conflict destroy each other
   fedit_ft             the same, but the last round stays at the site: strong and free
-  fedalt-paper         as published: no harm from the others, and no gain from them on facts that the site never saw
+  fedalt-paper         as published (q and v only): keeps its convention, and gains nothing on facts that the site never saw
   fedalt-recommended   one shared frozen A, no mixer, the others spoken aloud (gain n - 1): facts of the others in the site's own words
   pooled               one model on everybody's data, privacy aside: it cannot tell whose convention is wanted
   control              fedalt-recommended where the neighbours know something unrelated: the gain must vanish, and does if unseen is near chance
+  bound                local where each site is given all 72 facts in its own words: what perfect sharing could reach
 Runs: $PWD/$out/runs   (fedalt generate, fedalt eval and metrics.jsonl show one site)   $((SECONDS - started)) s
 END
