@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# clang-tidy over src/ with the compile commands of build/. A file is checked again only when it or a header of the project changed.
+# clang-tidy over src/ with the compile commands of a build of its own, without g++'s precompiled header. A file is checked again only when it or a header of the project changed.
 #   tools/check_tidy.sh             all files
 #   tools/check_tidy.sh --changed   files that differ from the main branch (or from the last commit, on main itself)
 set -euo pipefail
@@ -24,10 +24,11 @@ for file in "${files[@]}"; do
 done
 [[ ${#todo[@]} -gt 0 ]] || exit 0
 
+[[ -f $stamps/compile_commands.json ]] || cmake --preset release -B "$stamps" -DCMAKE_DISABLE_PRECOMPILE_HEADERS=ON >/dev/null
 echo "clang-tidy: ${#todo[@]} files" >&2
 # The compile commands are g++'s: OpenMP's header belongs to the compiler, and clang-tidy has none.
 # shellcheck disable=SC2016  # expanded by the inner shell
 printf '%s\n' "${todo[@]}" | xargs -P "$(nproc)" -I{} bash -c '
-  out=$(clang-tidy -p build --quiet --extra-arg=-fno-openmp --extra-arg=-include --extra-arg="$PWD/tools/clang_vector.h" --extra-arg=-Wno-unknown-warning-option "$1" 2>/dev/null) &&
+  out=$(clang-tidy -p "$2" --quiet --extra-arg=-fno-openmp --extra-arg=-include --extra-arg="$PWD/tools/clang_vector.h" --extra-arg=-Wno-unknown-warning-option "$1" 2>/dev/null) &&
     touch "$2/${1//\//_}" || { printf "%s\n" "$out"; exit 1; }' tidy {} "$stamps" ||
   { echo "clang-tidy: findings above" >&2; exit 1; }

@@ -5,31 +5,7 @@
 namespace fedalt {
 namespace {
 
-constexpr size_t kNestingLimit = 64;
 constexpr size_t kShownLimit = 60;
-
-/// Depth of brackets outside of strings; what is malformed otherwise is found by the parser.
-bool IsNestedTooDeeply(std::string_view bytes) {
-  size_t depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < bytes.size(); ++i) {
-    const char c = bytes[i];
-    if (in_string) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        in_string = false;
-      }
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kNestingLimit) return true;
-    } else if ((c == '}' || c == ']') && depth > 0) {
-      --depth;
-    }
-  }
-  return false;
-}
 
 Status WrongType(std::string_view where, const char* name, const Json* found, std::string_view expected) {
   return ModelError(absl::StrCat(std::string(where), ": '", name, "' is ", found ? found->type_name() : "absent", ", expected ",
@@ -43,14 +19,6 @@ std::string Shown(std::string_view text) {
   size_t end = kShownLimit;
   while (end > 0 && (static_cast<unsigned char>(text[end]) & 0xC0) == 0x80) --end;
   return LossyUtf8(text.substr(0, end)) + "...";
-}
-
-StatusOr<Json> ParseJson(std::string_view bytes) {
-  if (IsNestedTooDeeply(bytes))
-    return ModelError(absl::StrCat("JSON is nested more than ", kNestingLimit, " deep; this is not a tokenizer's file"));
-  Json json = Json::parse(bytes.begin(), bytes.end(), nullptr, /*allow_exceptions=*/false);
-  if (json.is_discarded()) return ModelError("is not valid JSON; the file may be truncated, fetch it again");
-  return json;
 }
 
 const Json* FindMember(const Json& object, const char* name) {

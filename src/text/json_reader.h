@@ -1,4 +1,4 @@
-// Reading JSON from outside: bounded nesting, and members of a stated type or a clear error (kModel).
+// Members of JSON from outside (base/strict_json.h parses it), of a stated type or a clear error (kModel).
 #pragma once
 
 #include <cstdint>
@@ -12,9 +12,6 @@
 namespace fedalt {
 
 using Json = nlohmann::json;
-
-/// Refuses text that is not JSON or is nested more than 64 deep.
-StatusOr<Json> ParseJson(std::string_view bytes);
 
 /// The member `name` of `object`, or nullptr if it is absent or null.
 const Json* FindMember(const Json& object, const char* name);

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/strict_json.h"
 #include "text/added_tokens.h"
 #include "text/bpe_model.h"
 #include "text/decoder.h"
@@ -104,7 +105,7 @@ const Json& Section(const Json& json, const char* name) {
 }  // namespace
 
 StatusOr<std::shared_ptr<const Tokenizer>> LoadTokenizerJson(std::string_view bytes, const SpecialTokens& special) {
-  ASSIGN_OR_RETURN(const Json json, ParseJson(bytes));
+  ASSIGN_OR_RETURN(const Json json, ParseJson(bytes, {.kind = ErrorKind::kModel}));
   if (!json.is_object()) return ModelError(absl::StrCat("holds ", json.type_name(), ", expected the object of a tokenizer.json"));
   Pipeline pipeline;
   // The sections "truncation" and "padding" are settings of the last user of the file, not of the tokenizer: they are left aside.
@@ -122,7 +123,7 @@ StatusOr<std::shared_ptr<const Tokenizer>> LoadTokenizerJson(std::string_view by
 StatusOr<std::shared_ptr<const Tokenizer>> LoadVocabAndMerges(std::string_view vocab_json, std::string_view merges_text,
                                                               const SpecialTokens& special) {
   const auto in = [](const char* name, const Status& status) { return Annotate(status, name); };
-  const StatusOr<Json> json = ParseJson(vocab_json);
+  const StatusOr<Json> json = ParseJson(vocab_json, {.kind = ErrorKind::kModel});
   if (!json.ok()) return in("vocab.json", json.status());
   StatusOr<Vocabulary> vocabulary = Vocabulary::FromJson(*json);
   if (!vocabulary.ok()) return in("vocab.json", vocabulary.status());

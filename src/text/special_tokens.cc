@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/strict_json.h"
 #include "text/token_model.h"
 
 namespace fedalt {
@@ -58,7 +59,7 @@ StatusOr<SpecialTokens> SpecialTokens::Read(const std::filesystem::path& directo
     std::error_code error;
     if (!std::filesystem::exists(path, error)) continue;
     ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, ErrorKind::kModel, kFileLimitBytes));
-    const StatusOr<Json> json = ParseJson(bytes);
+    const StatusOr<Json> json = ParseJson(bytes, {.kind = ErrorKind::kModel});
     if (!json.ok()) return Annotate(json.status(), path.string());
     Collect(*json, tokens);
   }

@@ -54,10 +54,10 @@ TEST(BadTokenizerJson, BrokenText) {
   ExpectRefusedBytes("{}", "'model' is missing");
   ExpectRefusedBytes("{\"model\": {\"vocab\": {\"\xFF\": 0}}}", "not valid JSON");
   ExpectRefusedBytes("{\"model\": {\"vocab\": {\"\\ud800\": 0}}}", "not valid JSON");
-  ExpectRefusedBytes(std::string(100000, '['), "nested more than");
+  ExpectRefusedBytes(std::string(100000, '['), "nested deeper than");
   std::string deep = "{\"normalizer\": ";
   for (int i = 0; i < 1000; ++i) deep += R"({"type": "Sequence", "normalizers": [)";
-  ExpectRefusedBytes(deep, "nested more than");
+  ExpectRefusedBytes(deep, "nested deeper than");
 }
 
 TEST(BadTokenizerJson, EveryTruncationIsRefused) {

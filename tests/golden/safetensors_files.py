@@ -1,6 +1,6 @@
 """Makes tests/data/safetensors: files written by the safetensors library and a sharded model written by transformers.
 
-Run: /path/to/venv/bin/python tests/golden/safetensors.py        (torch, safetensors, transformers; versions are written into expected.json)
+Run: /path/to/venv/bin/python tests/golden/safetensors_files.py        (torch, safetensors, transformers; versions are written into expected.json)
 """
 import json
 import os
