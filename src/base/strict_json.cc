@@ -54,7 +54,9 @@ class Builder : public Json::json_sax_t {
     const int64_t line = options_.first_line + std::count(before.begin(), before.end(), '\n');
     const size_t newline = before.rfind('\n');
     const size_t column = before.size() - (newline == before.npos ? 0 : newline + 1) + 1;
-    return Fail(absl::StrCat("line ", line, ", column ", column, ": broken JSON: ", ReasonOf(error.what())));
+    const std::string reason = ReasonOf(error.what());
+    const char* advice = reason.find("unexpected end of input") == reason.npos ? "" : "; is the file cut off? Fetch or write it again";
+    return Fail(absl::StrCat("line ", line, ", column ", column, ": broken JSON: ", reason, advice));
   }
 
   Status status() const { return status_; }

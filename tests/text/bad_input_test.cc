@@ -48,12 +48,12 @@ TEST(BadTokenizerJson, TheSmallOneWorks) {
 }
 
 TEST(BadTokenizerJson, BrokenText) {
-  ExpectRefusedBytes("", "not valid JSON");
-  ExpectRefusedBytes("{\"model\": {\"vocab\": {\"a\": 0", "not valid JSON");
+  ExpectRefusedBytes("", "broken JSON");
+  ExpectRefusedBytes("{\"model\": {\"vocab\": {\"a\": 0", "broken JSON");
   ExpectRefusedBytes("[1, 2]", "expected the object of a tokenizer.json");
   ExpectRefusedBytes("{}", "'model' is missing");
-  ExpectRefusedBytes("{\"model\": {\"vocab\": {\"\xFF\": 0}}}", "not valid JSON");
-  ExpectRefusedBytes("{\"model\": {\"vocab\": {\"\\ud800\": 0}}}", "not valid JSON");
+  ExpectRefusedBytes("{\"model\": {\"vocab\": {\"\xFF\": 0}}}", "broken JSON");
+  ExpectRefusedBytes("{\"model\": {\"vocab\": {\"\\ud800\": 0}}}", "broken JSON");
   ExpectRefusedBytes(std::string(100000, '['), "nested deeper than");
   std::string deep = "{\"normalizer\": ";
   for (int i = 0; i < 1000; ++i) deep += R"({"type": "Sequence", "normalizers": [)";
@@ -268,7 +268,7 @@ TEST(BadPair, VocabAndMerges) {
     return tokenizer.ok() ? "" : std::string(tokenizer.status().message());
   };
   EXPECT_EQ(message(R"({"a": 0, "b": 1, "ab": 2})", "#version: 0.2\na b\n"), "");
-  EXPECT_NE(message("{", "").find("vocab.json: is not valid JSON"), std::string::npos);
+  EXPECT_NE(message("{", "").find("vocab.json: line 1, column 2: broken JSON"), std::string::npos);
   EXPECT_NE(message("[]", "").find("vocab.json"), std::string::npos);
   EXPECT_NE(message(R"({"a": 0})", "a b c\n").find("merges.txt: line 1"), std::string::npos);
   EXPECT_NE(message(R"({"a": 0})", "#version: 0.2\na\n").find("merges.txt: line 2"), std::string::npos);
@@ -292,7 +292,7 @@ TEST(LoadPath, MissingAndUnknownFiles) {
   Write(directory / "tokenizer.json", "{}");
   EXPECT_NE(message(directory).find("tokenizer.json: "), std::string::npos);
   Write(directory / "tokenizer_config.json", "{");
-  EXPECT_NE(message(directory).find("tokenizer_config.json: is not valid JSON"), std::string::npos);
+  EXPECT_NE(message(directory).find("tokenizer_config.json: line"), std::string::npos);
 }
 
 TEST(SpecialTokens, ComeFromTheFilesBesideTheTokenizer) {
