@@ -119,6 +119,7 @@ StatusOr<std::vector<Example>> ReadPrompts(const GenerateArguments& arguments) {
   }
   if (lines.empty()) return DataError("there is no prompt in the input; expected one per line");
   std::vector<Example> examples;
+  examples.reserve(lines.size());
   for (const std::string& line : lines) {
     examples.push_back({static_cast<int64_t>(examples.size()), line, arguments.input_text, "", ""});
   }

@@ -51,18 +51,6 @@ fs::path DefaultDirectory(const RunConfig& config, const std::string& resolved) 
   return path;
 }
 
-// Found out before model and data are loaded; the run itself checks again.
-Status CheckOutput(const fs::path& directory) {
-  std::error_code error;
-  if (!fs::exists(directory, error)) return absl::OkStatus();
-  if (!fs::is_directory(directory, error)) {
-    return OutputError(absl::StrCat(directory.string(), " is a file, but a run needs a directory; choose another --out"));
-  }
-  if (fs::is_empty(directory, error)) return absl::OkStatus();
-  return OutputError(
-      absl::StrCat(directory.string(), " is not empty; choose another --out, or go on with the run in it by --resume"));
-}
-
 Status Announce(const RunConfig& config, const fs::path& directory) {
   ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config));
   const MethodOptions& method = config.federation.method;
@@ -88,7 +76,7 @@ Status PrintOutcome(RunOutcome outcome, const RunConfig& config, const fs::path&
 }
 
 Status StartNew(const RunArguments& arguments) {
-  if (!arguments.out.empty()) RETURN_IF_ERROR(CheckOutput(arguments.out));
+  if (!arguments.out.empty()) RETURN_IF_ERROR(RunDirectory::CheckUnused(arguments.out));  // before model and data are loaded
   ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(arguments.config, arguments.overrides));
   if (!parsed.hashes.empty()) RETURN_IF_ERROR(VerifyHashes(parsed.config, parsed.hashes));
   ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(parsed.config));

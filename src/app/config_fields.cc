@@ -30,7 +30,7 @@ bool Range::Contains(double value) const {
   return (low_open ? value > low : value >= low) && (high_open ? value < high : value <= high);
 }
 
-ConfigKey Integer(std::string name, int64_t low, int64_t high, Field<int64_t> field) {
+ConfigKey Integer(std::string name, int64_t low, int64_t high, const Field<int64_t>& field) {
   return {std::move(name), absl::StrCat("an integer from ", low, " to ", high),
           [=](const YamlNode& node, RunConfig& config) {
             int64_t value = 0;
@@ -41,7 +41,7 @@ ConfigKey Integer(std::string name, int64_t low, int64_t high, Field<int64_t> fi
           [=](const RunConfig& config) { return absl::StrCat(Get(field, config)); }};
 }
 
-ConfigKey Number(std::string name, Range range, Field<double> field) {
+ConfigKey Number(std::string name, Range range, const Field<double>& field) {
   return {std::move(name), range.Text(),
           [=](const YamlNode& node, RunConfig& config) {
             double value = 0.0;
@@ -62,7 +62,7 @@ ConfigKey Boolean(std::string name, Field<bool> field) {
   return Choice<bool>(std::move(name), {{"true", true}, {"false", false}}, std::move(field));
 }
 
-ConfigKey Only(std::string name, std::string value) {
+ConfigKey Only(std::string name, const std::string& value) {
   return {std::move(name), absl::StrCat(value, " (nothing else is implemented)"),
           [=](const YamlNode& node, RunConfig&) { return node.kind == YamlNode::Kind::kScalar && node.text == value; },
           [=](const RunConfig&) { return value; }};

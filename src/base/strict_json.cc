@@ -55,7 +55,8 @@ class Builder : public Json::json_sax_t {
     const size_t newline = before.rfind('\n');
     const size_t column = before.size() - (newline == before.npos ? 0 : newline + 1) + 1;
     const std::string reason = ReasonOf(error.what());
-    const char* advice = reason.find("unexpected end of input") == reason.npos ? "" : "; is the file cut off? Fetch or write it again";
+    const char* advice =
+        reason.find("unexpected end of input") == reason.npos ? "" : "; is the file cut off? Fetch or write it again";
     return Fail(absl::StrCat("line ", line, ", column ", column, ": broken JSON: ", reason, advice));
   }
 

@@ -47,6 +47,7 @@ int64_t Draw(const float* logits, int64_t vocab, const GenerateOptions& options,
     std::sort(order.begin(), order.end(), more_likely);
   }
   std::vector<double> mass;
+  mass.reserve(order.size());
   for (const int64_t i : order) mass.push_back(std::exp((static_cast<double>(value(i)) - value(order[0])) / options.temperature));
   const double total = std::accumulate(mass.begin(), mass.end(), 0.0);
   size_t kept = 0;

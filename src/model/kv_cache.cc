@@ -80,6 +80,7 @@ void KvCache::Reorder(const std::vector<int64_t>& source) {
 void KvCache::Compact(const std::vector<int64_t>& source) {
   const int64_t count = static_cast<int64_t>(source.size());
   std::vector<int64_t> lengths;
+  lengths.reserve(source.size());
   for (const int64_t from : source) lengths.push_back(lengths_[static_cast<size_t>(from)]);
   for (std::vector<at::Tensor>* tensors : {&keys_, &values_})
     for (at::Tensor& tensor : *tensors) {

@@ -12,15 +12,31 @@
 
 namespace fedalt {
 
-StatusOr<RunDirectory> RunDirectory::Create(const std::filesystem::path& root) {
+namespace {
+
+/// Whether `entry` is what a start that ended before config.yaml stood leaves behind: there is no run in such a directory.
+bool LeftByFailedStart(const std::filesystem::directory_entry& entry) {
+  const std::string name = entry.path().filename().string();
+  return name.starts_with("environment.json") || name.starts_with("config.yaml.part-");
+}
+
+}  // namespace
+
+Status RunDirectory::CheckUnused(const std::filesystem::path& root) {
   std::error_code error;
-  if (std::filesystem::exists(root, error)) {
-    if (!std::filesystem::is_directory(root, error))
-      return OutputError(absl::StrCat(root.string(), ": is a file, but a run needs a directory; choose another --out"));
-    if (!std::filesystem::is_empty(root, error))
+  if (!std::filesystem::exists(root, error)) return absl::OkStatus();
+  if (!std::filesystem::is_directory(root, error))
+    return OutputError(absl::StrCat(root.string(), ": is a file, but a run needs a directory; choose another --out"));
+  for (const auto& entry : std::filesystem::directory_iterator(root, error)) {
+    if (!LeftByFailedStart(entry))
       return OutputError(absl::StrCat(
           root.string(), ": is not empty; choose another --out, or go on with the run in it by --resume ", root.string()));
   }
+  return absl::OkStatus();
+}
+
+StatusOr<RunDirectory> RunDirectory::Create(const std::filesystem::path& root) {
+  RETURN_IF_ERROR(CheckUnused(root));
   RETURN_IF_ERROR(MakeDirectories(root));
   if (::access(root.c_str(), W_OK) != 0)
     return OutputError(

@@ -16,7 +16,10 @@ namespace fedalt {
 
 class RunDirectory {
  public:
-  /// Makes a new run directory. Errors (kOutput): it exists and is not empty; it cannot be made or written.
+  /// Whether a run may begin there. Errors (kOutput): it is a file, or a directory with something in it (what a start that failed
+  /// before its configuration stood has left does not count).
+  static Status CheckUnused(const std::filesystem::path& root);
+  /// Makes a new run directory. Errors (kOutput): those of CheckUnused; it cannot be made or written.
   static StatusOr<RunDirectory> Create(const std::filesystem::path& root);
   /// Opens an existing one. Errors: kUsage (not a run directory).
   static StatusOr<RunDirectory> Open(const std::filesystem::path& root);

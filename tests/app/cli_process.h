@@ -3,9 +3,11 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <filesystem>
 #include <fstream>
 #include <iterator>
@@ -48,9 +50,11 @@ class TestFolder {
   std::filesystem::path path_;
 };
 
-/// fedalt ARGUMENTS in `folder`, with `input` on stdin. stdout goes to `stdout_path` if it is given, and `out` stays empty.
+/// fedalt ARGUMENTS in `folder`, with `input` on stdin. stdout goes to `stdout_path` if it is given, and `out` stays empty. Where
+/// `largest_file` is given, no file can grow beyond that many bytes: as on a disk that is full, a write stores a part and the next
+/// fails.
 inline ProcessResult RunFedalt(const TestFolder& folder, const std::vector<std::string>& arguments, const std::string& input = "",
-                               const std::string& stdout_path = "") {
+                               const std::string& stdout_path = "", rlim_t largest_file = RLIM_INFINITY) {
   folder.Write(".stdin", input);
   const std::string out_path = stdout_path.empty() ? (folder.path() / ".stdout").string() : stdout_path;
   const pid_t child = ::fork();
@@ -65,7 +69,9 @@ inline ProcessResult RunFedalt(const TestFolder& folder, const std::vector<std::
     const bool ready = ::chdir(folder.path().c_str()) == 0 && redirect(".stdin", O_RDONLY, STDIN_FILENO) &&
                        redirect(out_path, O_WRONLY | O_CREAT | O_TRUNC, STDOUT_FILENO) &&
                        redirect(".stderr", O_WRONLY | O_CREAT | O_TRUNC, STDERR_FILENO);
-    if (ready) ::execv(FEDALT_PROGRAM, argv.data());
+    const rlimit limit = {largest_file, largest_file};
+    ::signal(SIGXFSZ, SIG_IGN);  // the write fails instead
+    if (ready && ::setrlimit(RLIMIT_FSIZE, &limit) == 0) ::execv(FEDALT_PROGRAM, argv.data());
     ::_exit(99);
   }
   int status = 0;
