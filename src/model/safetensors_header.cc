@@ -102,6 +102,7 @@ StatusOr<TensorEntry> ParseEntry(const std::string& name, const Json& value, uin
 /// The data must be covered by the tensors exactly: no overlap, no hole, nothing left over (as the original library demands).
 Status CheckCoverage(const std::map<std::string, TensorEntry>& tensors, uint64_t data_size) {
   std::vector<const std::pair<const std::string, TensorEntry>*> by_place;
+  by_place.reserve(tensors.size());
   for (const auto& tensor : tensors) by_place.push_back(&tensor);
   std::stable_sort(by_place.begin(), by_place.end(), [](const auto* a, const auto* b) {
     return std::pair(a->second.begin, a->second.end) < std::pair(b->second.begin, b->second.end);

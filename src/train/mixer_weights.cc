@@ -40,6 +40,7 @@ StatusOr<std::vector<double>> MeanIndividualWeights(const Transformer& model, co
   context.extensions = &extensions;
   RETURN_IF_ERROR(MeanLoss(model, examples, batch_size, context).status());
   std::vector<double> means;
+  means.reserve(probes.size());
   for (const auto& probe : probes) means.push_back(probe->mean());
   return means;
 }
