@@ -1,41 +1,29 @@
-// Timing of pieces of work against each other, and the file that records it together with the machine.
-//
-// The cases of one group run in turn, not one after the other, so that a disturbance of the machine meets all of them alike; the
-// median counts. One thread.
+// Timing of pieces of work against a probe that runs in turn with them.
 #pragma once
 
-#include <filesystem>
-#include <functional>
-#include <string>
-#include <vector>
+#include <ATen/ATen.h>
 
-#include "base/machine.h"
-#include "base/status.h"
+#include <functional>
+#include <vector>
 
 namespace fedalt::bench {
 
-struct Case {
-  std::string name;
-  std::string unit;  ///< what the work consists of: "tokens", "bytes"
-  double units = 0;  ///< how much of it one run does
-  std::function<void()> run;
+double SecondsOf(const std::function<void()>& work);
+double Median(std::vector<double> values);
+/// Greatest resident memory of this process so far, in bytes.
+double PeakBytes();
+
+/// Floating-point operations per second of one product (tokens, in) x (in, out) of the given type: what the machine can do now.
+class ProductProbe {
+ public:
+  ProductProbe(int64_t tokens, int64_t in, int64_t out, at::ScalarType dtype);
+  double Rate() const;
+
+ private:
+  at::Tensor x_ti_, weight_oi_;
 };
 
-struct Result {
-  std::string group, name, unit;
-  int runs = 0;
-  double median_seconds = 0, fastest_seconds = 0;
-  double units_per_second = 0;  ///< by the median
-  double ratio = 1;             ///< median time over that of the group's first case
-};
-
-/// Runs each case once unmeasured, then `runs` times, fewer (at least 3) if a group takes more than half a minute. The first case
-/// is what the others are compared with.
-std::vector<Result> Measure(const std::string& group, const std::vector<Case>& cases, int runs);
-
-/// One line per result.
-std::string Table(const std::vector<Result>& results);
-/// A JSON object with the machine, the number of threads and the results.
-Status WriteReport(const std::filesystem::path& path, const Machine& machine, int threads, const std::vector<Result>& results);
+/// Bytes per second at which all threads read memory, by the fastest of a few passes.
+double ReadBandwidth();
 
 }  // namespace fedalt::bench

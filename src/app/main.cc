@@ -1,12 +1,11 @@
 // The program: sets up the process, then app/program.cc does the rest.
-#include <malloc.h>
-
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
 
 #include "app/command.h"
+#include "base/allocator.h"
 #include "base/interrupt.h"
 
 namespace {
@@ -35,19 +34,10 @@ namespace {
   std::_Exit(1);
 }
 
-// Memory is kept instead of being given back to the kernel between steps: fresh pages cost more than the work done in them.
-void KeepPages() {
-  constexpr int kLarge = 1 << 30;
-  constexpr int kStep = 64 << 20;
-  mallopt(M_MMAP_THRESHOLD, kLarge);
-  mallopt(M_TRIM_THRESHOLD, kLarge);
-  mallopt(M_TOP_PAD, kStep);
-}
-
 }  // namespace
 
 int main(int argc, char** argv) {
-  KeepPages();
+  fedalt::KeepPages();
   std::set_terminate(ReportUncaught);
   std::signal(SIGPIPE, SIG_IGN);
   fedalt::InstallInterruptHandler();
