@@ -39,16 +39,6 @@ void DecideSitesAtOnce(RunConfig& config, const ModelConfig& model) {
       ParameterCount(model) < kSmallModelParameters ? std::min<int64_t>(threads, static_cast<int64_t>(config.sites.size())) : 1;
 }
 
-/// Parameters of the adapters of one site: A and B of every adapted linear, both branches.
-int64_t AdapterParameters(const RunConfig& config, const ModelConfig& model) {
-  const bool all = std::find(config.federation.adapter.target_modules.begin(), config.federation.adapter.target_modules.end(),
-                             "all-linear") != config.federation.adapter.target_modules.end();
-  const int64_t d = model.hidden_size, ffn = model.intermediate_size;
-  const int64_t per_layer =
-      all ? 4 * 2 * d + 3 * (d + ffn) : static_cast<int64_t>(config.federation.adapter.target_modules.size()) * 2 * d;
-  return 2 * model.num_layers * per_layer * config.federation.adapter.r;
-}
-
 std::string Gigabytes(int64_t bytes) {
   return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
 }
@@ -101,41 +91,46 @@ StatusOr<SiteData> LoadSite(const LoadedRun& run, const SiteFiles& files, uint64
 
 }  // namespace
 
-StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
+StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& given) {
   RunConfig config = given;
-  ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
-  ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config));
-  DecideSitesAtOnce(config, model);
-  const auto bytes = static_cast<int64_t>(c10::elementSize(dtype));
-  MemoryPlan plan;
-  plan.base = ParameterCount(model) * bytes;
-  const int64_t tokens = config.federation.train.batch_size * config.max_length;
-  // Per token and layer: about ten activations of d, four of ffn, and the adapters' float32 inputs; logits in float32 on every
-  // token at worst.
-  const int64_t per_layer = (10 * model.hidden_size + 4 * model.intermediate_size) * bytes + 4 * model.hidden_size * 4;
-  plan.activations = config.federation.sites_at_once * tokens * (model.num_layers * per_layer + 2 * model.vocab_size * 4);
-  // Both branches, the individual's gradient and two moments, what was sent and its ledger entry: about four times the pair.
-  plan.adapters = static_cast<int64_t>(config.sites.size()) * AdapterParameters(config, model) * 4 * 4;
-  plan.program = 200'000'000;
-  plan.total = plan.base + plan.activations + plan.adapters + plan.program;
-  plan.available = DescribeMachine().memory_available_bytes;
-  return plan;
+  MemoryInputs inputs;
+  ASSIGN_OR_RETURN(inputs.model, ReadModelConfig(config.model));
+  ASSIGN_OR_RETURN(inputs.dtype, DecideDtype(config));
+  DecideSitesAtOnce(config, inputs.model);
+  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
+  inputs.weights = WeightsOf(*files, inputs.model, inputs.dtype, inputs.model.vocab_size);
+  inputs.work = LargestWork(config);
+  inputs.program = ResidentProgram(0);
+  return PlanMemory(config, inputs);
+}
+
+StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run) {
+  RunConfig config = run.config;
+  MemoryInputs inputs;
+  ASSIGN_OR_RETURN(inputs.model, ReadModelConfig(config.model));
+  ASSIGN_OR_RETURN(inputs.dtype, DecideDtype(config));
+  DecideSitesAtOnce(config, inputs.model);
+  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
+  inputs.weights = WeightsOf(*files, inputs.model, inputs.dtype, run.tokenizer->vocab_size());
+  inputs.work = WorkOf(config, run.sites);
+  inputs.program = ResidentProgram(run.model != nullptr ? inputs.weights.converted : 0);
+  return PlanMemory(config, inputs);
 }
 
 StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   LoadedRun run;
   run.config = config;
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
-  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config));
+  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryBefore(config));
   // Only weights and adapters are certain to be needed in full; activations are an upper bound.
-  const int64_t certain = plan.base + plan.adapters + plan.program;
+  const int64_t certain = plan.certain();
   if (plan.available > 0 && certain > plan.available)
-    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total), " of memory (weights ", Gigabytes(plan.base),
+    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total()), " of memory (weights ", Gigabytes(plan.base),
                                     ", adapters of all sites ", Gigabytes(plan.adapters), ", activations up to ",
-                                    Gigabytes(plan.activations), ") and ", Gigabytes(plan.available),
+                                    Gigabytes(plan.activations()), ") and ", Gigabytes(plan.available),
                                     " are available; use a smaller model, train.dtype bfloat16, or a larger machine"));
-  if (plan.available > 0 && plan.total > plan.available)
-    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total), " with batches of max_length, ",
+  if (plan.available > 0 && plan.total() > plan.available)
+    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total()), " with batches of max_length, ",
                                      Gigabytes(plan.available),
                                      " available; lower train.batch_size (and raise train.accumulate) if it runs out"));
   DecideSitesAtOnce(run.config, model);

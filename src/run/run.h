@@ -9,20 +9,11 @@
 
 #include "base/status.h"
 #include "fed/federation.h"
+#include "run/memory_plan.h"
 #include "run/results_json.h"
 #include "run/run_config.h"
 
 namespace fedalt {
-
-/// Memory in bytes that a run may need at its peak (batches as long as max_length allows), and what there is.
-struct MemoryPlan {
-  int64_t base = 0;         ///< weights in the compute dtype
-  int64_t activations = 0;  ///< of one training step, or of one batch of generation, times the sites at once
-  int64_t adapters = 0;     ///< of all sites, with optimizer and ledger
-  int64_t program = 0;      ///< libraries, tokenizer, buffers
-  int64_t total = 0;
-  int64_t available = 0;
-};
 
 /// Everything that the commands run, eval, generate and export need of a configuration: loaded and checked.
 struct LoadedRun {
@@ -33,12 +24,16 @@ struct LoadedRun {
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
-/// Memory needed by the run, from config.json and the configuration alone (nothing is loaded). Errors: kModel.
-StatusOr<MemoryPlan> PlanMemory(const RunConfig& config);
+/// The most that the run may need, from the model's files and the configuration alone: nothing is loaded, and every example counts
+/// as long as max_length allows. Errors: kModel.
+StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config);
+/// What the run will need, from the lengths of its data. run.model may be absent (it is then counted as still to be loaded);
+/// tokenizer and sites are loaded. Errors: kModel.
+StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run);
 
 /// Model and tokenizer (LoadedRun::sites stays empty); refuses what will not fit into memory (kMemory) before it loads anything.
 StatusOr<LoadedRun> LoadModel(const RunConfig& config);
-/// Reads, splits and tokenizes every site's data. Precondition: run.model is loaded. Errors: kData.
+/// Reads, splits and tokenizes every site's data. Precondition: run.tokenizer is loaded. Errors: kData.
 Status LoadSites(LoadedRun& run);
 
 struct RunOutcome {
