@@ -33,7 +33,7 @@ namespace fedalt::bench {
 
 std::vector<FigureDefinition> AllFigures() {
   std::vector<FigureDefinition> all;
-  for (const auto& group : {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures()})
+  for (const auto& group : {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures(), MemoryFigures()})
     all.insert(all.end(), group.begin(), group.end());
   return all;
 }
