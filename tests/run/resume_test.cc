@@ -29,6 +29,7 @@ class DyingJournal : public RoundJournal {
   DyingJournal(FileJournal& journal, int64_t calls, bool after) : journal_(journal), left_(calls), after_(after) {}
   StatusOr<JournalPosition> Recover() override { return journal_.Recover(); }
   Status LoadSite(int64_t round, Site& site) override { return journal_.LoadSite(round, site); }
+  StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override { return journal_.LoadSent(round, site); }
   StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override { return journal_.LoadSum(round); }
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
     return Change([&] { return journal_.SaveSite(round, site, report); });
@@ -93,10 +94,11 @@ class ResumeTest : public ::testing::Test {
     auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
     EXPECT_TRUE(opened.ok()) << opened.status();
     FileJournal journal(
-        *opened, {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = &sites_});
+        *opened,
+        {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = sites_.get()});
     DyingJournal dying(journal, calls, after);
     LocalTransport transport(testing::PolicyOf(options));
-    const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, dying, {});
+    const auto summary = RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, dying, {});
     if (!summary.ok()) {
       EXPECT_EQ(summary.status().message(), "the machine died");
     }
@@ -109,7 +111,7 @@ class ResumeTest : public ::testing::Test {
   }
 
   std::shared_ptr<const Transformer> model_;
-  std::vector<SiteData> sites_;
+  std::unique_ptr<testing::TinySource> sites_;
   fs::path root_;
 };
 
@@ -157,7 +159,7 @@ TEST_F(ResumeTest, RefusesAJournalThatWasChanged) {
   fs::create_directories(root_);
   ASSERT_TRUE(Run(directory, TinyOptions("fedalt"), 1'000'000, false));
   auto opened = Reopen(directory);
-  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = sites_.get()});
   const std::string text = Slurp(directory / "journal.jsonl");
   std::ofstream(directory / "journal.jsonl") << text.substr(text.find('\n') + 1) << "{\"event\":\"round\",\"round\":9}\n";
   const auto position = journal.Recover();
@@ -170,12 +172,12 @@ TEST_F(ResumeTest, KeepsTheLastRoundsAndTheBest) {
   auto directory = RunDirectory::Create(root_ / "run");
   ASSERT_TRUE(directory.ok());
   FileJournal journal(*directory,
-                      {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+                      {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = sites_.get()});
   FederationOptions options = TinyOptions("fedalt");
   options.rounds = 6;
   options.eval.every = 1;
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
-  const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, journal, {});
+  const auto summary = RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, journal, {});
   ASSERT_TRUE(summary.ok()) << summary.status();
   std::set<int64_t> kept;
   for (const auto& entry : fs::directory_iterator(directory->rounds())) kept.insert(std::stoll(entry.path().filename().string()));
