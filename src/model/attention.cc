@@ -17,24 +17,19 @@ using torch::autograd::variable_list;
 
 enum class Pass { kForward, kBackward, kDecode };
 
-template <Pass pass, int kBytes, typename Storage, typename T>
-FEDALT_INLINE void RunInline(const Task<Storage, T>& task, attention::Scratch<T>& scratch) {
-  if constexpr (pass == Pass::kForward) attention::Forward<T, kBytes>(task, scratch);
-  if constexpr (pass == Pass::kBackward) attention::Backward<T, kBytes>(task, scratch);
-  if constexpr (pass == Pass::kDecode) attention::Decode<T, kBytes>(task, scratch);
-}
-template <Pass pass, typename Storage, typename T>
-FEDALT_TARGET_AVX2 void RunAvx2(const Task<Storage, T>& task, attention::Scratch<T>& scratch) {
-  RunInline<pass, 32>(task, scratch);
-}
+template <Pass pass>
+struct OnePass {
+  template <int kBytes, typename Storage, typename T>
+  static FEDALT_INLINE void Run(const Task<Storage, T>* task, attention::Scratch<T>* scratch) {
+    if constexpr (pass == Pass::kForward) attention::Forward<T, kBytes>(*task, *scratch);
+    if constexpr (pass == Pass::kBackward) attention::Backward<T, kBytes>(*task, *scratch);
+    if constexpr (pass == Pass::kDecode) attention::Decode<T, kBytes>(*task, *scratch);
+  }
+};
 template <Pass pass, typename Storage, typename T>
 void Run(const Task<Storage, T>& task) {
   thread_local attention::Scratch<T> scratch;
-  if (simd::HasAvx2()) {
-    RunAvx2<pass>(task, scratch);
-  } else {
-    RunInline<pass, 16>(task, scratch);
-  }
+  simd::Dispatch<OnePass<pass>>(&task, &scratch);
 }
 
 // float64 tensors are computed in float64, everything else in float32.

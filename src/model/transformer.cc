@@ -75,8 +75,8 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
   return plan;
 }
 
-at::Tensor HeadLogits(const at::Tensor& hidden_nd, const at::Tensor& head_vd) {
-  const at::Tensor logits = at::linear(hidden_nd, head_vd);
+at::Tensor Transformer::Logits(const at::Tensor& hidden_nd) const {
+  const at::Tensor logits = at::linear(hidden_nd, head());
   return logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
 }
 
