@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "model/attention_kernel.h"
+#include "model/attention_kernel_bf16.h"
 
 namespace fedalt {
 namespace {
@@ -29,6 +30,12 @@ struct OnePass {
 template <Pass pass, typename Storage, typename T>
 void Run(const Task<Storage, T>& task) {
   thread_local attention::Scratch<T> scratch;
+#if defined(__x86_64__)
+  if constexpr (std::is_same_v<Storage, at::BFloat16> && pass != Pass::kDecode) {
+    if (ActiveCpuKernels() == CpuKernels::kAvx512Bf16)
+      return pass == Pass::kForward ? attention::bf16::Forward(task, scratch) : attention::bf16::Backward(task, scratch);
+  }
+#endif
   simd::Dispatch<OnePass<pass>>(&task, &scratch);
 }
 
