@@ -1,6 +1,6 @@
 """Runs fedalt and the peer in turn on one workload, and says what each needed.
 
-    python compare.py --fedalt build/fedalt --work build/peers --out build/peers.json [--quick] [--times 3] [--check]
+    python compare.py --fedalt build/fedalt --work build/peers --out build/peers.json [--quick] [--times 3] [--tune]
 
 Wall time and processor time are both recorded: on a machine that does other work the second one says more.
 """
@@ -143,7 +143,8 @@ def aggregation_seconds(directory, spec):
 
 def run_peer(options, spec, name, *arguments):
     out = options.work / f"{name}.json"
-    command = [sys.executable, str(HERE / "peer.py"), str(options.work / "workload"), f"--threads={options.threads}", "--out", str(out)]
+    command = [sys.executable, str(HERE / "peer.py"), str(options.work / "workload")]
+    command += [f"--threads={options.threads}", "--out", str(out)]
     result = execute(command + list(arguments), options.work / f"{name}.log", PEER_ENVIRONMENT)
     report = json.loads(out.read_text())
     last = report.pop("rounds")[-1]
@@ -163,6 +164,52 @@ def run_peer(options, spec, name, *arguments):
         result[f"round_{kind}"] = last[kind]
     result["aggregation_seconds"] = last["aggregation_seconds"]
     return result
+
+
+TRAINING = {
+    "float32": ["--dtype=float32"],
+    "bfloat16 base": [],
+    "bfloat16 base, autocast adapters": ["--autocast"],
+    "sorted by length": ["--sort-by-length"],
+    "sorted, head on responses": ["--sort-by-length", "--head-on-responses"],
+    "sorted, head on responses, gate first": ["--sort-by-length", "--head-on-responses", "--gate-first"],
+    "sorted, head on responses, gate first, autocast": ["--sort-by-length", "--head-on-responses", "--gate-first", "--autocast"],
+    "sorted, head on responses, gate first, float32": ["--sort-by-length", "--head-on-responses", "--gate-first", "--dtype=float32"],
+    "sorted, head on responses, gate first, compiled": ["--sort-by-length", "--head-on-responses", "--gate-first", "--compile"],
+}
+GENERATION = {
+    "bfloat16, 8 prompts at once": ["--eval-batch-size=8"],
+    "bfloat16, 16": ["--eval-batch-size=16"],
+    "bfloat16, 32": ["--eval-batch-size=32"],
+    "bfloat16, 16, gate first": ["--eval-batch-size=16", "--gate-first"],
+    "bfloat16, 16, autocast adapters": ["--eval-batch-size=16", "--autocast"],
+    "float32, 16": ["--eval-batch-size=16", "--dtype=float32"],
+}
+
+
+def tune(options):
+    """The peer alone with each of its settings."""
+    spec = make_workload(options, *(["--quick"] if options.quick else []), "--set", options.set)
+    out = options.work / "tune.json"
+    result = {"machine": machine(options.threads), "workload": spec, "training": {}, "evaluation": {}}
+    for kind, variants in (("training", TRAINING), ("evaluation", GENERATION)):
+        for label, arguments in variants.items():
+            command = [sys.executable, str(HERE / "peer.py"), str(options.work / "workload"), f"--threads={options.threads}",
+                       "--out", str(out), *arguments]  # fmt: skip
+            # For the evaluation training is there only to have adapters.
+            command += ["--rounds=2", "--no-evaluation"] if kind == "training" else ["--rounds=1", "--sort-by-length"]
+            memory = execute(command, options.work / "tune.log", PEER_ENVIRONMENT)["peak_memory_mb"]
+            last = json.loads(out.read_text())["rounds"][-1]
+            if kind == "training":
+                units, name = sum(t["tokens"] for t in last["train"]), "tokens"
+                wall, cpu = last["train_seconds"], last["train_cpu_seconds"]
+            else:
+                units, name = sum(site["generated_tokens"] for site in last["before_swap"]["sites"]), "generated tokens"
+                wall, cpu = last["before_swap"]["seconds"], last["before_swap"]["cpu_seconds"]
+            result[kind][label] = {"units": units, "seconds": wall, "cpu_seconds": cpu, "peak_memory_mb": memory}
+            print(f"{kind}: {label:48} {number(units / wall):>6} {name}/s, {number(units / cpu):>6} per processor second, {memory:.0f} MB",
+                  flush=True)  # fmt: skip
+    options.out.with_name("peers-tune.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
 # both
@@ -274,6 +321,8 @@ def main():
     parser.add_argument("--times", type=int, help="runs of each side (default 3, with --quick 1)")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--set", default="{}", help='other sizes, as {"train_examples": 32}; see workload.py')
+    parser.add_argument("--tune", action="store_true", help="only the peer, with each of its settings")
+    parser.add_argument("--peer", default=" ".join(PEER), help="the peer's settings, see peer.py (default: %(default)s)")
     parser.add_argument("--no-check", action="store_true", help="do not compare losses first")
     options = parser.parse_args()
     if not os.access(options.fedalt, os.X_OK):
@@ -281,6 +330,9 @@ def main():
     options.fedalt, options.work = options.fedalt.resolve(), options.work.resolve()
     options.work.mkdir(parents=True, exist_ok=True)
     os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    if options.tune:
+        return tune(options)
+    settings = options.peer.split()
     result = {"machine": machine(options.threads)}
     if not options.no_check:
         result["check"] = check(options)
@@ -290,19 +342,20 @@ def main():
     times = options.times or (1 if options.quick else 3)
     for i in range(1, times + 1):
         runs["fedalt"].append(run_fedalt(options, spec, "fedalt"))
-        runs["peer"].append(run_peer(options, spec, "peer", f"--eval-batch-size={spec['eval_batch_size']}", *PEER))
+        runs["peer"].append(run_peer(options, spec, "peer", f"--eval-batch-size={spec['eval_batch_size']}", *settings))
         same_work(runs["fedalt"][-1], runs["peer"][-1], spec)
-        print(f"run {i} of {times}: whole round {runs['fedalt'][-1]['round_seconds']:.1f} s and {runs['peer'][-1]['round_seconds']:.1f} s", file=sys.stderr)
+        seconds = [runs[side][-1]["round_seconds"] for side in ("fedalt", "peer")]
+        print(f"run {i} of {times}: whole round {seconds[0]:.1f} s and {seconds[1]:.1f} s", file=sys.stderr)
         for side in runs.values():
             side[-1].pop("answers")
     result["machine"]["load_average_after"] = os.getloadavg()
     ours, peer = runs["fedalt"][-1], runs["peer"][-1]
-    result |= {"peer_settings": PEER, "peer_environment": PEER_ENVIRONMENT, "runs": runs, "table": summarize(runs)}
+    result |= {"peer_settings": settings, "peer_environment": PEER_ENVIRONMENT, "runs": runs, "table": summarize(runs)}
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     m = result["machine"]
     print(f"{m['cpu']}, {m['cores']} cores, load {m['load_average_before'][0]:.1f} before and {m['load_average_after'][0]:.1f} after")
     print(f"fedalt: {ours['dtype']}, {ours['threads']} threads; peer: torch {peer['torch']}, transformers {peer['transformers']}, "
-          f"{peer['dtype']}, {peer['threads']} threads, {' '.join(PEER)}")  # fmt: skip
+          f"{peer['dtype']}, {peer['threads']} threads, {options.peer}")  # fmt: skip
     print(f"second of {spec['rounds']} rounds: {spec['sites']} sites, {ours['tokens']} tokens in {ours['steps']} steps, "
           f"{ours['generated_tokens']} tokens generated with {spec['beams']} beams; {times} runs of each side, in turn")  # fmt: skip
     print_table(result["table"])

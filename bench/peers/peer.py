@@ -39,11 +39,9 @@ class FedaltLinear(nn.Module):
         self.scale = spec["lora_alpha"] / spec["r"]
         self.dropout = nn.Dropout(spec["lora_dropout"])
         d_in, d_out, r = base.in_features, base.out_features, spec["r"]
-        self.a_i, self.b_i = nn.Parameter(torch.empty(r, d_in)), nn.Parameter(torch.zeros(d_out, r))
+        self.a_i, self.b_i = nn.Parameter(torch.zeros(r, d_in)), nn.Parameter(torch.zeros(d_out, r))
         self.a_r, self.b_r = (nn.Parameter(torch.zeros(s), requires_grad=False) for s in ((r, d_in), (d_out, r)))
-        self.mixer = nn.Parameter(torch.empty(2, d_in))
-        for drawn in (self.a_i, self.a_r, self.mixer):
-            nn.init.uniform_(drawn, -(d_in**-0.5), d_in**-0.5)
+        self.mixer = nn.Parameter(torch.zeros(2, d_in))
         self.weights = None  # mean p_I of the calls since it was set to []
 
     def forward(self, x):
@@ -93,8 +91,14 @@ class Peer:
 
     def load_site(self, k):
         site = {"name": f"site-{k}", "train": self.read("train", k), "test": self.read("test", k)}
-        generator = {name: p.detach().clone() for name, p in self.state().items()}
-        site["state"] = generator
+        # As published, each site draws its own first adapters and mixer.
+        generator = torch.Generator().manual_seed(1000 * (self.spec["seed"] + 1) + k)
+        with torch.no_grad():
+            for name, parameter in self.state().items():
+                if name.endswith((".a_i", ".a_r", ".mixer")):
+                    bound = parameter.shape[1] ** -0.5
+                    parameter.uniform_(-bound, bound, generator=generator)
+        site["state"] = self.take()
         if self.options.init:
             site["state"] = self.read_checkpoint(self.options.init / f"rounds/001/{site['name']}")
         return site

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # fedalt against transformers and PyTorch, whole rounds in turn; writes build/peers.json and prints a table.
-#   bench/peers/run.sh [--quick] [--times N] [--threads N] [--set JSON] [--no-check]
+#   bench/peers/run.sh [--quick] [--times N] [--threads N] [--set JSON] [--peer SETTINGS] [--no-check]
+#   bench/peers/run.sh --tune        which of the peer's settings are the fastest here
 # PEERS_PYTHON: a python that has what requirements.txt names (default: build/peers-venv, made here). FEDALT: the program.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
