@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "model/few_rows_linear.h"
 #include "model/transformer_families.h"
 
 namespace fedalt {
@@ -76,7 +77,8 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
 }
 
 at::Tensor Transformer::Logits(const at::Tensor& hidden_nd) const {
-  const at::Tensor logits = at::linear(hidden_nd, head());
+  const bool few = !at::GradMode::is_enabled() && TakesFewRows(hidden_nd, head(), {});
+  const at::Tensor logits = few ? FewRowsLinear(hidden_nd, head(), {}) : at::linear(hidden_nd, head());
   return logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
 }
 
