@@ -3,12 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/random.h"
 #include "fed/fedalt.h"
 #include "fed/federation.h"
-#include "fed/fixed_point_sum.h"
 #include "fed/local_transport.h"
 
 namespace fedalt {
@@ -102,56 +100,6 @@ TEST(RestOfWorld, OfANewcomerIsTheMeanOfAll) {
   const auto sum = transport.CloseRound(1);
   const std::vector<float> others = RestOfWorld(*sum, {}, 0.0);
   for (size_t i = 0; i < kLength; ++i) EXPECT_NEAR(others[i], (a[i] + 3.0 * b[i]) / 4.0, 1e-7);
-}
-
-TEST(FixedPointSum, HasTheSameBitsInAnyOrderAndDivision) {
-  std::vector<uint64_t> order(200);
-  std::iota(order.begin(), order.end(), 0);
-  std::vector<int64_t> reference;
-  for (uint64_t trial = 0; trial < 5; ++trial) {
-    FixedPointSum left(kLength), right(kLength);
-    const auto permutation = RandomStream(trial, RandomPurpose::kShuffle, {}).Permutation(200);
-    for (size_t i = 0; i < permutation.size(); ++i) {
-      const auto k = static_cast<uint64_t>(permutation[i]);
-      ASSERT_TRUE((i % (trial + 2) == 0 ? left : right).Add(Theta(k, 0, 3.0), Weight(k, false)).ok());
-    }
-    ASSERT_TRUE(left.Merge(right).ok());
-    if (trial == 0) reference = left.grid();
-    EXPECT_EQ(left.grid(), reference);
-  }
-}
-
-TEST(FixedPointSum, SubtractUndoesAddExactly) {
-  FixedPointSum sum(kLength);
-  ASSERT_TRUE(sum.Add(Theta(1, 0), 3.7).ok());
-  const auto before = sum.grid();
-  ASSERT_TRUE(sum.Add(Theta(2, 0, 1000.0), 0.3).ok());
-  EXPECT_NE(sum.grid(), before);
-  ASSERT_TRUE(sum.Subtract(Theta(2, 0, 1000.0), 0.3).ok());
-  EXPECT_EQ(sum.grid(), before);
-}
-
-TEST(FixedPointSum, RefusesWhatItCannotHoldAndStaysAsItWas) {
-  FixedPointSum sum(3);
-  ASSERT_TRUE(sum.Add(std::vector<float>{1, 2, 3}, 1.0).ok());
-  const auto before = sum.grid();
-  for (const float bad : {std::nanf(""), INFINITY, -INFINITY, 1e9f}) {
-    const Status status = sum.Add(std::vector<float>{1, bad, 3}, 1.0);
-    ASSERT_FALSE(status.ok());
-    EXPECT_EQ(KindOf(status), ErrorKind::kTraining);
-    EXPECT_NE(status.message().find("value 1"), absl::string_view::npos) << status.message();
-    EXPECT_EQ(sum.grid(), before);
-  }
-  // Each fits, the sum does not.
-  Status status = absl::OkStatus();
-  int64_t added = 0;
-  while (status.ok() && added < 10) {
-    status = sum.Add(std::vector<float>{0, 0, 3e6f}, 1.0);
-    if (status.ok()) ++added;
-  }
-  EXPECT_FALSE(status.ok());
-  EXPECT_GT(added, 0);
-  EXPECT_NEAR(sum.Values()[2], 3.0 + 3e6 * static_cast<double>(added), 1.0);
 }
 
 TEST(LocalTransport, CountsAContributionOnceAndRefusesAnotherUnderTheSameKey) {
