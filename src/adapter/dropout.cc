@@ -48,7 +48,7 @@ DropoutBits DrawDropout(const TokenRows& rows, int64_t features, double p, uint6
   const uint64_t key = (static_cast<uint64_t>(k[1]) << 32) | k[0];
   const uint32_t threshold = static_cast<uint32_t>(std::min(std::round(p * 0x1.0p32), 0x1.0p32 - 1));
   const int64_t tokens = static_cast<int64_t>(rows.positions.size()), words_per_row = (features + kWordBits - 1) / kWordBits;
-  const DropoutBits out{at::empty({tokens, words_per_row}, at::kShort), 1.0 / (1.0 - p)};
+  DropoutBits out{at::empty({tokens, words_per_row}, at::kShort), 1.0 / (1.0 - p)};
   uint16_t* const words = reinterpret_cast<uint16_t*>(out.words.data_ptr<int16_t>());
   static const FillPhiloxWords fill_draws = PhiloxKernels().front().fill;
   const auto pack = ActiveCpuKernels() >= CpuKernels::kAvx512 ? PackBitsAvx512 : PackBits;
