@@ -147,15 +147,6 @@ const T* DataOrNull(const at::Tensor& tensor) {
   return tensor.defined() ? tensor.data_ptr<T>() : nullptr;
 }
 
-/// function(Storage{}, T{}) for the dtype of a tall matrix.
-template <typename Function>
-void WithTypes(at::ScalarType type, const Function& function) {
-  if (type == at::kFloat) return function(float{}, float{});
-  if (type == at::kDouble) return function(double{}, double{});
-  FEDALT_CHECK(type == at::kBFloat16, "linears compute in float32, float64 and bfloat16");
-  function(at::BFloat16{}, float{});
-}
-
 at::TensorOptions WorkOptions(const at::Tensor& tall) {
   return tall.options().dtype(tall.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).requires_grad(false);
 }
@@ -171,7 +162,7 @@ Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const Dro
   const at::Tensor x_tf = x_in.contiguous(), g_1f = g_in.defined() ? g_in.contiguous() : g_in;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   Projection out;
-  WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
+  simd::WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
     using Storage = decltype(storage);
     using T = decltype(work);
     const int64_t columns = PaddedColumns<T>(a_cf);
@@ -199,7 +190,7 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
   const at::Tensor h = h_tc.contiguous();
   const at::Tensor p_t1 = plain.of_tokens_t1.defined() ? plain.of_tokens_t1.contiguous() : at::Tensor();
   const at::Tensor g_1f = plain.of_features_1f.defined() ? plain.of_features_1f.contiguous() : at::Tensor();
-  WithTypes(y_tf.scalar_type(), [&](auto storage, auto work) {
+  simd::WithTypes(y_tf.scalar_type(), [&](auto storage, auto work) {
     using Storage = decltype(storage);
     using T = decltype(work);
     const int64_t b_row = simd::PadColumns<T>(features);
@@ -219,7 +210,7 @@ ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const D
   const at::Tensor x_tf = x_in.contiguous(), p_t1 = of_tokens_t1.defined() ? of_tokens_t1.contiguous() : of_tokens_t1;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   ColumnSums out;
-  WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
+  simd::WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
     using Storage = decltype(storage);
     using T = decltype(work);
     const int64_t columns = simd::PadColumns<T>(h_tc.size(1));

@@ -39,15 +39,6 @@ void Run(const Task<Storage, T>& task) {
   simd::Dispatch<OnePass<pass>>(&task, &scratch);
 }
 
-// float64 tensors are computed in float64, everything else in float32.
-template <typename Function>
-void DispatchStorage(at::ScalarType type, const Function& function) {
-  if (type == at::kFloat) return function(float{}, float{});
-  if (type == at::kDouble) return function(double{}, double{});
-  FEDALT_CHECK(type == at::kBFloat16, "attention takes float32, float64 and bfloat16");
-  function(at::BFloat16{}, float{});
-}
-
 // Strides of one tensor of heads: element (row, head, d) is data[row * row_stride + head * head_stride + d].
 struct HeadLayout {
   int64_t row = 0, head = 0, begin = 0;
@@ -124,7 +115,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const Layout layout = LayoutOf(plan->shape, fused);
     const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
     at::Tensor out = at::empty({q.size(0), plan->shape.heads * plan->shape.head_dim}, q.options());
-    DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Pointers<const Storage> in(q, k, v);
@@ -157,7 +148,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
     const at::Tensor d_out = grads[0].contiguous();
     at::Tensor dq = at::empty_like(q), dk = fused ? at::Tensor() : at::empty_like(k), dv = fused ? at::Tensor() : at::empty_like(v);
-    DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Pointers<const Storage> in(q, k, v);
@@ -214,7 +205,7 @@ at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const
   const HeadLayout out_layout = LayoutOf(plan.shape, false).q;
   const int64_t d = plan.shape.head_dim, head_stride = cache.capacity * d, slot_stride = plan.shape.kv_heads * head_stride;
   at::Tensor out = at::empty({q.size(0), plan.shape.heads * d}, q.options());
-  DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+  simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
     using Storage = decltype(storage);
     using T = decltype(compute);
     const Pointers<const Storage> in(q, k, v);

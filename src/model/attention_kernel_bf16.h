@@ -10,13 +10,7 @@
 #include "model/attention_kernel.h"
 
 #if defined(__x86_64__)
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own intrinsics (gcc.gnu.org/PR105593)
-#endif
-#include <immintrin.h>
-
-#define FEDALT_TARGET_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
-#define FEDALT_INLINE_BF16 FEDALT_TARGET_BF16 FEDALT_INLINE
+#define FEDALT_INLINE_BF16 FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE
 
 namespace fedalt::attention::bf16 {
 
@@ -33,7 +27,7 @@ FEDALT_INLINE_BF16 void ToPairs(const float* from, Word* to, int64_t n) {
 
 /// Two rows of n floats (a multiple of 16) -> n words; `second` null: a row of zeros.
 FEDALT_INLINE_BF16 void Braid(const float* first, const float* second, Word* to, int64_t n) {
-  const auto widened = [](const float* from) FEDALT_TARGET_BF16 {
+  const auto widened = [](const float* from) FEDALT_TARGET_AVX512_BF16 {
     const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(from));
     __m256i bits;
     std::memcpy(&bits, &narrow, sizeof bits);
@@ -150,7 +144,7 @@ FEDALT_INLINE_BF16 void Probabilities(const HeadTask& task, const Block& b, int6
   }
 }
 
-FEDALT_TARGET_BF16 inline void Forward(const HeadTask& task, Scratch<float>& scratch) {
+FEDALT_TARGET_AVX512_BF16 inline void Forward(const HeadTask& task, Scratch<float>& scratch) {
   const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = simd::PadColumns<float>(s);
   const int64_t braids = (s + 1) / 2;
   scratch.Reserve(2 * d_pad + s * d_pad / 2 + d_pad / 2 * s_pad + braids * d_pad +
@@ -182,7 +176,7 @@ FEDALT_TARGET_BF16 inline void Forward(const HeadTask& task, Scratch<float>& scr
   }
 }
 
-FEDALT_TARGET_BF16 inline void Backward(const HeadTask& task, Scratch<float>& scratch) {
+FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<float>& scratch) {
   const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = simd::PadColumns<float>(s);
   const int64_t braids = (s + 1) / 2, block_braids = (kBlockRows + 1) / 2;
   scratch.Reserve(2 * d_pad + s * d_pad / 2 + 2 * (d_pad / 2 * s_pad) + braids * d_pad + 2 * s * d_pad +
@@ -219,7 +213,7 @@ FEDALT_TARGET_BF16 inline void Backward(const HeadTask& task, Scratch<float>& sc
       PackBraided(d_out_rows, b.i0, b.i1, b.first, RopeRows<float>{}, d, d_pad, lines, d_out_braided);
       Probabilities(task, b, head, q, k_transposed, d_pad, s_pad, p);
       MatMul({d_out, d_pad / 2, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, rows, columns, d_pad / 2, false);
-      const auto braid = [&](const float* from, Word* to) FEDALT_TARGET_BF16 {
+      const auto braid = [&](const float* from, Word* to) FEDALT_TARGET_AVX512_BF16 {
         for (int64_t i = 0; i < rows; i += 2)
           Braid(from + i * s_pad + b.begin, i + 1 < rows ? from + (i + 1) * s_pad + b.begin : nullptr, to + i / 2 * s_pad + b.begin,
                 columns);

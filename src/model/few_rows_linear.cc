@@ -8,13 +8,6 @@
 #include "base/check.h"
 #include "model/transformer_simd.h"
 
-#if defined(__x86_64__)
-#if !defined(__clang__)
-#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own intrinsics (gcc.gnu.org/PR105593)
-#endif
-#include <immintrin.h>
-#endif
-
 namespace fedalt {
 namespace {
 
@@ -53,10 +46,8 @@ struct Portable {
 };
 
 #if defined(__x86_64__)
-#define FEDALT_TARGET_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
-
 /// Lane i of the result: the sum of all lanes of sums[i].
-FEDALT_TARGET_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16]) {
+FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16]) {
   __m512 pairs[8], fours[4], eights[2];
   for (int i = 0; i < 8; ++i)
     pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(sums[2 * i], sums[2 * i + 1]), _mm512_unpackhi_ps(sums[2 * i], sums[2 * i + 1]));
@@ -73,9 +64,9 @@ FEDALT_TARGET_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16]) {
 
 /// Eight rows and two outputs at a time: sixteen sums of products of pairs. `in` is a multiple of 32; x is laid out as Interleaved
 /// does.
-FEDALT_TARGET_BF16 void PairProducts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
+FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
   constexpr int64_t kStep = 32, kAhead = 8192;
-  const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
+  const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_AVX512_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
   for (int64_t o = begin; o < end; o += 2) {
     const bool two = o + 1 < end;
     const c10::BFloat16 *const first = task.weight + o * task.in, *const second = two ? first + task.in : first;

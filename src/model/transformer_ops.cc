@@ -15,14 +15,6 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-template <typename Function>
-void DispatchStorage(at::ScalarType type, const Function& function) {
-  if (type == at::kFloat) return function(float{}, float{});
-  if (type == at::kDouble) return function(double{}, double{});
-  FEDALT_CHECK(type == at::kBFloat16, "the model computes in float32, float64 and bfloat16");
-  function(at::BFloat16{}, float{});
-}
-
 constexpr int64_t kWorthAFork = 16'384;  // elements
 
 // One row of the norm, or of its gradient.
@@ -71,7 +63,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     const at::Tensor x = x_in.contiguous(), weight = weight_in.contiguous();
     const int64_t d = x.size(-1), rows = d == 0 ? 0 : x.numel() / d;
     at::Tensor y = at::empty_like(x), inverse = at::empty({rows}, x.options().dtype(ComputeType(x)));
-    DispatchStorage(x.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(x.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Storage *xs = x.data_ptr<Storage>(), *w = weight.data_ptr<Storage>();
@@ -94,7 +86,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
     at::Tensor dx, d_weight;
     if (ctx->needs_input_grad(0)) {
       dx = at::empty_like(x);
-      DispatchStorage(x.scalar_type(), [&](auto storage, auto compute) {
+      simd::WithTypes(x.scalar_type(), [&](auto storage, auto compute) {
         using Storage = decltype(storage);
         using T = decltype(compute);
         const Storage *xs = x.data_ptr<Storage>(), *w = weight.data_ptr<Storage>(), *dys = dy.data_ptr<Storage>();
@@ -163,7 +155,7 @@ class SiluProductFunction : public torch::autograd::Function<SiluProductFunction
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_in, const at::Tensor& up_in) {
     const at::Tensor gate = gate_in.contiguous(), up = up_in.contiguous();
     at::Tensor out = at::empty_like(gate);
-    DispatchStorage(gate.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(gate.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Storage *g = gate.data_ptr<Storage>(), *u = up.data_ptr<Storage>();
@@ -181,7 +173,7 @@ class SiluProductFunction : public torch::autograd::Function<SiluProductFunction
     const at::Tensor &gate = saved[0], &up = saved[1];
     const at::Tensor d_out = grads[0].contiguous();
     at::Tensor d_gate = at::empty_like(gate), d_up = at::empty_like(up);
-    DispatchStorage(gate.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(gate.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Storage *g = gate.data_ptr<Storage>(), *u = up.data_ptr<Storage>(), *d = d_out.data_ptr<Storage>();

@@ -4,12 +4,13 @@
 // instruction set and, inside functions compiled for newer processors, wider registers. Dispatch() chooses at run time.
 #pragma once
 
-#include <c10/util/BFloat16.h>
+#include <c10/core/ScalarType.h>
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
+#include "base/check.h"
 #include "base/cpu_kernels.h"
 
 #define FEDALT_INLINE inline __attribute__((always_inline))
@@ -17,6 +18,11 @@
 #if defined(__x86_64__)
 #define FEDALT_TARGET_AVX2 __attribute__((target("avx2,fma")))
 #define FEDALT_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define FEDALT_TARGET_AVX512_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own intrinsics (gcc.gnu.org/PR105593)
+#endif
+#include <immintrin.h>
 #else
 #define FEDALT_TARGET_AVX2
 #define FEDALT_TARGET_AVX512
@@ -47,6 +53,16 @@ void Dispatch(Arguments... arguments) {
     case CpuKernels::kPortable:
       return Kernel::template Run<16>(arguments...);
   }
+}
+
+/// function(Storage{}, T{}) for tensors of `type`: how an element is stored, and the type that is computed in. float64 tensors are
+/// computed in float64, everything else in float32.
+template <typename Function>
+void WithTypes(c10::ScalarType type, const Function& function) {
+  if (type == c10::ScalarType::Float) return function(float{}, float{});
+  if (type == c10::ScalarType::Double) return function(double{}, double{});
+  FEDALT_CHECK(type == c10::ScalarType::BFloat16, "kernels take float32, float64 and bfloat16");
+  function(c10::BFloat16{}, float{});
 }
 
 /// One number, for loops that the compiler makes vectors of (it does not with c10's own conversions).
