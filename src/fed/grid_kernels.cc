@@ -48,7 +48,11 @@ __attribute__((target("avx2"))) void AddAvx2(const float* values, double scale, 
   Add(values, scale, count, sums);
 }
 
+#if defined(__clang__)
+#define FEDALT_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
+#else
 #define FEDALT_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")))
+#endif
 FEDALT_TARGET_AVX512 float LargestAvx512(const float* values, int64_t count) {
   return Largest(values, count);
 }
