@@ -14,6 +14,7 @@
 #include <filesystem>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -53,10 +54,10 @@ int Usage(const std::string& problem) {
   return static_cast<int>(ErrorKind::kUsage);
 }
 
-/// One value, measured by a process of its own. Negative: it failed, and said why on stderr.
-double InChild(const FigureDefinition& figure, const Arguments& arguments) {
+/// One value, measured by a process of its own; nothing if it failed (it said why on stderr).
+std::optional<double> InChild(const FigureDefinition& figure, const Arguments& arguments) {
   int pipe_ends[2];
-  if (::pipe(pipe_ends) != 0) return -1.0;
+  if (::pipe(pipe_ends) != 0) return std::nullopt;
   const pid_t child = ::fork();
   if (child == 0) {
     ::dup2(pipe_ends[1], STDOUT_FILENO);
@@ -73,7 +74,8 @@ double InChild(const FigureDefinition& figure, const Arguments& arguments) {
   if (answer != nullptr) std::fclose(answer);
   int status = 0;
   ::waitpid(child, &status, 0);
-  return read && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? value : -1.0;
+  if (!read || !WIFEXITED(status) || WEXITSTATUS(status) != 0) return std::nullopt;
+  return value;
 }
 
 Json MachineJson() {
@@ -108,9 +110,9 @@ int Report(const Arguments& arguments, const std::vector<FigureDefinition>& want
     } else {
       std::vector<double> values;
       for (int i = 0; i < arguments.repeats; ++i) {
-        const double value = InChild(figure, arguments);
-        if (value < 0.0) break;
-        values.push_back(value);
+        const std::optional<double> value = InChild(figure, arguments);
+        if (!value) break;
+        values.push_back(*value);
       }
       failed = failed || static_cast<int>(values.size()) < arguments.repeats;
       entry["value"] = values.empty() ? Json(nullptr) : Json(Median(values));

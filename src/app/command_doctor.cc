@@ -11,6 +11,7 @@
 #include "app/config.h"
 #include "app/doctor_data.h"
 #include "app/findings.h"
+#include "base/cpu_kernels.h"
 #include "base/machine.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
@@ -43,6 +44,7 @@ void ExamineMachine(Findings& findings) {
                                      machine.avx512_bf16 || machine.amx_bf16 ? "in hardware" : "only emulated (slow)", ";",
                                      has(machine.avx2, "avx2"), ",", has(machine.avx512, "avx512"), ",",
                                      has(machine.avx512_bf16, "avx512_bf16"), ",", has(machine.amx_bf16, "amx_bf16")));
+  findings.Ok("kernels", absl::StrCat(CpuKernelsName(ActiveCpuKernels()), " (FEDALT_CPU_KERNELS can ask for less)"));
   findings.Ok("libtorch", TORCH_VERSION);
   const BlasReport blas = DescribeBlas(/*measure=*/true);
   const std::string warning = SlowBlasWarning(blas);

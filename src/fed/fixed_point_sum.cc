@@ -45,7 +45,7 @@ Status FixedPointSum::Add(const std::vector<Contribution>& contributions) {
   }
   AddBlocks(contributions, -1.0);  // takes out the same blocks, exactly
   for (size_t i = 0; i < contributions.size(); ++i) {
-    const Status status = AddOneByOne(contributions[i]);
+    Status status = AddOneByOne(contributions[i]);
     if (status.ok()) continue;
     while (i-- > 0) FEDALT_CHECK(AddOneByOne({contributions[i].theta, -contributions[i].weight}).ok(), "what was added can go");
     return status;

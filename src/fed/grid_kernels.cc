@@ -5,6 +5,8 @@
 #include <bit>
 #include <cmath>
 
+#include "base/cpu_kernels.h"
+
 #define FEDALT_INLINE inline __attribute__((always_inline))
 
 namespace fedalt {
@@ -48,7 +50,11 @@ __attribute__((target("avx2"))) void AddAvx2(const float* values, double scale, 
   Add(values, scale, count, sums);
 }
 
+#if defined(__clang__)
+#define FEDALT_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl")))
+#else
 #define FEDALT_TARGET_AVX512 __attribute__((target("avx512f,avx512dq,avx512vl,prefer-vector-width=512")))
+#endif
 FEDALT_TARGET_AVX512 float LargestAvx512(const float* values, int64_t count) {
   return Largest(values, count);
 }
@@ -63,9 +69,8 @@ FEDALT_TARGET_AVX512 void AddAvx512(const float* __restrict values, double scale
 std::vector<GridKernel> GridKernels() {
   std::vector<GridKernel> kernels;
 #if defined(__x86_64__)
-  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-    kernels.push_back({"avx512", LargestAvx512, AddAvx512});
-  if (__builtin_cpu_supports("avx2")) kernels.push_back({"avx2", LargestAvx2, AddAvx2});
+  if (ActiveCpuKernels() >= CpuKernels::kAvx512) kernels.push_back({"avx512", LargestAvx512, AddAvx512});
+  if (ActiveCpuKernels() >= CpuKernels::kAvx2) kernels.push_back({"avx2", LargestAvx2, AddAvx2});
 #endif
   kernels.push_back({"portable", LargestPortable, AddPortable});
   return kernels;

@@ -14,7 +14,7 @@ struct GridKernel {
   void (*add)(const float* values, double scale, int64_t count, int64_t* sums);
 };
 
-/// Those that this processor can run, the fastest first.
+/// Those that are active (base/cpu_kernels.h), the fastest first.
 std::vector<GridKernel> GridKernels();
 
 }  // namespace fedalt

@@ -7,6 +7,7 @@
 #include <chrono>
 
 #include "adapter/peft_directory.h"
+#include "base/cpu_kernels.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -28,6 +29,7 @@ OrderedJson Environment(const RunConfig& config) {
   return {{"cpu", machine.cpu_model},
           {"avx2", machine.avx2},
           {"avx512", machine.avx512},
+          {"kernels", CpuKernelsName(ActiveCpuKernels())},
           {"threads", at::get_num_threads()},
           {"sites_at_once", config.federation.sites_at_once},
           {"dtype", config.dtype}};
