@@ -63,9 +63,11 @@ class Federation {
   }
 
   Status Recover();
+  void NoteHistory(int64_t round);
   enum class Moment { kBeforeSwap, kAfterSwap };
   /// Model k as it was saved in round `saved` (0: as it starts), before or after that round's swap, in the mode of `round`.
   StatusOr<std::unique_ptr<Site>> Open(int64_t saved, Moment moment, int64_t round, int64_t k) const;
+  Status CheckComplete(int64_t saved, const Site& site) const;
   StatusOr<RoundResult> RunRound(int64_t round);
   std::vector<int64_t> Cohort(int64_t round) const;
   TrainOptions TrainOptionsOf(int64_t round) const;
@@ -77,6 +79,7 @@ class Federation {
   StatusOr<TrainReport> TrainSite(int64_t round, Site& site);
   Status KeepAbsent(int64_t round, int64_t k);
   Status Exchange(int64_t round, RoundResult& result);
+  bool ExchangesIn(int64_t round) const { return method_.trains() && method_.ExchangesIn(round, rounds()); }
   bool EvaluatesIn(int64_t round) const;
   Status EvaluateSites(Moment moment, int64_t round, bool swap_follows, RoundResult& result);
   Status EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result);
@@ -96,6 +99,10 @@ class Federation {
 
   std::shared_ptr<const SiteData> pool_;  // only of methods that pool the data
   std::optional<PublishedSum> sum_;       // of the last round that was closed or is being closed, if there was an exchange in it
+  struct History {
+    bool trained = false, sent = false;
+  };
+  std::vector<History> history_;  // per model, up to the last closed round: what its saved state has to hold
   JournalPosition position_;
   std::mutex mutex_;  // journal_, steps_done_ and the hooks
   int64_t steps_done_ = 0;
@@ -132,16 +139,41 @@ void Federation::Tell(int64_t done, const std::string& note) {
 
 Status Federation::Recover() {
   ASSIGN_OR_RETURN(position_, journal_.Recover());
-  if (position_.closed_round > 0) {
-    ASSIGN_OR_RETURN(sum_, journal_.LoadSum(position_.closed_round));
-  }
+  history_.resize(static_cast<size_t>(models()));
+  const int64_t closed = position_.closed_round;
+  for (int64_t round = 1; round <= closed; ++round) NoteHistory(round);
+  if (closed == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(sum_, journal_.LoadSum(closed));
+  if (ExchangesIn(closed) && !sum_)
+    return OutputError(absl::StrCat("the sum that round ", closed,
+                                    " published is missing from the run's files; put it back, or start ", "the run anew"));
   return absl::OkStatus();
+}
+
+void Federation::NoteHistory(int64_t round) {
+  for (int64_t k : Cohort(round)) {
+    History& history = history_[static_cast<size_t>(k)];
+    history.trained = true;
+    history.sent = history.sent || ExchangesIn(round);
+  }
+}
+
+/// A part that is missing must not pass for one that never was.
+Status Federation::CheckComplete(int64_t saved, const Site& site) const {
+  const History& history = history_[static_cast<size_t>(site.index)];
+  const char* missing = nullptr;
+  if (history.sent && site.sent.values.empty()) missing = "contribution";
+  if (history.trained && options_.keep_optimizer && site.train_state.step == 0) missing = "optimizer state";
+  if (missing == nullptr) return absl::OkStatus();
+  return OutputError(absl::StrCat("the ", missing, " of site ", site.info.name, " is missing from what was saved in round ", saved,
+                                  "; put the file back, or start the run anew"));
 }
 
 StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, int64_t round, int64_t k) const {
   ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
   if (saved > 0) {
     RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
+    RETURN_IF_ERROR(CheckComplete(saved, *site));
     if (moment == Moment::kAfterSwap && sum_) RETURN_IF_ERROR(method_.Receive(*sum_, *site));
   } else if (inputs_.initial_individual) {
     ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(k)));
@@ -182,7 +214,8 @@ int64_t Federation::StepsBefore(int64_t round) const {
 StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
   TrainOptions train = TrainOptionsOf(round);
   method_.PrepareTraining(round, train);
-  if (!options_.keep_optimizer) site.train_state = TrainState{};
+  TrainState fresh;
+  TrainState& state = options_.keep_optimizer ? site.train_state : fresh;
   const std::string note = absl::StrCat("round ", round, "/", rounds(), ", site ", site.info.name);
   const StepCallback on_step = [&](int64_t, int64_t, double loss) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -193,9 +226,8 @@ StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
   if (!data) {
     ASSIGN_OR_RETURN(data, inputs_.sites->Load(static_cast<size_t>(site.index)));
   }
-  auto report =
-      TrainLocalPass(*inputs_.model, site.adapters, data->train, train,
-                     {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, site.train_state, on_step);
+  auto report = TrainLocalPass(*inputs_.model, site.adapters, data->train, train,
+                               {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, state, on_step);
   if (!report.ok()) return Annotate(report.status(), note);
   return report;
 }
@@ -204,6 +236,7 @@ StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
 Status Federation::KeepAbsent(int64_t round, int64_t k) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
   std::lock_guard<std::mutex> lock(mutex_);
+  if (ShouldStop()) return InterruptedError(absl::StrCat("stopped while round ", round, " was saved"));
   return journal_.SaveSite(round, *site, nullptr);
 }
 
@@ -217,7 +250,7 @@ Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
   ASSIGN_OR_RETURN(result.train, TrainSite(round, *site));
-  if (method_.ExchangesIn(round, rounds())) site->sent = {method_.Contribution(*site), method_.Weight(*site)};
+  if (ExchangesIn(round)) site->sent = {method_.Contribution(*site), method_.Weight(*site)};
   std::lock_guard<std::mutex> lock(mutex_);
   return journal_.SaveSite(round, *site, &result.train);
 }
@@ -235,9 +268,9 @@ Status Federation::TrainCohort(int64_t round, const std::vector<int64_t>& cohort
 Status Federation::Exchange(int64_t round, RoundResult& result) {
   for (int64_t k = 0; k < models(); ++k) {
     SiteRoundResult& mine = result.sites[static_cast<size_t>(k)];
-    if (!mine.participated && method_.ledger_policy() == LedgerPolicy::kCohortOnly) continue;
+    const bool kept = method_.ledger_policy() == LedgerPolicy::kKeepAbsent && history_[static_cast<size_t>(k)].sent;
+    if (!mine.participated && !kept) continue;
     ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, mine.site));
-    if (sent.values.empty()) continue;
     if (mine.participated) mine.bytes_up = Bytes(sent.values);
     Upload upload{round, k, sent.weight, std::move(sent.values)};
     RETURN_IF_ERROR(mine.participated ? transport_.Send(std::move(upload)) : transport_.Keep(std::move(upload)));
@@ -254,10 +287,9 @@ bool Federation::EvaluatesIn(int64_t round) const {
 
 Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result) {
   if (ShouldStop()) return InterruptedError(absl::StrCat("stopped before the evaluation of site ", infos()[k].name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round, moment, round, pool_ ? 0 : static_cast<int64_t>(k)));
-  Site& model_of = *site;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> model_of, Open(round, moment, round, pool_ ? 0 : static_cast<int64_t>(k)));
   ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(k));
-  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, model_of, *data, options_.eval.options, method_.branches()));
+  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, *model_of, *data, options_.eval.options, method_.branches()));
   const bool after = moment == Moment::kAfterSwap;
   (after ? result.after_swap : result.before_swap) = std::move(scores);
   const Deploy deploy = method_.deploy();
@@ -276,12 +308,12 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
   const bool now = after ? use_swapped : (!swap_follows || deploy != Deploy::kSwapped);
   if (!now) return absl::OkStatus();
   if (ablate) {
-    ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, model_of, *data, options_.eval.options));
+    ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, *model_of, *data, options_.eval.options));
   }
   if (method_.has_rest_of_world()) {
     ASSIGN_OR_RETURN(
         const std::vector<double> weights,
-        MeanIndividualWeights(*inputs_.model, model_of.adapters, data->test.tokenized, options_.eval.options.loss_batch_size));
+        MeanIndividualWeights(*inputs_.model, model_of->adapters, data->test.tokenized, options_.eval.options.loss_batch_size));
     result.mean_individual_weight = std::accumulate(weights.begin(), weights.end(), 0.0) / static_cast<double>(weights.size());
   }
   return absl::OkStatus();
@@ -321,7 +353,7 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
     result.sites.back().round = round;
   }
   const std::vector<int64_t> cohort = Cohort(round);
-  const bool exchange = method_.trains() && method_.ExchangesIn(round, rounds());
+  const bool exchange = ExchangesIn(round);
   steps_done_ = StepsBefore(round);
   RETURN_IF_ERROR(TrainCohort(round, cohort, result));
   train_seconds_ += SecondsSince(start);
@@ -336,7 +368,7 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
   result.seconds = SecondsSince(start);
   const bool is_best = result.evaluated && NoteBest(result);
   RETURN_IF_ERROR(journal_.CloseRound(result, is_best));
-  position_.closed_round = round;
+  NoteHistory(round);
   return result;
 }
 

@@ -158,16 +158,16 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
     if (!state.ok()) return Annotate(state.status(), place.string());
     site.train_state = std::move(state).value();
   }
-  ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
+  site.sent = LedgerEntry{};
+  if (fs::exists(place / "sent.safetensors", error)) {
+    ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
+  }
   return absl::OkStatus();
 }
 
 StatusOr<LedgerEntry> FileJournal::LoadSent(int64_t round, const std::string& site) {
-  const fs::path path = directory_.site(round, site) / "sent.safetensors";
-  std::error_code error;
+  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(directory_.site(round, site) / "sent.safetensors"));
   LedgerEntry sent;
-  if (!fs::exists(path, error)) return sent;
-  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(path));
   ASSIGN_OR_RETURN(sent.values, ReadFlat(*file, "sent"));
   ASSIGN_OR_RETURN(sent.weight, ReadNumber(*file, "weight"));
   return sent;

@@ -69,8 +69,8 @@ StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
   // token at worst.
   const int64_t per_layer = (10 * model.hidden_size + 4 * model.intermediate_size) * bytes + 4 * model.hidden_size * 4;
   plan.activations = config.federation.sites_at_once * tokens * (model.num_layers * per_layer + 2 * model.vocab_size * 4);
-  // Of a site at work both branches, the individual's gradient and two moments, and what it sends: about four times the pair. Of
-  // the sum the int64 values, what is published and one contribution: twice the pair.
+  // Of a site at work both branches, the individual's gradient and two moments, and what it sends: about four times the pair. While
+  // contributions are summed no site is at work: the int64 values, what is published and those that are added together are less.
   plan.adapters = (config.federation.sites_at_once * 4 + 2) * AdapterParameters(config, model) * 4;
   plan.program = 200'000'000;
   plan.total = plan.base + plan.activations + plan.adapters + plan.program;

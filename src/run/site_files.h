@@ -16,7 +16,7 @@ namespace fedalt {
 class SiteFilesSource : public SiteSource {
  public:
   /// What may stay in memory, in bytes.
-  static constexpr int64_t kResidentBytes = int64_t{64} << 20;
+  static constexpr int64_t kResidentBytes = int64_t{256} << 20;
 
   /// Reads, splits and tokenizes every site's data once, so that what is wrong with them is found before the work begins. `notes`
   /// is added to: what was cut, one sentence each. Errors: kData.

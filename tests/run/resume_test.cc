@@ -91,6 +91,14 @@ class ResumeTest : public ::testing::Test {
 
   /// Runs (or resumes) in `directory`, dying after `calls` recorded changes; whether it came to its end.
   bool Run(const fs::path& directory, const FederationOptions& options, int64_t calls, bool after) {
+    const Status status = StatusOfRun(directory, options, calls, after);
+    if (!status.ok()) {
+      EXPECT_EQ(status.message(), "the machine died");
+    }
+    return status.ok();
+  }
+
+  Status StatusOfRun(const fs::path& directory, const FederationOptions& options, int64_t calls, bool after) {
     auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
     EXPECT_TRUE(opened.ok()) << opened.status();
     FileJournal journal(
@@ -98,11 +106,7 @@ class ResumeTest : public ::testing::Test {
         {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = sites_.get()});
     DyingJournal dying(journal, calls, after);
     LocalTransport transport(testing::PolicyOf(options));
-    const auto summary = RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, dying, {});
-    if (!summary.ok()) {
-      EXPECT_EQ(summary.status().message(), "the machine died");
-    }
-    return summary.ok();
+    return RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, dying, {}).status();
   }
 
   static StatusOr<RunDirectory> Reopen(const fs::path& directory) {
@@ -165,6 +169,39 @@ TEST_F(ResumeTest, RefusesAJournalThatWasChanged) {
   const auto position = journal.Recover();
   ASSERT_FALSE(position.ok());
   EXPECT_NE(position.status().message().find("does not continue the run"), absl::string_view::npos) << position.status();
+}
+
+/// Whatever of the last closed round is missing or cut off: the run does not go on without it.
+TEST_F(ResumeTest, RefusesACheckpointThatIsNotWhole) {
+  const fs::path whole = root_ / "whole", damaged = root_ / "damaged";
+  fs::create_directories(root_);
+  FederationOptions options = TinyOptions("fedalt");
+  options.keep_optimizer = true;
+  options.participation.count = 2;
+  ASSERT_FALSE(Run(whole, options, 6, false));
+  ASSERT_TRUE(fs::exists(whole / "rounds/001/sum.safetensors"));
+  ASSERT_FALSE(fs::exists(whole / "rounds/003"));
+  std::set<std::string> kinds;
+  for (const auto& entry : fs::recursive_directory_iterator(whole / "rounds/001")) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file() || name == "result.json") continue;
+    for (const bool cut : {false, true}) {
+      fs::remove_all(damaged);
+      fs::copy(whole, damaged, fs::copy_options::recursive);
+      const fs::path file = damaged / fs::relative(entry.path(), whole);
+      if (cut)
+        fs::resize_file(file, entry.file_size() / 2);
+      else
+        fs::remove(file);
+      const Status status = StatusOfRun(damaged, options, 1'000'000, false);
+      const std::string message(status.message());
+      ASSERT_FALSE(status.ok()) << file << cut;
+      EXPECT_TRUE(message.find("site-") != message.npos || message.find("sum") != message.npos) << file << ": " << message;
+      EXPECT_EQ(message.find('\n'), message.npos) << message;
+    }
+    kinds.insert(name);
+  }
+  EXPECT_EQ(kinds.size(), 6u);  // the sum; adapters with their configuration, mixer, optimizer, sent
 }
 
 TEST_F(ResumeTest, KeepsTheLastRoundsAndTheBest) {
