@@ -19,6 +19,7 @@
 #include <filesystem>
 #include <iterator>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -60,10 +61,10 @@ int Usage(const std::string& problem) {
   return static_cast<int>(ErrorKind::kUsage);
 }
 
-/// One value, measured by a process of its own. Negative: it failed, and said why on stderr.
-double InChild(const FigureDefinition& figure, const Arguments& arguments) {
+/// One value, measured by a process of its own; nothing if it failed (it said why on stderr).
+std::optional<double> InChild(const FigureDefinition& figure, const Arguments& arguments) {
   int pipe_ends[2];
-  if (::pipe(pipe_ends) != 0) return -1.0;
+  if (::pipe(pipe_ends) != 0) return std::nullopt;
   const pid_t child = ::fork();
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -85,7 +86,8 @@ double InChild(const FigureDefinition& figure, const Arguments& arguments) {
   if (answer != nullptr) std::fclose(answer);
   int status = 0;
   ::waitpid(child, &status, 0);
-  return read && WIFEXITED(status) && WEXITSTATUS(status) == 0 ? value : -1.0;
+  if (!read || !WIFEXITED(status) || WEXITSTATUS(status) != 0) return std::nullopt;
+  return value;
 }
 
 Json MachineJson() {
@@ -120,9 +122,9 @@ int Report(const Arguments& arguments, const std::vector<FigureDefinition>& want
     } else {
       std::vector<double> values;
       for (int i = 0; i < arguments.repeats; ++i) {
-        const double value = InChild(figure, arguments);
-        if (value < 0.0) break;
-        values.push_back(value);
+        const std::optional<double> value = InChild(figure, arguments);
+        if (!value) break;
+        values.push_back(*value);
       }
       if (InterruptRequested()) return static_cast<int>(ErrorKind::kInterrupted);
       failed = failed || static_cast<int>(values.size()) < arguments.repeats;

@@ -29,7 +29,8 @@ struct Case {
   const char* name;
   Geometry geometry;
   at::ScalarType dtype;
-  int64_t examples, words;  ///< of a site; prompts have between half of `words` and all of them
+  int64_t sites, examples, words;  ///< of a site: examples of each file; prompts have between half of `words` and all of them
+  const char* options;             ///< lines of config.yaml
 };
 constexpr Geometry kGeometryLittle{2, 32, 48, 2, 128};  // room for the tokenizer's 96 ids
 
@@ -64,29 +65,26 @@ fs::path Prepare(const Case& what) {
   WriteModelDirectory(what.geometry, what.dtype, folder / "model");
   for (const char* file : {"tokenizer.json", "tokenizer_config.json"})
     fs::copy_file(fs::path(FEDALT_BENCH_TOKENIZER) / file, folder / "model" / file);
-  for (uint64_t site = 0; site < 2; ++site) {
+  for (uint64_t site = 0; site < static_cast<uint64_t>(what.sites); ++site) {
     Write(folder / absl::StrCat("train_", site, ".jsonl"), Examples(what, 2 * site));
     Write(folder / absl::StrCat("test_", site, ".jsonl"), Examples(what, 2 * site + 1));
   }
-  Write(folder / "config.yaml", absl::StrCat("model: model\n"
-                                             "data: {train: 'train_{site}.jsonl', test: 'test_{site}.jsonl'}\n"
-                                             "sites: 2\n"
-                                             "train: {rounds: 1, local_epochs: 1, batch_size: 8, max_length: 512, dtype: ",
-                                             what.dtype == at::kFloat ? "float32" : "bfloat16",
-                                             "}\n"
-                                             "eval: {beams: 1, max_new_tokens: 8}\n"));
+  Write(folder / "config.yaml",
+        absl::StrCat("model: model\ndata: {train: 'train_{site}.jsonl', test: 'test_{site}.jsonl'}\nsites: ", what.sites, "\n",
+                     what.options));
   return folder;
 }
 
 /// Runs `fedalt run` and returns its greatest resident memory in bytes, from the kernel.
-double PeakOfRun(const fs::path& folder) {
+double PeakOfRun(const fs::path& folder, at::ScalarType dtype) {
   const fs::path program = fs::read_symlink("/proc/self/exe").parent_path() / "fedalt";
+  const char* const type = dtype == at::kFloat ? "train.dtype=float32" : "train.dtype=bfloat16";
   const pid_t child = ::fork();
   if (child == 0) {
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     const int log = ::open((folder / "output").c_str(), O_WRONLY | O_CREAT | O_TRUNC, 0600);
     if (::chdir(folder.c_str()) == 0 && ::dup2(log, STDOUT_FILENO) >= 0 && ::dup2(log, STDERR_FILENO) >= 0)
-      ::execl(program.c_str(), "fedalt", "run", "config.yaml", "--out", "run", static_cast<char*>(nullptr));
+      ::execl(program.c_str(), "fedalt", "run", "config.yaml", type, "--out", "run", static_cast<char*>(nullptr));
     ::_exit(99);
   }
   int status = 0;
@@ -106,17 +104,43 @@ double PlannedBytes(const fs::path& folder) {
   return 1e6 * std::atof(log.c_str() + at + sizeof(kBefore) - 1);
 }
 
+constexpr char kTraining[] =
+    "train: {rounds: 1, local_epochs: 1, batch_size: 8, max_length: 512}\n"
+    "eval: {generate: false, batch_size: 4, ablations: 'off'}\n";
+constexpr char kLargeAdapters[] =
+    "train: {rounds: 2, local_epochs: 1, batch_size: 4, max_length: 512}\n"
+    "adapter: {r: 64, target_modules: all-linear}\n"
+    "eval: {every: 0, generate: false, ablations: 'off'}\n";
+constexpr char kLosses[] =
+    "train: {rounds: 1, local_epochs: 1, batch_size: 1, max_length: 512}\n"
+    "eval: {generate: false, batch_size: 32, ablations: 'off'}\n";
+constexpr char kGeneration[] =
+    "train: {rounds: 1, local_epochs: 1, batch_size: 1, max_length: 512}\n"
+    "eval: {beams: 4, max_new_tokens: 24, batch_size: 32, ablations: 'off'}\n";
+
+std::vector<Case> Cases(bool quick) {
+  if (quick) return {{"quick", kGeometryLittle, at::kFloat, 2, 4, 20, kTraining}};
+  const Geometry &s = kGeometryS, &little = kGeometryLittle;
+  return {{"S_bf16_training_1_site", s, at::kBFloat16, 1, 16, 200, kTraining},
+          {"S_f32_training_1_site", s, at::kFloat, 1, 16, 200, kTraining},
+          {"S_bf16_large_adapters_8_sites", s, at::kBFloat16, 8, 4, 150, kLargeAdapters},
+          {"S_f32_losses_1_site", s, at::kFloat, 1, 32, 200, kLosses},
+          {"S_bf16_generation_1_site", s, at::kBFloat16, 1, 32, 200, kGeneration},
+          {"S_f32_generation_1_site", s, at::kFloat, 1, 32, 200, kGeneration},
+          {"S_bf16_training_200_sites", s, at::kBFloat16, 200, 1, 40, kTraining},
+          {"little_f32_8_sites", little, at::kFloat, 8, 16, 200, kTraining},
+          {"little_f32_200_sites", little, at::kFloat, 200, 16, 100, kTraining},
+          {"little_bf16_generation_8_sites", little, at::kBFloat16, 8, 32, 200, kGeneration}};
+}
+
 double PlanError(bool quick) {
-  const Geometry& geometry = quick ? kGeometryLittle : kGeometryS;
-  const int64_t examples = quick ? 4 : 24, words = quick ? 20 : 200;
   double worst = 0.0;
-  for (const Case& what :
-       {Case{"S_bf16", geometry, at::kBFloat16, examples, words}, Case{"S_f32", geometry, at::kFloat, examples, words},
-        Case{"tiny", kGeometryLittle, at::kFloat, examples, words}}) {
+  for (const Case& what : Cases(quick)) {
     const fs::path folder = Prepare(what);
-    const double measured = PeakOfRun(folder), planned = PlannedBytes(folder);
-    std::fprintf(stderr, "%s: planned %.0f MB, measured %.0f MB\n", what.name, planned / 1e6, measured / 1e6);
-    worst = std::max(worst, std::abs(planned - measured) / measured);
+    const double measured = PeakOfRun(folder, what.dtype), planned = PlannedBytes(folder), error = (planned - measured) / measured;
+    std::fprintf(stderr, "%-32s planned %5.0f MB, measured %5.0f MB, %+.0f %%\n", what.name, planned / 1e6, measured / 1e6,
+                 100 * error);
+    worst = std::max(worst, std::abs(error));
     fs::remove_all(folder);
   }
   return worst;
@@ -125,11 +149,13 @@ double PlanError(bool quick) {
 }  // namespace
 
 std::vector<FigureDefinition> MemoryFigures() {
-  return {{"memory_plan_error", "share",
-           "|planned - measured| / measured, the worst of three `fedalt run`: geometry S in bfloat16 and in float32, and a tiny "
-           "model; two sites, batches of 8 examples of 150 to 300 tokens, evaluation with generation; planned: what the run's log "
-           "says at its start; measured: its greatest resident memory",
-           true, PlanError}};
+  return {
+      {"memory_plan_error", "share",
+       "|planned - measured| / measured, the worst of ten `fedalt run`: geometry S and a tiny model, bfloat16 and float32; 1, 8 "
+       "and 200 sites; the peak in training (batches of 8 examples of 150 to 300 tokens), in losses and generation (32 of them), "
+       "and with adapters of rank 64 on all linears; planned: what the run's log says at its start; measured: its greatest "
+       "resident memory",
+       true, PlanError}};
 }
 
 }  // namespace fedalt::bench

@@ -1,9 +1,18 @@
-# bash completion for fedalt: commands, then files.
+# bash completion for fedalt: commands, a command's options, then files.
 _fedalt() {
-  local word=${COMP_WORDS[COMP_CWORD]}
+  local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate explain export report doctor --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run eval generate export doctor --help --version" -- "$word")
+    return
   fi
+  case ${COMP_WORDS[1]} in
+    run) words="--format --help --out --quiet --resume" ;;
+    eval) words="--data --format --help --round --site" ;;
+    generate) words="--adapter --alone --beams --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
+    export) words="--help --merged --out --round --site" ;;
+    doctor) words="--format --help" ;;
+  esac
+  if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi
 }
 complete -o default -F _fedalt fedalt

@@ -7,120 +7,77 @@
 
 #include "adapter/philox_words.h"
 #include "base/check.h"
+#include "base/cpu_kernels.h"
 #include "base/random.h"
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
 
 namespace fedalt {
 namespace {
 
-constexpr int64_t kChunk = 512;      // features drawn at once; the words stay in the first-level cache
+constexpr int64_t kChunk = 512;      // features drawn at once; the draws stay in the first-level cache
 constexpr int64_t kGrain = 1 << 14;  // entries per task
+constexpr int64_t kWordBits = 16;
 
-/// out = mask * in; `in` and `out` are different memory.
-template <typename In, typename Out>
-void Masked(const uint32_t* words, uint32_t threshold, Out kept_value, const In* __restrict in, Out* __restrict out, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) out[i] = static_cast<Out>(in[i]) * (words[i] < threshold ? Out{0} : kept_value);
-}
-
-/// bfloat16 is the upper half of a float; by hand because c10's conversion keeps the loop from becoming vector instructions.
-void Masked(const uint32_t* words, uint32_t threshold, float kept_value, const at::BFloat16* __restrict in, float* __restrict out,
-            int64_t n) {
-  for (int64_t i = 0; i < n; ++i) {
-    const float value = __builtin_bit_cast(float, static_cast<uint32_t>(in[i].x) << 16);
-    out[i] = value * (words[i] < threshold ? 0.0f : kept_value);
+/// Bit j of words[i]: whether draw 16 i + j keeps its entry.
+void PackBits(const uint32_t* draws, uint32_t threshold, int64_t count, uint16_t* words) {
+  for (int64_t i = 0; i < count; ++i, draws += kWordBits) {
+    uint32_t word = 0;
+    for (uint32_t j = 0; j < kWordBits; ++j) word |= static_cast<uint32_t>(draws[j] >= threshold) << j;
+    words[i] = static_cast<uint16_t>(word);
   }
 }
 
-template <typename Out>
-void MaskedInPlace(const uint32_t* words, uint32_t threshold, Out kept_value, Out* values, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) values[i] *= words[i] < threshold ? Out{0} : kept_value;
+#if defined(__x86_64__)
+__attribute__((target("avx512f"))) void PackBitsAvx512(const uint32_t* draws, uint32_t threshold, int64_t count, uint16_t* words) {
+  const __m512i least = _mm512_set1_epi32(static_cast<int>(threshold));
+  for (int64_t i = 0; i < count; ++i, draws += kWordBits) words[i] = _mm512_cmpge_epu32_mask(_mm512_loadu_si512(draws), least);
 }
+#else
+constexpr auto PackBitsAvx512 = PackBits;
+#endif
 
 }  // namespace
 
-DropoutDraws::DropoutDraws(const TokenRows& rows, double p, uint64_t dropout_key, uint64_t module_id)
-    : example_ids_(rows.example_ids), positions_(rows.positions) {
+DropoutBits DrawDropout(const TokenRows& rows, int64_t features, double p, uint64_t dropout_key, uint64_t module_id) {
   FEDALT_CHECK(p >= 0.0 && p < 1.0, "dropout must lie in [0, 1)");
-  FEDALT_CHECK(example_ids_.size() == positions_.size(), "each row needs an example and a position");
+  FEDALT_CHECK(rows.example_ids.size() == rows.positions.size(), "each row needs an example and a position");
   const auto k = Philox4x32(dropout_key, {static_cast<uint32_t>(module_id), static_cast<uint32_t>(module_id >> 32), 0, 0x6B73616D});
-  key_ = (static_cast<uint64_t>(k[1]) << 32) | k[0];
-  threshold_ = static_cast<uint32_t>(std::min(std::round(p * 0x1.0p32), 0x1.0p32 - 1));
-  kept_value_ = 1.0 / (1.0 - p);
-}
-
-namespace {
-
-struct Rows {
-  const int64_t* example_ids;
-  const int64_t* positions;
-  uint64_t key;
-  uint32_t threshold;
-  double kept_value;
-};
-
-/// For each row and chunk of features: draw once, then out = mask * x and gradient *= mask (either may be null).
-template <typename In, typename Out>
-void RunRows(const Rows& rows, int64_t tokens, int64_t features, const In* x, Out* out, Out* gradient) {
-  static const FillPhiloxWords fill_words = PhiloxKernels().front().fill;
-  const Out kept_value = static_cast<Out>(rows.kept_value);
+  const uint64_t key = (static_cast<uint64_t>(k[1]) << 32) | k[0];
+  const uint32_t threshold = static_cast<uint32_t>(std::min(std::round(p * 0x1.0p32), 0x1.0p32 - 1));
+  const int64_t tokens = static_cast<int64_t>(rows.positions.size()), words_per_row = (features + kWordBits - 1) / kWordBits;
+  DropoutBits out{at::empty({tokens, words_per_row}, at::kShort), 1.0 / (1.0 - p)};
+  uint16_t* const words = reinterpret_cast<uint16_t*>(out.words.data_ptr<int16_t>());
+  static const FillPhiloxWords fill_draws = PhiloxKernels().front().fill;
+  const auto pack = ActiveCpuKernels() >= CpuKernels::kAvx512 ? PackBitsAvx512 : PackBits;
   at::parallel_for(0, tokens, std::max<int64_t>(1, kGrain / std::max<int64_t>(1, features)), [&](int64_t begin, int64_t end) {
-    alignas(64) uint32_t words[kChunk];
+    alignas(64) uint32_t draws[kChunk];
     for (int64_t t = begin; t < end; ++t) {
-      const uint64_t example = static_cast<uint64_t>(rows.example_ids[t]);
-      const PhiloxRow row{rows.key, static_cast<uint32_t>(rows.positions[t]), static_cast<uint32_t>(example),
+      const uint64_t example = static_cast<uint64_t>(rows.example_ids[static_cast<size_t>(t)]);
+      const PhiloxRow row{key, static_cast<uint32_t>(rows.positions[static_cast<size_t>(t)]), static_cast<uint32_t>(example),
                           static_cast<uint32_t>(example >> 32)};
       for (int64_t first = 0; first < features; first += kChunk) {
-        const int64_t count = std::min(kChunk, features - first), at = t * features + first;
-        fill_words(row, first / kPhiloxGroup, (count + kPhiloxGroup - 1) / kPhiloxGroup, words);
-        if (out != nullptr) Masked(words, rows.threshold, kept_value, x + at, out + at, count);
-        if (gradient != nullptr) MaskedInPlace(words, rows.threshold, kept_value, gradient + at, count);
+        const int64_t count = std::min(kChunk, features - first);
+        fill_draws(row, first / kPhiloxGroup, (count + kPhiloxGroup - 1) / kPhiloxGroup, draws);
+        pack(draws, threshold, (count + kWordBits - 1) / kWordBits, words + t * words_per_row + first / kWordBits);
       }
     }
   });
-}
-
-}  // namespace
-
-at::Tensor DropoutDraws::Run(const at::Tensor* x_ti, at::Tensor* gradient_ti, at::ScalarType dtype) const {
-  const at::Tensor x = x_ti == nullptr ? at::Tensor() : x_ti->contiguous();
-  const at::Tensor& shaped = x_ti == nullptr ? *gradient_ti : x;
-  const int64_t tokens = shaped.size(0), features = shaped.size(1);
-  FEDALT_CHECK(tokens == static_cast<int64_t>(positions_.size()), "one address per row");
-  if (gradient_ti != nullptr)
-    FEDALT_CHECK(gradient_ti->is_contiguous() && gradient_ti->scalar_type() == dtype && gradient_ti->sizes() == shaped.sizes(),
-                 "a gradient that is masked in place is contiguous and shaped as x");
-  at::Tensor out = x_ti == nullptr ? at::Tensor() : at::empty({tokens, features}, x.options().dtype(dtype));
-  const Rows rows{example_ids_.data(), positions_.data(), key_, threshold_, kept_value_};
-  const auto run = [&](const auto* in, auto zero) {
-    using Out = decltype(zero);
-    RunRows(rows, tokens, features, in, x_ti == nullptr ? nullptr : out.data_ptr<Out>(),
-            gradient_ti == nullptr ? nullptr : gradient_ti->data_ptr<Out>());
-  };
-  if (dtype == at::kDouble) {
-    FEDALT_CHECK(x_ti == nullptr || x.scalar_type() == at::kDouble, "float64 adapters need a float64 base");
-    run(x_ti == nullptr ? nullptr : x.data_ptr<double>(), double{0});
-  } else if (x_ti == nullptr || x.scalar_type() == at::kFloat) {
-    run(x_ti == nullptr ? nullptr : x.data_ptr<float>(), float{0});
-  } else {
-    run(x.data_ptr<at::BFloat16>(), float{0});
-  }
   return out;
 }
 
-at::Tensor DropoutDraws::Apply(const at::Tensor& x_ti, at::ScalarType dtype) const {
-  return Run(&x_ti, nullptr, dtype);
-}
-
-void DropoutDraws::ApplyInPlace(at::Tensor& gradient_ti) const {
-  Run(nullptr, &gradient_ti, gradient_ti.scalar_type());
-}
-
-at::Tensor DropoutDraws::ApplyBoth(const at::Tensor& x_ti, at::Tensor& gradient_ti) const {
-  return Run(&x_ti, &gradient_ti, gradient_ti.scalar_type());
-}
-
 at::Tensor DropoutMask(const TokenRows& rows, int64_t features, double p, uint64_t dropout_key, uint64_t module_id) {
-  const at::Tensor ones = at::ones({static_cast<int64_t>(rows.positions.size()), features}, at::kFloat);
-  return DropoutDraws(rows, p, dropout_key, module_id).Apply(ones, at::kFloat);
+  const DropoutBits bits = DrawDropout(rows, features, p, dropout_key, module_id);
+  at::Tensor mask = at::empty({bits.words.size(0), features}, at::kFloat);
+  float* out = mask.data_ptr<float>();
+  for (int64_t t = 0; t < mask.size(0); ++t) {
+    const int16_t* const words = bits.words.data_ptr<int16_t>() + t * bits.words.size(1);
+    for (int64_t f = 0; f < features; ++f)
+      *out++ = (words[f / kWordBits] >> (f % kWordBits)) & 1 ? static_cast<float>(bits.kept_value) : 0.0f;
+  }
+  return mask;
 }
 
 }  // namespace fedalt

@@ -6,7 +6,7 @@
 #include <optional>
 #include <utility>
 
-#include "adapter/mixed_precision.h"
+#include "adapter/low_rank_products.h"
 #include "base/check.h"
 
 // Legend: t token, i input feature, o output feature, c column of the stacked branches [rest of world | individual], r rank.
@@ -22,7 +22,7 @@
 //   q    = p_I p_R s (e_I^T u_I - g e_R^T u_R)                        dG = [q^T x; -q^T x]   (layer mixer: [sum q; -sum q])
 //   dx   = W0^T d + q (G_I - G_R) + mask (f A)
 //
-// Without dropout the row G_I - G_R joins the stack A (last, beside A_I), so that each direction is one product.
+// Everything with a narrow side is done by adapter/low_rank_products.h, which reads each tall matrix once.
 
 namespace fedalt {
 namespace {
@@ -41,10 +41,10 @@ struct Recipe : torch::CustomClassHolder {
   double rest_of_world_factor = 0.0;  ///< s g, or s g p_R
   int64_t individual_columns = 0;     ///< r, or 0 if the term is dropped
   int64_t rest_of_world_columns = 0;
-  std::optional<DropoutDraws> dropout;
+  std::optional<DropoutBits> dropout;
 
   int64_t columns() const { return rest_of_world_columns + individual_columns; }
-  bool mixer_in_stack() const { return mixer == MixerUse::kToken && !dropout; }
+  const DropoutBits* mask() const { return dropout ? &*dropout : nullptr; }
 };
 
 /// The zero matrix of the first round contributes exactly nothing. Normally the first entry decides.
@@ -100,12 +100,6 @@ at::Tensor MixerDirection(const at::Tensor& mixer_2i) {
   return mixer_2i.narrow(0, 0, 1) - mixer_2i.narrow(0, 1, 1);
 }
 
-/// z = logit_I - logit_R: (T, 1) or, for a layer mixer, (1, 1).
-at::Tensor MixerLogit(const Recipe& recipe, const at::Tensor& mixer, const at::Tensor& x_ti) {
-  if (recipe.mixer == MixerUse::kLayer) return MixerDirection(mixer).view({1, 1});
-  return at::mm(ToWork(x_ti, recipe.work), MixerDirection(mixer).t());
-}
-
 /// The columns of both branches times their weights.
 at::Tensor Gate(const Recipe& recipe, const at::Tensor& values_tc, const at::Tensor& z_t1) {
   at::Tensor gated = at::empty({values_tc.size(0), recipe.columns()}, values_tc.options());
@@ -137,7 +131,7 @@ at::Tensor MixerGradient(const Recipe& recipe, const at::Tensor& e_tc, const at:
 
 /// Everything that the backward pass needs beside x, W0 and the recipe. All of it is small.
 struct Saved {
-  at::Tensor a_ci;  ///< stacked A (and the mixer's direction where it is in the stack)
+  at::Tensor a_ci;  ///< stacked A
   at::Tensor b_oc;  ///< stacked B
   at::Tensor u_tc;
   at::Tensor z_t1;  ///< undefined without a mixer
@@ -154,23 +148,12 @@ at::Tensor Compute(const Recipe& recipe, const Linear& base, const LayerAdapters
     a_parts.push_back(adapters.individual.a_ri);
     b_parts.push_back(adapters.individual.b_or);
   }
-  if (recipe.mixer_in_stack()) a_parts.push_back(MixerDirection(adapters.mixer));
   const at::Tensor a_ci = at::cat(a_parts, 0), b_oc = at::cat(b_parts, 1);
-  const at::Tensor u_all = at::mm(recipe.dropout ? recipe.dropout->Apply(x_ti, recipe.work) : ToWork(x_ti, recipe.work), a_ci.t());
-  const at::Tensor u_tc = u_all.narrow(1, 0, recipe.columns());
-  at::Tensor z_t1;
-  if (recipe.mixer_in_stack()) {
-    z_t1 = u_all.narrow(1, recipe.columns(), 1);
-  } else if (recipe.mixer != MixerUse::kConstant) {
-    z_t1 = MixerLogit(recipe, adapters.mixer, x_ti);
-  }
-  const at::Tensor h_tc = Gate(recipe, u_tc, z_t1);
-  if (y_to.scalar_type() == recipe.work) {
-    y_to.addmm_(h_tc, b_oc.t());
-  } else {
-    AddTo(y_to, at::mm(h_tc, b_oc.t()));
-  }
-  if (saved != nullptr) *saved = {a_ci, b_oc, u_tc, z_t1};
+  const at::Tensor direction_1i = recipe.mixer == MixerUse::kToken ? MixerDirection(adapters.mixer) : at::Tensor();
+  Projection down = ProjectRows(x_ti, a_ci, recipe.mask(), direction_1i);
+  if (recipe.mixer == MixerUse::kLayer) down.z_t1 = MixerDirection(adapters.mixer).view({1, 1});
+  AddRankUpdate(y_to, Gate(recipe, down.u_tc, down.z_t1), b_oc.t(), nullptr);
+  if (saved != nullptr) *saved = {a_ci, b_oc, down.u_tc, down.z_t1};
   return y_to;
 }
 
@@ -185,53 +168,30 @@ Gradients ComputeGradients(const Recipe& recipe, const Saved& saved, const at::T
                            const at::Tensor& d_to, const at::Tensor& mixer, const Wanted& wanted) {
   Gradients out;
   const int64_t first = recipe.rest_of_world_columns, count = recipe.individual_columns;
-  const at::Tensor d_work = ToWork(d_to, recipe.work);
-  const at::Tensor e_tc = at::mm(d_work, saved.b_oc);
-  if (wanted.b) out.b_or = at::mm(d_work.t(), Gate(recipe, saved.u_tc, saved.z_t1).narrow(1, first, count));
-  at::Tensor f_tc = wanted.x || wanted.a ? Gate(recipe, e_tc, saved.z_t1) : at::Tensor();
-  at::Tensor q_t1;
-  const bool through_token_mixer = recipe.mixer == MixerUse::kToken && wanted.x;
-  if (wanted.mixer || through_token_mixer) q_t1 = MixerGradient(recipe, e_tc, saved.u_tc, saved.z_t1);
+  const at::Tensor e_tc = ProjectRows(d_to, saved.b_oc.t(), nullptr).u_tc;
+  if (wanted.b) out.b_or = SumOverTokens(d_to, Gate(recipe, saved.u_tc, saved.z_t1).narrow(1, first, count), nullptr).sums_fc;
+  const at::Tensor f_tc = wanted.x || wanted.a ? Gate(recipe, e_tc, saved.z_t1) : at::Tensor();
+  const bool token_mixer = recipe.mixer == MixerUse::kToken;
+  const at::Tensor q_t1 =
+      wanted.mixer || (token_mixer && wanted.x) ? MixerGradient(recipe, e_tc, saved.u_tc, saved.z_t1) : at::Tensor();
+  const at::Tensor token_q_t1 = token_mixer ? q_t1 : at::Tensor();
+  if (wanted.a) {
+    const ColumnSums sums =
+        SumOverTokens(x_ti, f_tc.narrow(1, first, count), recipe.mask(), wanted.mixer ? token_q_t1 : at::Tensor());
+    out.a_ri = sums.sums_fc.t();
+    if (sums.plain_1f.defined()) out.mixer = at::cat({sums.plain_1f, -sums.plain_1f}, 0);
+  } else if (wanted.mixer && token_mixer) {
+    const at::Tensor row_1i = SumOverTokens(x_ti, q_t1, nullptr).sums_fc.t();
+    out.mixer = at::cat({row_1i, -row_1i}, 0);
+  }
   if (wanted.mixer && recipe.mixer == MixerUse::kLayer) {
     const at::Tensor total = q_t1.sum().view({1});
     out.mixer = at::cat({total, -total});
   }
-
-  // With the mixer's direction in the stack, q is one more column: one product serves dA_I and dG, one serves all of dx.
-  const bool token_mixer_gradient = wanted.mixer && recipe.mixer == MixerUse::kToken;
-  const bool stacked = recipe.mixer_in_stack() && q_t1.defined() && f_tc.defined();
-  const at::Tensor f_all = stacked ? at::cat({f_tc, q_t1}, 1) : f_tc;
-  at::Tensor low_ti;  // what passes through A, before the mask
-  if (wanted.x) low_ti = at::mm(f_all, saved.a_ci);
-  at::Tensor in_ti;  // what A_I saw: x' or x
-  if (recipe.dropout && wanted.x && wanted.a) {
-    in_ti = recipe.dropout->ApplyBoth(x_ti, low_ti);
-  } else if (recipe.dropout && wanted.x) {
-    recipe.dropout->ApplyInPlace(low_ti);
-  } else if (recipe.dropout && wanted.a) {
-    in_ti = recipe.dropout->Apply(x_ti, recipe.work);
-  } else if (wanted.a) {
-    in_ti = ToWork(x_ti, recipe.work);
-  }
-  if (wanted.a && stacked && token_mixer_gradient) {
-    const at::Tensor both = at::mm(f_all.narrow(1, first, count + 1).t(), in_ti);
-    out.a_ri = both.narrow(0, 0, count);
-    out.mixer = at::cat({both.narrow(0, count, 1), -both.narrow(0, count, 1)}, 0);
-  } else {
-    if (wanted.a) out.a_ri = at::mm(f_tc.narrow(1, first, count).t(), in_ti);
-    if (token_mixer_gradient) {
-      const at::Tensor row_1i = at::mm(q_t1.t(), ToWork(x_ti, recipe.work));
-      out.mixer = at::cat({row_1i, -row_1i}, 0);
-    }
-  }
   if (wanted.x) {
-    if (through_token_mixer && !recipe.mixer_in_stack()) low_ti.addmm_(q_t1, MixerDirection(mixer));
-    if (d_to.scalar_type() == recipe.work) {
-      out.x_ti = low_ti.addmm_(d_to, weight_oi);
-    } else {
-      out.x_ti = at::mm(d_to, weight_oi);
-      AddTo(out.x_ti, low_ti);
-    }
+    out.x_ti = at::mm(d_to, weight_oi);
+    const PlainColumn through_mixer = {token_q_t1, token_mixer ? MixerDirection(mixer) : at::Tensor()};
+    AddRankUpdate(out.x_ti, f_tc, saved.a_ci, recipe.mask(), through_mixer);
   }
   return out;
 }
@@ -278,7 +238,7 @@ at::Tensor FedaltLinear::Forward(const Linear& base, const at::Tensor& x_ti, con
   const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, mode, x_ti);
   if (recipe->columns() == 0) return base.BaseForward(x_ti);  // the only term is absent, and the mixer weighs nothing
   if (context.rows != nullptr && mode.dropout > 0.0)
-    recipe->dropout.emplace(*context.rows, mode.dropout, context.dropout_key, module_id_);
+    recipe->dropout = DrawDropout(*context.rows, x_ti.size(1), mode.dropout, context.dropout_key, module_id_);
   const LoraFactors& own = adapters_.individual;
   const bool differentiable = at::GradMode::is_enabled() && (NeedsGradient(x_ti) || NeedsGradient(own.a_ri) ||
                                                              NeedsGradient(own.b_or) || NeedsGradient(adapters_.mixer));
@@ -294,10 +254,9 @@ at::Tensor FedaltLinear::IndividualWeight(const at::Tensor& x_ti) const {
   const auto constant = [&](double p) { return at::full({x_ti.size(0)}, p, x_ti.options().dtype(at::kFloat)); };
   if (mode.mixer == MixerKind::kNone) return constant(1.0);
   if (!UsesMixer(mode) || !mode.mixer_active) return constant(ConstantIndividualWeight(mode));
-  Recipe recipe;
-  recipe.work = x_ti.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
-  recipe.mixer = mode.mixer == MixerKind::kToken ? MixerUse::kToken : MixerUse::kLayer;
-  return at::sigmoid(MixerLogit(recipe, adapters_.mixer, x_ti)).to(at::kFloat).view({-1}).expand({x_ti.size(0)}).contiguous();
+  const at::Tensor direction = MixerDirection(adapters_.mixer);
+  const at::Tensor logit = mode.mixer == MixerKind::kToken ? at::mm(x_ti.to(direction.scalar_type()), direction.t()) : direction;
+  return at::sigmoid(logit).to(at::kFloat).view({-1}).expand({x_ti.size(0)}).contiguous();
 }
 
 }  // namespace fedalt

@@ -1,5 +1,6 @@
 #include "adapter/philox_words.h"
 
+#include "base/cpu_kernels.h"
 #include "base/random.h"
 
 #if defined(__x86_64__)
@@ -105,8 +106,8 @@ __attribute__((target("avx2"))) void FillWordsAvx2(const PhiloxRow& row, int64_t
 std::vector<PhiloxKernel> PhiloxKernels() {
   std::vector<PhiloxKernel> kernels;
 #ifdef FEDALT_X86_KERNELS
-  if (__builtin_cpu_supports("avx512f")) kernels.push_back({"avx512", FillWordsAvx512});
-  if (__builtin_cpu_supports("avx2")) kernels.push_back({"avx2", FillWordsAvx2});
+  if (ActiveCpuKernels() >= CpuKernels::kAvx512) kernels.push_back({"avx512", FillWordsAvx512});
+  if (ActiveCpuKernels() >= CpuKernels::kAvx2) kernels.push_back({"avx2", FillWordsAvx2});
 #endif
   kernels.push_back({"portable", FillWordsPortable});
   return kernels;

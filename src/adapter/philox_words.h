@@ -24,7 +24,7 @@ struct PhiloxKernel {
   const char* name;
   FillPhiloxWords fill;
 };
-/// The kernels that this machine can run, fastest first; the last one is portable.
+/// The kernels that are active (base/cpu_kernels.h), fastest first; the last one is portable.
 std::vector<PhiloxKernel> PhiloxKernels();
 
 }  // namespace fedalt

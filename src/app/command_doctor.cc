@@ -11,6 +11,7 @@
 #include "app/config.h"
 #include "app/doctor_data.h"
 #include "app/findings.h"
+#include "base/cpu_kernels.h"
 #include "base/machine.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
@@ -43,6 +44,7 @@ void ExamineMachine(Findings& findings) {
                                      machine.avx512_bf16 || machine.amx_bf16 ? "in hardware" : "only emulated (slow)", ";",
                                      has(machine.avx2, "avx2"), ",", has(machine.avx512, "avx512"), ",",
                                      has(machine.avx512_bf16, "avx512_bf16"), ",", has(machine.amx_bf16, "amx_bf16")));
+  findings.Ok("kernels", absl::StrCat(CpuKernelsName(ActiveCpuKernels()), " (FEDALT_CPU_KERNELS can ask for less)"));
   findings.Ok("libtorch", TORCH_VERSION);
   const BlasReport blas = DescribeBlas(/*measure=*/true);
   const std::string warning = SlowBlasWarning(blas);
@@ -112,8 +114,8 @@ void ExamineMemory(const RunConfig& config, const std::shared_ptr<const Tokenize
   const StatusOr<MemoryPlan> plan = PlanFor(config, tokenizer);
   if (!plan.ok()) return findings.Problem("memory", plan.status());
   const std::string text = absl::StrCat("the run needs ", BytesText(plan->total()), " at its peak, in ", plan->greatest_phase(),
-                                        " (weights ", BytesText(plan->base), ", at work ", BytesText(plan->activations()),
-                                        ", adapters of all sites ", BytesText(plan->adapters), ", program and data ",
+                                        " (weights ", BytesText(plan->base), ", batches ", BytesText(plan->activations()),
+                                        ", adapters of the sites at work ", BytesText(plan->adapters), ", program and data ",
                                         BytesText(plan->program), "), ", BytesText(plan->available), " are available");
   if (plan->certain() > plan->available)
     return findings.Problem("memory",

@@ -1,5 +1,7 @@
 #include "fed/fedalt.h"
 
+#include <ATen/Parallel.h>
+
 #include <utility>
 
 #include "base/check.h"
@@ -13,10 +15,15 @@ std::vector<float> RestOfWorld(const PublishedSum& sum, std::span<const float> o
   const int64_t count = sum.contributors - (own.empty() ? 0 : 1);
   if (count <= 0 || !(weight > 0.0)) return others;
   FEDALT_CHECK(own.empty() || own.size() == s.size(), "a site subtracts exactly what it sent");
-  for (size_t i = 0; i < s.size(); ++i) {
-    const double mine = own.empty() ? 0.0 : own_weight * static_cast<double>(own[i]);
-    others[i] = static_cast<float>((static_cast<double>(s[i]) - mine) / weight);
-  }
+  constexpr int64_t kGrain = 1 << 15;  // values that are worth a thread
+  at::parallel_for(0, static_cast<int64_t>(s.size()), kGrain, [&](int64_t begin, int64_t end) {
+    const auto first = static_cast<size_t>(begin), last = static_cast<size_t>(end);
+    if (own.empty())
+      for (size_t i = first; i < last; ++i) others[i] = static_cast<float>(static_cast<double>(s[i]) / weight);
+    else
+      for (size_t i = first; i < last; ++i)
+        others[i] = static_cast<float>((static_cast<double>(s[i]) - own_weight * static_cast<double>(own[i])) / weight);
+  });
   return others;
 }
 
@@ -46,14 +53,14 @@ class Fedalt : public Method {
   }
 
   double Weight(const Site& site) const override {
-    return options_.rest_of_world.weights == SiteWeights::kSamples ? static_cast<double>(site.data->train.size()) : 1.0;
+    return options_.rest_of_world.weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
   }
 
   std::vector<float> Contribution(const Site& site) const override { return Flatten(Exchanged(site, site.adapters.Individual())); }
 
   Status Receive(const PublishedSum& sum, Site& site) const override {
     const NamedTensors current = Exchanged(site, site.adapters.RestOfWorld());
-    NamedTensors renewed = Unflatten(RestOfWorld(sum, site.sent, site.sent_weight), current);
+    NamedTensors renewed = Unflatten(RestOfWorld(sum, site.sent.values, site.sent.weight), current);
     const double b = options_.rest_of_world.damping;
     if (b < 1.0)
       for (size_t i = 0; i < renewed.size(); ++i) renewed[i].second = renewed[i].second * b + current[i].second * (1.0 - b);

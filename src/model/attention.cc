@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "model/attention_kernel.h"
+#include "model/attention_kernel_bf16.h"
 
 namespace fedalt {
 namespace {
@@ -17,33 +18,25 @@ using torch::autograd::variable_list;
 
 enum class Pass { kForward, kBackward, kDecode };
 
-template <Pass pass, int kBytes, typename Storage, typename T>
-FEDALT_INLINE void RunInline(const Task<Storage, T>& task, attention::Scratch<T>& scratch) {
-  if constexpr (pass == Pass::kForward) attention::Forward<T, kBytes>(task, scratch);
-  if constexpr (pass == Pass::kBackward) attention::Backward<T, kBytes>(task, scratch);
-  if constexpr (pass == Pass::kDecode) attention::Decode<T, kBytes>(task, scratch);
-}
-template <Pass pass, typename Storage, typename T>
-FEDALT_TARGET_AVX2 void RunAvx2(const Task<Storage, T>& task, attention::Scratch<T>& scratch) {
-  RunInline<pass, 32>(task, scratch);
-}
+template <Pass pass>
+struct OnePass {
+  template <int kBytes, typename Storage, typename T>
+  static FEDALT_INLINE void Run(const Task<Storage, T>* task, attention::Scratch<T>* scratch) {
+    if constexpr (pass == Pass::kForward) attention::Forward<T, kBytes>(*task, *scratch);
+    if constexpr (pass == Pass::kBackward) attention::Backward<T, kBytes>(*task, *scratch);
+    if constexpr (pass == Pass::kDecode) attention::Decode<T, kBytes>(*task, *scratch);
+  }
+};
 template <Pass pass, typename Storage, typename T>
 void Run(const Task<Storage, T>& task) {
   thread_local attention::Scratch<T> scratch;
-  if (simd::HasAvx2()) {
-    RunAvx2<pass>(task, scratch);
-  } else {
-    RunInline<pass, 16>(task, scratch);
+#if defined(__x86_64__)
+  if constexpr (std::is_same_v<Storage, at::BFloat16> && pass != Pass::kDecode) {
+    if (ActiveCpuKernels() == CpuKernels::kAvx512Bf16)
+      return pass == Pass::kForward ? attention::bf16::Forward(task, scratch) : attention::bf16::Backward(task, scratch);
   }
-}
-
-// float64 tensors are computed in float64, everything else in float32.
-template <typename Function>
-void DispatchStorage(at::ScalarType type, const Function& function) {
-  if (type == at::kFloat) return function(float{}, float{});
-  if (type == at::kDouble) return function(double{}, double{});
-  FEDALT_CHECK(type == at::kBFloat16, "attention takes float32, float64 and bfloat16");
-  function(at::BFloat16{}, float{});
+#endif
+  simd::Dispatch<OnePass<pass>>(&task, &scratch);
 }
 
 // Strides of one tensor of heads: element (row, head, d) is data[row * row_stride + head * head_stride + d].
@@ -122,7 +115,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const Layout layout = LayoutOf(plan->shape, fused);
     const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
     at::Tensor out = at::empty({q.size(0), plan->shape.heads * plan->shape.head_dim}, q.options());
-    DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Pointers<const Storage> in(q, k, v);
@@ -155,7 +148,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
     const at::Tensor d_out = grads[0].contiguous();
     at::Tensor dq = at::empty_like(q), dk = fused ? at::Tensor() : at::empty_like(k), dv = fused ? at::Tensor() : at::empty_like(v);
-    DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+    simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
       const Pointers<const Storage> in(q, k, v);
@@ -212,7 +205,7 @@ at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const
   const HeadLayout out_layout = LayoutOf(plan.shape, false).q;
   const int64_t d = plan.shape.head_dim, head_stride = cache.capacity * d, slot_stride = plan.shape.kv_heads * head_stride;
   at::Tensor out = at::empty({q.size(0), plan.shape.heads * d}, q.options());
-  DispatchStorage(q.scalar_type(), [&](auto storage, auto compute) {
+  simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
     using Storage = decltype(storage);
     using T = decltype(compute);
     const Pointers<const Storage> in(q, k, v);

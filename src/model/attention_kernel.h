@@ -69,13 +69,13 @@ struct Scratch {
 template <typename T, typename Storage>
 FEDALT_INLINE void LoadRow(const Storage* from, T* to, int64_t d, RopeRows<T> rope, int64_t position) {
   if (rope.cos == nullptr) {
-    for (int64_t i = 0; i < d; ++i) to[i] = static_cast<T>(from[i]);
+    for (int64_t i = 0; i < d; ++i) to[i] = simd::Widen(from[i]);
     return;
   }
   const int64_t half = d / 2;
   const T *c = rope.cos + position * half, *s = rope.sin + position * half;
   for (int64_t i = 0; i < half; ++i) {
-    const T x = static_cast<T>(from[i]), y = static_cast<T>(from[i + half]);
+    const T x = simd::Widen(from[i]), y = simd::Widen(from[i + half]);
     to[i] = x * c[i] - y * s[i];
     to[i + half] = y * c[i] + x * s[i];
   }
@@ -85,14 +85,14 @@ FEDALT_INLINE void LoadRow(const Storage* from, T* to, int64_t d, RopeRows<T> ro
 template <typename T, typename Storage>
 FEDALT_INLINE void StoreGradientRow(const T* from, Storage* to, int64_t d, RopeRows<T> rope, int64_t position) {
   if (rope.cos == nullptr) {
-    for (int64_t i = 0; i < d; ++i) to[i] = static_cast<Storage>(from[i]);
+    for (int64_t i = 0; i < d; ++i) simd::Narrow(from[i], to + i);
     return;
   }
   const int64_t half = d / 2;
   const T *c = rope.cos + position * half, *s = rope.sin + position * half;
   for (int64_t i = 0; i < half; ++i) {
-    to[i] = static_cast<Storage>(from[i] * c[i] + from[i + half] * s[i]);
-    to[i + half] = static_cast<Storage>(from[i + half] * c[i] - from[i] * s[i]);
+    simd::Narrow(from[i] * c[i] + from[i + half] * s[i], to + i);
+    simd::Narrow(from[i + half] * c[i] - from[i] * s[i], to + i + half);
   }
 }
 

@@ -41,7 +41,7 @@ class Bloom final : public Transformer {
     return hidden;
   }
 
-  at::Tensor Logits(const at::Tensor& hidden_nd) const override { return HeadLogits(hidden_nd, head_vd_); }
+  const at::Tensor& head() const override { return head_vd_; }
 
  private:
   Norm ReadNorm(const std::string& name, WeightReader& reader) const;

@@ -1,5 +1,7 @@
 #include "model/linear.h"
 
+#include "model/few_rows_linear.h"
+
 namespace fedalt {
 
 at::Tensor Linear::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
@@ -10,6 +12,7 @@ at::Tensor Linear::Forward(const at::Tensor& x_ti, const ForwardContext& context
 }
 
 at::Tensor Linear::BaseForward(const at::Tensor& x_ti) const {
+  if (!at::GradMode::is_enabled() && TakesFewRows(x_ti, weight_oi_, bias_o_)) return FewRowsLinear(x_ti, weight_oi_, bias_o_);
   return at::linear(x_ti, weight_oi_, bias_o_);
 }
 

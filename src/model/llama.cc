@@ -39,7 +39,7 @@ class Llama final : public Transformer {
     return hidden;
   }
 
-  at::Tensor Logits(const at::Tensor& hidden_nd) const override { return HeadLogits(hidden_nd, head_vd_); }
+  const at::Tensor& head() const override { return head_vd_; }
 
  private:
   LlamaLayer ReadLayer(int64_t index, WeightReader& reader);

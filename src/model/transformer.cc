@@ -4,6 +4,7 @@
 #include <new>
 
 #include "base/check.h"
+#include "model/few_rows_linear.h"
 #include "model/transformer_families.h"
 
 namespace fedalt {
@@ -75,8 +76,9 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
   return plan;
 }
 
-at::Tensor HeadLogits(const at::Tensor& hidden_nd, const at::Tensor& head_vd) {
-  const at::Tensor logits = at::linear(hidden_nd, head_vd);
+at::Tensor Transformer::Logits(const at::Tensor& hidden_nd) const {
+  const bool few = !at::GradMode::is_enabled() && TakesFewRows(hidden_nd, head(), {});
+  const at::Tensor logits = few ? FewRowsLinear(hidden_nd, head(), {}) : at::linear(hidden_nd, head());
   return logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
 }
 

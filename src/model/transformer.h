@@ -81,7 +81,9 @@ class Transformer {
   /// Final-norm hidden states (T, d) of packed sequences. Differentiable (in the extensions' parameters).
   virtual at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const = 0;
   /// Head: (N, d) -> (N, vocab) in float32 (kDouble for a kDouble model).
-  virtual at::Tensor Logits(const at::Tensor& hidden_nd) const = 0;
+  at::Tensor Logits(const at::Tensor& hidden_nd) const;
+  /// The head's weight (vocab, d), in the model's dtype.
+  virtual const at::Tensor& head() const = 0;
 
   /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (T,
   /// d). No gradients.

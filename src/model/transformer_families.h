@@ -18,7 +18,4 @@ StatusOr<std::shared_ptr<const Transformer>> MakeBloom(const ModelConfig& config
 AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,
                                    const KvCache* cache);
 
-/// Logits (N, vocab) from hidden states (N, d) and the head (vocab, d).
-at::Tensor HeadLogits(const at::Tensor& hidden_nd, const at::Tensor& head_vd);
-
 }  // namespace fedalt

@@ -1,18 +1,31 @@
 // The few vector operations that the CPU kernels of the transformer share, in the compiler's own vector types.
 //
 // Every function here is a template on the vector's width in bytes and always inlined, so that one source serves the baseline
-// instruction set and, inside a function marked FEDALT_TARGET_AVX2, wider registers. HasAvx2() chooses at run time.
+// instruction set and, inside functions compiled for newer processors, wider registers. Dispatch() chooses at run time.
 #pragma once
+
+#include <c10/core/ScalarType.h>
 
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 
+#include "base/check.h"
+#include "base/cpu_kernels.h"
+
 #define FEDALT_INLINE inline __attribute__((always_inline))
+#define FEDALT_INLINE_LAMBDA __attribute__((always_inline))
 #if defined(__x86_64__)
 #define FEDALT_TARGET_AVX2 __attribute__((target("avx2,fma")))
+#define FEDALT_TARGET_AVX512 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl")))
+#define FEDALT_TARGET_AVX512_BF16 __attribute__((target("avx2,fma,avx512f,avx512bw,avx512dq,avx512vl,avx512bf16")))
+#if !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"  // GCC 12 warns about its own intrinsics (gcc.gnu.org/PR105593)
+#endif
+#include <immintrin.h>
 #else
 #define FEDALT_TARGET_AVX2
+#define FEDALT_TARGET_AVX512
 #endif
 
 // Vectors never cross a function that is not inlined. Not restored: the warning comes at the end of the including file.
@@ -20,14 +33,59 @@
 
 namespace fedalt::simd {
 
-inline bool HasAvx2() {
-#if defined(__x86_64__)
-  static const bool has = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  return has;
-#else
-  return false;
-#endif
+template <typename Kernel, typename... Arguments>
+FEDALT_TARGET_AVX512 void RunAvx512(Arguments... arguments) {
+  Kernel::template Run<64>(arguments...);
 }
+template <typename Kernel, typename... Arguments>
+FEDALT_TARGET_AVX2 void RunAvx2(Arguments... arguments) {
+  Kernel::template Run<32>(arguments...);
+}
+/// Kernel::Run<kBytes>(arguments...), always inlined, with the widest vectors that are active.
+template <typename Kernel, typename... Arguments>
+void Dispatch(Arguments... arguments) {
+  switch (ActiveCpuKernels()) {
+    case CpuKernels::kAvx512Bf16:
+    case CpuKernels::kAvx512:
+      return RunAvx512<Kernel>(arguments...);
+    case CpuKernels::kAvx2:
+      return RunAvx2<Kernel>(arguments...);
+    case CpuKernels::kPortable:
+      return Kernel::template Run<16>(arguments...);
+  }
+}
+
+/// function(Storage{}, T{}) for tensors of `type`: how an element is stored, and the type that is computed in. float64 tensors are
+/// computed in float64, everything else in float32.
+template <typename Function>
+void WithTypes(c10::ScalarType type, const Function& function) {
+  if (type == c10::ScalarType::Float) return function(float{}, float{});
+  if (type == c10::ScalarType::Double) return function(double{}, double{});
+  FEDALT_CHECK(type == c10::ScalarType::BFloat16, "kernels take float32, float64 and bfloat16");
+  function(c10::BFloat16{}, float{});
+}
+
+/// One number, for loops that the compiler makes vectors of (it does not with c10's own conversions).
+template <typename T>
+FEDALT_INLINE T Widen(T x) {
+  return x;
+}
+FEDALT_INLINE float Widen(c10::BFloat16 x) {
+  return __builtin_bit_cast(float, static_cast<uint32_t>(x.x) << 16);
+}
+template <typename T>
+FEDALT_INLINE void Narrow(T x, T* to) {
+  *to = x;
+}
+FEDALT_INLINE void Narrow(float x, c10::BFloat16* to) {
+  const uint32_t bits = __builtin_bit_cast(uint32_t, x);
+  to->x = static_cast<uint16_t>(x != x ? 0x7FC0u : (bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+template <typename T, int kBytes>
+struct VectorOf {
+  typedef T Type __attribute__((vector_size(kBytes)));
+};
 
 template <typename T, int kBytes>
 struct Lanes {
@@ -40,6 +98,28 @@ struct Lanes {
     return v;
   }
   static FEDALT_INLINE void Store(T* to, const V& v) { std::memcpy(to, &v, sizeof(V)); }
+
+  // bfloat16 is the upper half of a float; stored rounded to nearest even.
+  using Words = typename VectorOf<uint32_t, kBytes>::Type;
+  using Halves = typename VectorOf<uint16_t, kBytes / 2>::Type;
+  static FEDALT_INLINE V Load(const c10::BFloat16* from) {
+    static_assert(sizeof(T) == sizeof(float));
+    Halves halves;
+    std::memcpy(&halves, from, sizeof(Halves));
+    const Words words = __builtin_convertvector(halves, Words) << 16;
+    V v;
+    std::memcpy(&v, &words, sizeof(V));
+    return v;
+  }
+  static FEDALT_INLINE void Store(c10::BFloat16* to, const V& v) {
+    static_assert(sizeof(T) == sizeof(float));
+    Words words;
+    std::memcpy(&words, &v, sizeof(V));
+    const Words rounded = (words + 0x7FFF + ((words >> 16) & 1)) >> 16;
+    const Words not_a_number = Words{} + 0x7FC0;
+    const Halves halves = __builtin_convertvector(v != v ? not_a_number : rounded, Halves);
+    std::memcpy(to, &halves, sizeof(Halves));
+  }
   static FEDALT_INLINE V Fill(T x) { return V{} + x; }
   static FEDALT_INLINE T Sum(const V& v) {
     T sum = 0;
@@ -126,12 +206,16 @@ FEDALT_INLINE void MatMulTile(Strided<T> a, const T* b, int64_t b_row, T* c, int
 template <typename T, int kBytes>
 FEDALT_INLINE void MatMul(Strided<T> a, const T* b, int64_t b_row, T* c, int64_t c_row, int64_t rows, int64_t columns,
                           int64_t depth, bool accumulate) {
-  constexpr int kRows = kBytes >= 32 ? 6 : 2;  // as many accumulators as there are registers
+  constexpr int kRows = kBytes == 64 ? 12 : kBytes == 32 ? 6 : 2;  // as many accumulators as there are registers
+  constexpr int kFewer = kBytes == 16 ? 2 : 4;
   for (int64_t j = 0; j < columns; j += kTileColumns<T>) {
     int64_t i = 0;
     for (; i + kRows <= rows; i += kRows)
       MatMulTile<T, kBytes, kRows>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth,
                                    accumulate);
+    for (; i + kFewer <= rows; i += kFewer)
+      MatMulTile<T, kBytes, kFewer>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth,
+                                    accumulate);
     for (; i + 2 <= rows; i += 2)
       MatMulTile<T, kBytes, 2>({a.data + i * a.row, a.row, a.column}, b + j, b_row, c + i * c_row + j, c_row, depth, accumulate);
     if (i < rows)

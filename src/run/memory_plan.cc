@@ -8,16 +8,15 @@
 #include <utility>
 
 #include "base/machine.h"
-#include "data/packed_batch.h"
 #include "fed/method.h"
+#include "train/response_loss.h"
 
 namespace fedalt {
 namespace {
 
-// What libraries take beside the tensors; an estimate.
-constexpr int64_t kLibrariesAtWork = 60'000'000;     ///< code and tables that come in with the first products, buffers of BLAS
-constexpr int64_t kFloat = 4;                        ///< adapters and their arithmetic, whatever the base computes in
-constexpr int64_t kLogitsBytes = int64_t{32} << 20;  ///< of one piece, as in train/response_loss.cc
+// Resident parts of libtorch, BLAS and the program once all has run, and buffers of BLAS; it differs little between processors.
+constexpr int64_t kLibraries = 180'000'000;
+constexpr int64_t kFloat = 4;  ///< adapters and their arithmetic, whatever the base computes in
 
 struct LinearShape {
   std::string name;
@@ -59,42 +58,32 @@ int64_t ElementBytes(at::ScalarType dtype) {
   return static_cast<int64_t>(c10::elementSize(dtype));
 }
 
-/// Copies of the stacked factors that the backward of one layer keeps: (2 r + 1, in) and (out, 2 r).
+/// Copies of the stacked factors that the backward of one layer keeps: (2 r, in) and (out, 2 r).
 int64_t StackedFactors(const std::vector<LinearShape>& adapted, int64_t r) {
   int64_t bytes = 0;
-  for (const LinearShape& linear : adapted) bytes += kFloat * ((2 * r + 1) * linear.in + 2 * r * linear.out);
+  for (const LinearShape& linear : adapted) bytes += kFloat * 2 * r * (linear.in + linear.out);
   return bytes;
 }
 
-/// Pieces of logits and what is made from them, at the greatest.
-int64_t HeadBytes(const ModelConfig& model, int64_t rows, int64_t bytes, bool backward) {
-  const int64_t piece = std::min(rows, std::clamp<int64_t>(kLogitsBytes / (kFloat * model.vocab_size), 16, 2048));
-  // Logits, in float32 once more where the base is bfloat16; log-probabilities; in the backward their gradient in the base's type.
-  const int64_t per_entry = bytes + (bytes < kFloat ? kFloat : 0) + kFloat + (backward && bytes < kFloat ? bytes : 0);
-  return piece * model.vocab_size * per_entry;
+/// One piece of logits; its gradient takes its place.
+int64_t HeadBytes(const ModelConfig& model, int64_t rows, int64_t bytes) {
+  return std::min(rows, LogitRowsAtOnce(model.vocab_size, bytes)) * model.vocab_size * bytes;
 }
 
-/// The greatest moment inside the backward of the last layer, per token: everything of all layers is still held then.
-int64_t BackwardPerToken(const ModelConfig& m, const std::vector<LinearShape>& adapted, int64_t bytes) {
-  const int64_t gate_and_up = (m.family == ModelFamily::kBloom ? 1 : 2) * m.intermediate_size;
-  int64_t greatest = bytes * (m.hidden_size + m.intermediate_size + gate_and_up);
-  for (const LinearShape& linear : adapted) {
-    // In float32: the gradient at the output, what comes back through A, the input; and the gradient at the input.
-    int64_t here = kFloat * (linear.out + 2 * linear.in) + bytes * (linear.in + m.hidden_size);
-    const bool mlp_is_gone = linear.input == LinearShape::kFirstNorm || linear.input == LinearShape::kAttended;
-    if (mlp_is_gone) here -= bytes * gate_and_up;
-    greatest = std::max(greatest, here);
-  }
-  return greatest;
+/// The greatest moment inside the backward of the last layer, per token: everything of all layers is still held then. Either at the
+/// activation (the gradient of the residual stream, of what comes out of it and of what goes in) or, when that and gate and up are
+/// gone, at the attention.
+int64_t BackwardPerToken(const ModelConfig& m, int64_t bytes) {
+  const int64_t q = m.num_heads * m.head_dim, kv = m.num_kv_heads * m.head_dim, f = m.intermediate_size;
+  const int64_t into_activation = (m.family == ModelFamily::kBloom ? 1 : 2) * f;
+  return bytes * std::max(m.hidden_size + f + into_activation, m.hidden_size + 2 * q + 2 * kv - into_activation);
 }
 
-/// One layer without gradients, per token: the wider of attention and MLP.
-int64_t ForwardPerToken(const ModelConfig& m, const std::vector<LinearShape>& adapted, int64_t bytes) {
+/// One layer without gradients, per token: the wider of attention and MLP, the layer's input and output included.
+int64_t ForwardPerToken(const ModelConfig& m, int64_t bytes) {
   const int64_t q = m.num_heads * m.head_dim, kv = m.num_kv_heads * m.head_dim;
-  int64_t greatest = bytes * std::max(2 * m.hidden_size + 2 * q + 2 * kv, 2 * m.hidden_size + 3 * m.intermediate_size);
-  for (const LinearShape& linear : adapted)
-    greatest = std::max(greatest, bytes * (2 * m.hidden_size + q + 2 * kv) + kFloat * (linear.in + linear.out));
-  return greatest;
+  const int64_t gated = (m.family == ModelFamily::kBloom ? 2 : 3) * m.intermediate_size;
+  return bytes * (2 * m.hidden_size + q + std::max(q + 2 * kv, gated));
 }
 
 int64_t TrainingBytes(const RunConfig& config, const MemoryInputs& inputs, const AdapterSize& size) {
@@ -102,89 +91,33 @@ int64_t TrainingBytes(const RunConfig& config, const MemoryInputs& inputs, const
   const AdapterConfig& adapter = config.federation.adapter;
   const int64_t bytes = ElementBytes(inputs.dtype), tokens = inputs.work.train_tokens;
   int64_t saved = 0;
-  for (int64_t layer = 0; layer < model.num_layers; ++layer)
-    saved +=
-        tokens * SavedPerToken(model, adapter, layer, inputs.dtype) + StackedFactors(AdaptedOf(model, adapter, layer), adapter.r);
-  // Final norm: its input and output; the rows with a loss, and their gradient.
-  const int64_t head_rows = bytes * model.hidden_size * (2 * tokens + 2 * inputs.work.train_responses);
-  const int64_t passing = std::max(HeadBytes(model, inputs.work.train_responses, bytes, true),
-                                   tokens * BackwardPerToken(model, AdaptedOf(model, adapter, model.num_layers - 1), bytes));
-  return saved + head_rows + passing + kFloat * (size.pair + size.mixer);
+  bool reached = false;
+  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
+    const std::vector<LinearShape> adapted = AdaptedOf(model, adapter, layer);
+    if (!reached && adapted.empty()) continue;
+    saved += tokens * SavedPerToken(model, adapter, layer, inputs.dtype, !std::exchange(reached, true));
+    saved += StackedFactors(adapted, adapter.r);
+  }
+  // The final norm's input; the rows with a loss and their gradient. While logits pass there is no gradient of anything else yet,
+  // and then those of the rows, of all tokens and of the norm's input.
+  const int64_t head_rows = bytes * model.hidden_size * (tokens + 2 * inputs.work.train_responses);
+  const int64_t passing = std::max(HeadBytes(model, inputs.work.train_responses, bytes), tokens * BackwardPerToken(model, bytes));
+  const int64_t gradients = config.federation.train.accumulate > 1 ? 2 : 1;
+  return saved + head_rows + passing + (gradients + 2) * kFloat * (size.pair + size.mixer);
 }
 
 int64_t EvaluationBytes(const RunConfig& config, const MemoryInputs& inputs) {
   const ModelConfig& model = inputs.model;
   const int64_t bytes = ElementBytes(inputs.dtype);
-  const int64_t per_token = ForwardPerToken(model, AdaptedOf(model, config.federation.adapter, 0), bytes);
+  const int64_t per_token = ForwardPerToken(model, bytes);
   const WorkSizes& work = inputs.work;
-  const int64_t loss = work.loss_tokens * per_token + bytes * model.hidden_size * work.loss_responses +
-                       HeadBytes(model, work.loss_responses, bytes, false);
+  const int64_t loss = std::max(work.loss_tokens * per_token,
+                                bytes * model.hidden_size * work.loss_responses + HeadBytes(model, work.loss_responses, bytes));
   const int64_t cache = 2 * bytes * model.num_layers * model.num_kv_heads * model.head_dim * work.cached_tokens;
-  const int64_t sequences = work.prompts * config.federation.eval.options.generate.beams;
-  const int64_t generation = cache + std::max(work.prompt_tokens * per_token, sequences * model.vocab_size * (bytes + 2 * kFloat));
-  return std::max(loss, work.prompts > 0 ? generation : 0);
-}
-
-int64_t Read(const TokenizedExample& example) {
-  return static_cast<int64_t>(example.tokens.size()) - 1;  // the last is predicted but never read
-}
-int64_t Responses(const TokenizedExample& example) {
-  return static_cast<int64_t>(example.tokens.size()) - example.response_begin;
-}
-
-using Examples = std::vector<const TokenizedExample*>;
-
-/// The batches that TrainLocalPass will draw, in all rounds that a run of usual length has.
-void NoteTrainBatches(const FederationOptions& federation, const Examples& examples, uint64_t site, int64_t scale,
-                      WorkSizes& work) {
-  constexpr int64_t kEnoughDraws = 20'000'000;  // examples; a run that draws more has met its largest batches, or nearly
-  int64_t draws = 0;
-  for (int64_t round = 1; round <= federation.rounds && draws < kEnoughDraws && !examples.empty(); ++round) {
-    const TrainOptions& train = federation.train;
-    const int64_t steps =
-        scale * (federation.round_steps.empty() ? train.steps : federation.round_steps[static_cast<size_t>(round - 1)]);
-    const BatchPlan plan{federation.seed, site, static_cast<uint64_t>(round), train.local_epochs, steps * train.accumulate,
-                         train.batch_size};
-    for (const std::vector<int64_t>& batch : PlanBatches(static_cast<int64_t>(examples.size()), plan)) {
-      int64_t tokens = 0, responses = 0;
-      for (const int64_t i : batch) {
-        tokens += Read(*examples[static_cast<size_t>(i)]);
-        responses += Responses(*examples[static_cast<size_t>(i)]);
-      }
-      draws += static_cast<int64_t>(batch.size());
-      work.train_tokens = std::max(work.train_tokens, tokens);
-      work.train_responses = std::max(work.train_responses, responses);
-    }
-  }
-}
-
-/// The largest batches that consecutive examples make (evaluation keeps the order).
-void NoteLossBatches(const std::vector<TokenizedExample>& examples, int64_t batch_size, WorkSizes& work) {
-  for (size_t begin = 0; begin < examples.size(); begin += static_cast<size_t>(batch_size)) {
-    int64_t tokens = 0, responses = 0;
-    for (size_t i = begin; i < std::min(examples.size(), begin + static_cast<size_t>(batch_size)); ++i) {
-      tokens += Read(examples[i]);
-      responses += Responses(examples[i]);
-    }
-    work.loss_tokens = std::max(work.loss_tokens, tokens);
-    work.loss_responses = std::max(work.loss_responses, responses);
-  }
-}
-
-/// Generation sorts the prompts by length, so the last batch has the longest.
-void NotePrompts(const std::vector<std::vector<int32_t>>& prompts, const GenerateOptions& options, WorkSizes& work) {
-  std::vector<int64_t> lengths;
-  for (const auto& prompt : prompts) lengths.push_back(static_cast<int64_t>(prompt.size()));
-  std::sort(lengths.begin(), lengths.end());
-  for (size_t begin = 0; begin < lengths.size(); begin += static_cast<size_t>(options.batch_size)) {
-    const size_t end = std::min(lengths.size(), begin + static_cast<size_t>(options.batch_size));
-    int64_t tokens = 0;
-    for (size_t i = begin; i < end; ++i) tokens += lengths[i];
-    const auto count = static_cast<int64_t>(end - begin);
-    work.prompts = std::max(work.prompts, count);
-    work.prompt_tokens = std::max(work.prompt_tokens, tokens);
-    work.cached_tokens = std::max(work.cached_tokens, count * options.beams * (lengths[end - 1] + options.max_new_tokens));
-  }
+  // Logits of the last tokens, in float32 too; with beams also their logarithms and sums.
+  const int64_t beams = config.federation.eval.options.generate.beams;
+  const int64_t choosing = work.prompts * beams * model.vocab_size * (bytes + (beams > 1 ? 3 : 1) * kFloat);
+  return std::max(loss, work.prompts > 0 ? cache + std::max(work.prompt_tokens * per_token, choosing) : 0);
 }
 
 /// A number of kilobytes from /proc/self/status, in bytes; 0 if it has no such field.
@@ -202,18 +135,18 @@ int64_t StatusField(const char* field) {
 
 }  // namespace
 
-int64_t SavedPerToken(const ModelConfig& m, const AdapterConfig& adapter, int64_t layer, at::ScalarType dtype) {
+int64_t SavedPerToken(const ModelConfig& m, const AdapterConfig& adapter, int64_t layer, at::ScalarType dtype, bool first_adapted) {
   const int64_t d = m.hidden_size, q = m.num_heads * m.head_dim, kv = m.num_kv_heads * m.head_dim, f = m.intermediate_size;
   const bool bloom = m.family == ModelFamily::kBloom;
   // Both norms keep their input, attention q, k and v, the activation what goes into it.
-  int64_t elements = 2 * d + q + 2 * kv + (bloom ? 1 : 2) * f;
+  int64_t elements = (first_adapted ? 1 : 2) * d + q + 2 * kv + (bloom ? 1 : 2) * f;
   // An adapted linear keeps its input; those that read the same share it. (o's input is nobody else's.)
   bool kept[4] = {};
   int64_t adapters = 0;
   for (const LinearShape& linear : AdaptedOf(m, adapter, layer)) {
     if (!std::exchange(kept[linear.input], true)) elements += linear.in;
-    adapters += kFloat * (2 * adapter.r + 1);  // what passes through A, and the mixer's logit
-    if (adapter.lora_dropout > 0.0) adapters += 2 * int64_t{sizeof(int64_t)} + kFloat;  // addresses of the draws
+    adapters += kFloat * (2 * adapter.r + 1);                   // what passes through A, and the mixer's logit
+    if (adapter.lora_dropout > 0.0) adapters += linear.in / 8;  // a bit per entry
   }
   const int64_t norms = (bloom ? 4 : 2) * kFloat;  // one or two numbers per row
   return elements * ElementBytes(dtype) + norms + adapters;
@@ -224,46 +157,11 @@ AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter
   for (int64_t layer = 0; layer < model.num_layers; ++layer)
     for (const LinearShape& linear : AdaptedOf(model, adapter, layer)) {
       size.pair += adapter.r * (linear.in + linear.out);
-      if (has_rest_of_world && adapter.mixer == MixerKind::kToken) size.mixer += 2 * linear.in;
+      if (!has_rest_of_world) continue;
+      if (adapter.mixer == MixerKind::kToken) size.mixer += 2 * linear.in;
+      if (adapter.mixer == MixerKind::kLayer) size.mixer += 2;
     }
   return size;
-}
-
-int64_t SiteBytes(const AdapterSize& size, const RunConfig&) {
-  // Both pairs, the mixer; two moments of everything trained; what was sent, and the ledger's copy of it.
-  return kFloat * (2 * size.pair + size.mixer + 2 * (size.pair + size.mixer) + 2 * size.pair);
-}
-
-WorkSizes LargestWork(const RunConfig& config) {
-  const GenerateOptions& generate = config.federation.eval.options.generate;
-  WorkSizes work;
-  work.train_tokens = work.train_responses = config.federation.train.batch_size * config.max_length;
-  work.loss_tokens = work.loss_responses = config.federation.eval.options.loss_batch_size * config.max_length;
-  if (config.federation.eval.options.generate_answers) {
-    work.prompts = generate.batch_size;
-    work.prompt_tokens = generate.batch_size * std::max<int64_t>(1, config.max_length - generate.max_new_tokens);
-    work.cached_tokens = generate.batch_size * generate.beams * config.max_length;
-  }
-  return work;
-}
-
-WorkSizes WorkOf(const RunConfig& config, const std::vector<SiteData>& sites) {
-  const FederationOptions& federation = config.federation;
-  const auto method = MakeMethod(federation.method);
-  const bool trains = method.ok() && (*method)->trains(), pools = method.ok() && (*method)->pools_data();
-  WorkSizes work;
-  Examples examples;
-  uint64_t index = 0;
-  for (const SiteData& site : sites) {
-    if (!pools) examples.clear();
-    for (const TokenizedExample& example : site.train) examples.push_back(&example);
-    if (trains && !pools) NoteTrainBatches(federation, examples, index++, 1, work);
-    NoteLossBatches(site.test.tokenized, federation.eval.options.loss_batch_size, work);
-    NoteLossBatches(site.validation, federation.eval.options.loss_batch_size, work);
-    if (federation.eval.options.generate_answers) NotePrompts(site.test.prompts, federation.eval.options.generate, work);
-  }
-  if (trains && pools) NoteTrainBatches(federation, examples, 0, static_cast<int64_t>(sites.size()), work);
-  return work;
 }
 
 WeightBytes WeightsOf(const TensorFiles& files, const ModelConfig& model, at::ScalarType dtype, int64_t token_rows) {
@@ -297,7 +195,7 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
   const auto method = MakeMethod(config.federation.method);
   const bool trains = !method.ok() || (*method)->trains(), pools = method.ok() && (*method)->pools_data();
   const bool has_rest_of_world = !method.ok() || (*method)->has_rest_of_world();
-  const auto sites = pools ? int64_t{1} : static_cast<int64_t>(config.sites.size());
+  const bool exchanges = !method.ok() || (*method)->needs() != TransportNeed::kNothing;
   const int64_t at_once =
       std::max<int64_t>(1, std::min(config.federation.sites_at_once, static_cast<int64_t>(config.sites.size())));
   const AdapterSize size = AdapterSizeOf(inputs.model, config.federation.adapter, has_rest_of_world);
@@ -305,21 +203,24 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
   MemoryPlan plan;
   plan.program = inputs.program;
   plan.base = inputs.weights.mapped + inputs.weights.converted;
-  plan.adapters = sites * SiteBytes(size, config);
+  // Both pairs and the mixer; what was sent.
+  plan.adapters = at_once * kFloat * (2 * size.pair + size.mixer + (exchanges ? size.pair : 0));
   plan.loading = std::max<int64_t>(0, inputs.weights.stored - plan.adapters);  // no site is there yet
   if (trains) plan.training = with_slack((pools ? 1 : at_once) * TrainingBytes(config, inputs, size));
   plan.evaluation = with_slack(at_once * EvaluationBytes(config, inputs));
-  // Sum on its grid (8 bytes), published and as tensors of the site that takes it; a contribution as sent and as received.
-  if (trains) plan.exchange = (8 + 2 * kFloat + 2 * kFloat) * size.pair;
+  if (exchanges) {
+    plan.training += kFloat * size.pair;  // the sum
+    // On its grid (8 bytes) and as published, and as many contributions as are added together; no site is at work then.
+    constexpr int64_t kContributions = 4;
+    plan.exchange = std::max<int64_t>(0, (8 + kFloat + kContributions * kFloat) * size.pair - plan.adapters);
+  }
   plan.available = DescribeMachine().memory_available_bytes;
   return plan;
 }
 
-int64_t ResidentProgram(int64_t converted) {
+int64_t HeldByProgram(int64_t converted) {
   const struct mallinfo2 heap = mallinfo2();
-  const int64_t free_for_reuse = static_cast<int64_t>(heap.fordblks);
-  const int64_t resident = StatusField("VmRSS");
-  return std::max<int64_t>(0, resident - free_for_reuse - converted) + kLibrariesAtWork;
+  return kLibraries + std::max<int64_t>(0, static_cast<int64_t>(heap.uordblks + heap.hblkhd) - converted);
 }
 
 int64_t PeakResident() {

@@ -1,48 +1,34 @@
 // What a run holds in memory at its peak, from the model's shape, the configuration and, once it is tokenized, the data.
 //
-// The model. Some things are held all the time: the program with its libraries, tokenizer and data; the weights; what every site
-// keeps. On top of them each phase of a run has its own, and phases follow one another, so the peak is the greatest of them and not
-// their sum:
+// The model. Some things are held all the time: the program with its libraries, tokenizer and data; the weights; the adapters of
+// the sites at work (all other sites are on disk). On top of them each phase of a run has its own, and phases follow one another,
+// so the peak is the greatest of them and not their sum:
 //
 //   loading     only if weights change their type: files and converted weights exist side by side until all are converted
-//   training    per site at work: what the backward needs of every layer, the greatest buffer that passes (pieces of logits, or the
-//               gradients inside one layer), the adapters' gradients
+//   training    per site at work: what the backward needs of every layer, the greatest buffer that passes (a piece of logits, or
+//   the
+//               gradients inside one layer), gradients and moments of what is trained; and the sum that was published last
 //   evaluation  per site at work: one layer's activations of a batch; in generation also keys and values of all its tokens
-//   exchange    the sum on its grid, the published sum, one contribution on its way
+//   exchange    the sum on its grid, the published sum, contributions on their way
 //
-// Counted are the tensors that the code makes: what a layer saves stands in one place, SavedPerToken. What libraries
-// and allocator take (kHeapSlack, kLibrariesAtWork) is estimated so far; the figure memory_plan_error shows how well. Pure
-// functions; nothing is allocated or loaded.
+// Counted are the tensors that the code makes: what a layer saves stands in one place, SavedPerToken. What libraries and allocator
+// take (kLibraries, kHeapSlack) is measured, not counted; the figure memory_plan_error shows how well. Pure functions, except for
+// HeldByProgram and PeakResident; nothing is allocated or loaded.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
-#include "fed/site.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
 #include "run/run_config.h"
+#include "run/work_sizes.h"
 
 namespace fedalt {
 
-/// Holes that the allocator leaves between the tensors of a phase; an estimate.
+/// Holes that the allocator leaves between the tensors of a phase.
 inline constexpr double kHeapSlack = 1.05;
-
-/// The largest batches that one site computes, in tokens.
-struct WorkSizes {
-  int64_t train_tokens = 0;
-  int64_t train_responses = 0;  ///< of them with a loss
-  int64_t loss_tokens = 0;      ///< of an evaluation's batch
-  int64_t loss_responses = 0;
-  int64_t prompts = 0;        ///< of one batch of generation
-  int64_t prompt_tokens = 0;  ///< of all of them
-  int64_t cached_tokens = 0;  ///< places for keys and values: sequences (beams included) times the longest
-};
-/// Every example as long as max_length allows: an upper bound that needs no data.
-WorkSizes LargestWork(const RunConfig& config);
-/// The batches that will be made of this data: the same draws that training makes.
-WorkSizes WorkOf(const RunConfig& config, const std::vector<SiteData>& sites);
 
 /// Weights in bytes, as they lie in the files and as they are computed with.
 struct WeightBytes {
@@ -58,14 +44,14 @@ struct MemoryInputs {
   at::ScalarType dtype = at::kFloat;
   WeightBytes weights;
   WorkSizes work;
-  int64_t program = 0;  ///< resident without weights, sites and activations; see ResidentProgram
+  int64_t program = 0;  ///< resident without weights, sites and activations; see HeldByProgram
 };
 
 /// Bytes. The first three are held all the time, one of the others on top of them.
 struct MemoryPlan {
   int64_t program = 0;   ///< libraries, tokenizer, data
   int64_t base = 0;      ///< weights in the compute dtype
-  int64_t adapters = 0;  ///< of all sites, with optimizer and ledger
+  int64_t adapters = 0;  ///< of the sites at work
   int64_t loading = 0;
   int64_t training = 0;
   int64_t evaluation = 0;
@@ -82,7 +68,9 @@ struct MemoryPlan {
 MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs);
 
 /// Bytes per token that one layer keeps for the backward. `layer`: its number, for targets that name single layers.
-int64_t SavedPerToken(const ModelConfig& model, const AdapterConfig& adapter, int64_t layer, at::ScalarType dtype);
+/// `first_adapted`: nothing before the first adapted layer needs a gradient, so it does not keep its own input.
+int64_t SavedPerToken(const ModelConfig& model, const AdapterConfig& adapter, int64_t layer, at::ScalarType dtype,
+                      bool first_adapted);
 
 /// Parameters of one site's pair (A, B), and of its mixer.
 struct AdapterSize {
@@ -90,12 +78,9 @@ struct AdapterSize {
 };
 AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter, bool has_rest_of_world);
 
-/// What one site keeps between rounds.
-int64_t SiteBytes(const AdapterSize& size, const RunConfig& config);
-
-/// Resident bytes of this process that are neither weights nor free for reuse, and what the libraries still take once they compute.
-/// `converted`: bytes of converted weights that are loaded already.
-int64_t ResidentProgram(int64_t converted);
+/// Code and tables of the libraries once they compute, and what this process has allocated, without weights. `converted`: bytes of
+/// converted weights that are loaded already.
+int64_t HeldByProgram(int64_t converted);
 /// Greatest resident memory of this process so far.
 int64_t PeakResident();
 

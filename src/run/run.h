@@ -20,7 +20,8 @@ struct LoadedRun {
   RunConfig config;  ///< dtype and sites_at_once are decided
   std::shared_ptr<const Transformer> model;
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::vector<SiteData> sites;
+  std::shared_ptr<const SiteSource> sites;
+  WorkSizes work;                  ///< of the sites' data
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
@@ -31,9 +32,10 @@ StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config);
 /// tokenizer and sites are loaded. Errors: kModel.
 StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run);
 
-/// Model and tokenizer (LoadedRun::sites stays empty); refuses what will not fit into memory (kMemory) before it loads anything.
+/// Model and tokenizer (LoadedRun::sites stays null); refuses what will not fit into memory (kMemory) before it loads anything.
 StatusOr<LoadedRun> LoadModel(const RunConfig& config);
-/// Reads, splits and tokenizes every site's data. Precondition: run.tokenizer is loaded. Errors: kData.
+/// Reads, splits and tokenizes every site's data, and keeps in memory what is small. Precondition: run.tokenizer is loaded. Errors:
+/// kData.
 Status LoadSites(LoadedRun& run);
 
 struct RunOutcome {
@@ -50,8 +52,7 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::p
 
 /// One site's model as a run left it, ready for a forward.
 struct SiteModel {
-  std::unique_ptr<SiteData> data;  ///< its name only
-  std::unique_ptr<Site> site;      ///< site->adapters is the model
+  std::unique_ptr<Site> site;  ///< site->adapters is the model
   int64_t round = 0;
   bool swapped = false;  ///< whether it is the model after that round's swap
 };

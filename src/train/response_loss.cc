@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "train/cross_entropy.h"
 
 namespace fedalt {
 namespace {
@@ -24,8 +25,8 @@ at::Tensor IndexTensor(const std::vector<int64_t>& values) {
 /// Calls visit(first, hidden_nd, targets_n) on consecutive pieces of the response rows.
 template <typename Visit>
 void ForPieces(const Transformer& model, const PackedBatch& batch, const at::Tensor& hidden_nd, const Visit& visit) {
-  const int64_t rows = static_cast<int64_t>(batch.targets.size()), vocabulary = std::max<int64_t>(1, model.config().vocab_size);
-  const int64_t piece = std::clamp<int64_t>(kLogitsBytes / (4 * vocabulary), 16, 2048);
+  const auto rows = static_cast<int64_t>(batch.targets.size());
+  const int64_t piece = LogitRowsAtOnce(model.config().vocab_size, static_cast<int64_t>(c10::elementSize(model.dtype())));
   const at::Tensor targets_n = IndexTensor(batch.targets);
   for (int64_t first = 0; first < rows; first += piece) {
     const int64_t count = std::min(piece, rows - first);
@@ -33,21 +34,19 @@ void ForPieces(const Transformer& model, const PackedBatch& batch, const at::Ten
   }
 }
 
-/// log p(target) per row, from log-probabilities.
-at::Tensor TargetLogProbabilities(const at::Tensor& log_p_nv, const at::Tensor& targets_n) {
-  return log_p_nv.gather(1, targets_n.unsqueeze(1)).squeeze(1);
-}
-
-void Append(const at::Tensor& log_p_n, ResponseLoss& loss) {
-  const at::Tensor values = log_p_n.to(at::kDouble);
-  for (int64_t i = 0; i < values.numel(); ++i) {
-    const double nll = -values.data_ptr<double>()[i];
-    loss.per_row.push_back(nll);
-    loss.sum += nll;
-  }
+/// The loss of the rows in `logits_nv`; where `gradient_factor` is not 0, they become its gradient times that.
+void AddLoss(at::Tensor& logits_nv, const at::Tensor& targets_n, double gradient_factor, ResponseLoss& loss) {
+  const size_t before = loss.per_row.size();
+  loss.per_row.resize(before + static_cast<size_t>(targets_n.size(0)));
+  CrossEntropy(logits_nv, targets_n, gradient_factor, loss.per_row.data() + before);
+  for (size_t i = before; i < loss.per_row.size(); ++i) loss.sum += loss.per_row[i];
 }
 
 }  // namespace
+
+int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t element_bytes) {
+  return std::clamp<int64_t>(kLogitsBytes / (element_bytes * std::max<int64_t>(1, vocabulary)), 16, 2048);
+}
 
 TokenRows RowsOf(const PackedBatch& batch) {
   TokenRows rows;
@@ -64,7 +63,8 @@ ResponseLoss ForwardLoss(const Transformer& model, const PackedBatch& batch, con
   ResponseLoss loss;
   const at::Tensor hidden_nd = model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows));
   ForPieces(model, batch, hidden_nd, [&](int64_t, const at::Tensor& piece_nd, const at::Tensor& targets_n) {
-    Append(TargetLogProbabilities(at::log_softmax(model.Logits(piece_nd), 1), targets_n), loss);
+    at::Tensor logits_nv = at::linear(piece_nd, model.head());
+    AddLoss(logits_nv, targets_n, 0.0, loss);
   });
   return loss;
 }
@@ -77,16 +77,11 @@ ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch,
   FEDALT_CHECK(hidden_nd.requires_grad(), "no trained parameter takes part in the forward");
   at::Tensor d_hidden_nd = at::empty_like(hidden_nd);
   ForPieces(model, batch, hidden_nd.detach(), [&](int64_t first, const at::Tensor& piece_nd, const at::Tensor& targets_n) {
-    const at::Tensor leaf_nd = piece_nd.detach().requires_grad_();
-    const at::Tensor logits_nv = model.Logits(leaf_nd);
-    // d(-log p(target) / divisor) / d logits = (softmax - one hot) / divisor, written over the log-probabilities.
-    at::Tensor d_logits_nv = at::log_softmax(logits_nv.detach(), 1);
-    Append(TargetLogProbabilities(d_logits_nv, targets_n), loss);
-    d_logits_nv.exp_();
-    const at::Tensor index_n1 = targets_n.unsqueeze(1);
-    d_logits_nv.scatter_add_(1, index_n1, at::full(index_n1.sizes(), -1.0, d_logits_nv.options()));
-    d_logits_nv.div_(divisor);
-    d_hidden_nd.narrow(0, first, leaf_nd.size(0)).copy_(torch::autograd::grad({logits_nv}, {leaf_nd}, {d_logits_nv})[0]);
+    const at::NoGradGuard no_grad;
+    at::Tensor logits_nv = at::linear(piece_nd, model.head());
+    AddLoss(logits_nv, targets_n, 1.0 / divisor, loss);
+    at::Tensor d_piece_nd = d_hidden_nd.narrow(0, first, piece_nd.size(0));
+    at::mm_out(d_piece_nd, logits_nv, model.head());
   });
   const auto fresh = torch::autograd::grad({hidden_nd}, parameters, {d_hidden_nd});
   gradients.resize(parameters.size());

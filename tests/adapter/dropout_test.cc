@@ -86,21 +86,5 @@ TEST(DropoutMask, DropsTheShareItIsTold) {
   EXPECT_TRUE(at::equal(DropoutMask(rows, 8, 0.0, 1, 2), at::ones({1000, 8})));
 }
 
-TEST(DropoutDraws, FormsAgree) {
-  const TokenRows rows{{4, 4, 9}, {0, 1, 0}};
-  const DropoutDraws draws(rows, 0.4, 11, 12);
-  const at::Tensor mask = DropoutMask(rows, 70, 0.4, 11, 12), x = at::arange(1, 211, at::kFloat).view({3, 70});
-  EXPECT_TRUE(at::equal(draws.Apply(x, at::kFloat), x * mask));
-  const at::Tensor bf16 = x.to(at::kBFloat16);
-  EXPECT_TRUE(at::equal(draws.Apply(bf16, at::kFloat), bf16.to(at::kFloat) * mask));
-  at::Tensor gradient = x * 3;
-  EXPECT_TRUE(at::equal(draws.ApplyBoth(x, gradient), x * mask));
-  EXPECT_TRUE(at::equal(gradient, x * 3 * mask));
-  at::Tensor doubles = x.to(at::kDouble);
-  draws.ApplyInPlace(doubles);
-  EXPECT_TRUE(at::allclose(doubles, (x * mask).to(at::kDouble), 1e-6, 0));
-  EXPECT_TRUE(at::equal(draws.Apply(x.t().contiguous().t(), at::kFloat), x * mask)) << "strides of x do not matter";
-}
-
 }  // namespace
 }  // namespace fedalt

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
 
 #include "app/cli_process.h"
 
@@ -46,6 +48,33 @@ TEST_F(CliUsage, EveryCommandHasHelpWithAnExample) {
     EXPECT_EQ(result.err, "");
   }
   EXPECT_NE(Run({"--help"}).out.find("fedalt run config.yaml"), std::string::npos);
+}
+
+std::set<std::string> Matches(const std::string& text, const std::string& pattern) {
+  const std::regex regex(pattern);
+  std::set<std::string> found;
+  for (std::sregex_iterator match(text.begin(), text.end(), regex), end; match != end; ++match) found.insert((*match)[1]);
+  return found;
+}
+
+TEST_F(CliUsage, ManPageAndCompletionKnowWhatTheProgramKnows) {
+  const std::filesystem::path packaging = std::filesystem::path(FEDALT_SOURCE) / "packaging";
+  const std::string completion = testing::Slurp(packaging / "fedalt.bash");
+  const std::string man = testing::Slurp(packaging / "fedalt.1");
+  const std::string help = Run({"--help"}).out;
+  const std::set<std::string> commands =
+      Matches(help.substr(help.find("Subcommands:"), help.find("Examples:") - help.find("Subcommands:")), "\n  ([a-z]+) ");
+  EXPECT_EQ(Matches(man, R"(\n\\fB([a-z]+)\\fR)"), commands);
+  EXPECT_EQ(Matches(completion, "\n    ([a-z]+)\\) words="), commands);
+  std::set<std::string> options = {"--version"};
+  for (const std::string& command : commands) {
+    const std::string text = Run({command, "--help"}).out;
+    const std::set<std::string> own = Matches(text.substr(0, text.find("Examples:")), "\n  (?:-h,)?(--[a-z-]+)");
+    options.insert(own.begin(), own.end());
+    const size_t begin = completion.find(command + ") words=");
+    EXPECT_EQ(Matches(completion.substr(begin, completion.find(";;", begin) - begin), "(--[a-z-]+)"), own) << command;
+  }
+  EXPECT_EQ(Matches(std::regex_replace(man, std::regex(R"(\\f[BIR]|\\)"), ""), "(--[a-z-]+)"), options);
 }
 
 TEST_F(CliUsage, UsageErrorsExitWith2) {

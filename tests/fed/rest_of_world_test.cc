@@ -3,12 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "base/random.h"
 #include "fed/fedalt.h"
 #include "fed/federation.h"
-#include "fed/fixed_point_sum.h"
 #include "fed/local_transport.h"
 
 namespace fedalt {
@@ -70,11 +68,12 @@ TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
           for (uint64_t k = 0; k < static_cast<uint64_t>(n); ++k) {
             ledger.weight[k] = Weight(k, uniform);
             // Some sites miss rounds: one always, others now and then; their last contribution stays.
-            if (absentees && n > 2 && (k == 1 || (k + round) % 3 == 0)) continue;
-            ledger.theta[k] = Theta(k, round);
+            const bool absent = absentees && n > 2 && (k == 1 || (k + round) % 3 == 0);
+            if (absent && !ledger.present[k]) continue;
+            if (!absent) ledger.theta[k] = Theta(k, round);
             ledger.present[k] = true;
-            ASSERT_TRUE(
-                transport.Send({static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]}).ok());
+            const Upload upload{static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]};
+            ASSERT_TRUE((absent ? transport.Keep(upload) : transport.Send(upload)).ok());
           }
           auto closed = transport.CloseRound(static_cast<int64_t>(round));
           ASSERT_TRUE(closed.ok());
@@ -104,64 +103,14 @@ TEST(RestOfWorld, OfANewcomerIsTheMeanOfAll) {
   for (size_t i = 0; i < kLength; ++i) EXPECT_NEAR(others[i], (a[i] + 3.0 * b[i]) / 4.0, 1e-7);
 }
 
-TEST(FixedPointSum, HasTheSameBitsInAnyOrderAndDivision) {
-  std::vector<uint64_t> order(200);
-  std::iota(order.begin(), order.end(), 0);
-  std::vector<int64_t> reference;
-  for (uint64_t trial = 0; trial < 5; ++trial) {
-    FixedPointSum left(kLength), right(kLength);
-    const auto permutation = RandomStream(trial, RandomPurpose::kShuffle, {}).Permutation(200);
-    for (size_t i = 0; i < permutation.size(); ++i) {
-      const auto k = static_cast<uint64_t>(permutation[i]);
-      ASSERT_TRUE((i % (trial + 2) == 0 ? left : right).Add(Theta(k, 0, 3.0), Weight(k, false)).ok());
-    }
-    ASSERT_TRUE(left.Merge(right).ok());
-    if (trial == 0) reference = left.grid();
-    EXPECT_EQ(left.grid(), reference);
-  }
-}
-
-TEST(FixedPointSum, SubtractUndoesAddExactly) {
-  FixedPointSum sum(kLength);
-  ASSERT_TRUE(sum.Add(Theta(1, 0), 3.7).ok());
-  const auto before = sum.grid();
-  ASSERT_TRUE(sum.Add(Theta(2, 0, 1000.0), 0.3).ok());
-  EXPECT_NE(sum.grid(), before);
-  ASSERT_TRUE(sum.Subtract(Theta(2, 0, 1000.0), 0.3).ok());
-  EXPECT_EQ(sum.grid(), before);
-}
-
-TEST(FixedPointSum, RefusesWhatItCannotHoldAndStaysAsItWas) {
-  FixedPointSum sum(3);
-  ASSERT_TRUE(sum.Add(std::vector<float>{1, 2, 3}, 1.0).ok());
-  const auto before = sum.grid();
-  for (const float bad : {std::nanf(""), INFINITY, -INFINITY, 1e9f}) {
-    const Status status = sum.Add(std::vector<float>{1, bad, 3}, 1.0);
-    ASSERT_FALSE(status.ok());
-    EXPECT_EQ(KindOf(status), ErrorKind::kTraining);
-    EXPECT_NE(status.message().find("value 1"), absl::string_view::npos) << status.message();
-    EXPECT_EQ(sum.grid(), before);
-  }
-  // Each fits, the sum does not.
-  Status status = absl::OkStatus();
-  int64_t added = 0;
-  while (status.ok() && added < 10) {
-    status = sum.Add(std::vector<float>{0, 0, 3e6f}, 1.0);
-    if (status.ok()) ++added;
-  }
-  EXPECT_FALSE(status.ok());
-  EXPECT_GT(added, 0);
-  EXPECT_NEAR(sum.Values()[2], 3.0 + 3e6 * static_cast<double>(added), 1.0);
-}
-
-TEST(LocalTransport, CountsAContributionOnceAndRefusesAnotherUnderTheSameKey) {
+TEST(LocalTransport, CountsASiteOnce) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
   const std::vector<float> theta = Theta(0, 1);
   ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
-  const Status other = transport.Send({1, 0, 1.0, Theta(0, 2)});
-  ASSERT_FALSE(other.ok());
-  EXPECT_NE(other.message().find("two different contributions"), absl::string_view::npos);
+  for (const Status& other : {transport.Send({1, 0, 1.0, theta}), transport.Keep({1, 0, 1.0, Theta(0, 2)})}) {
+    ASSERT_FALSE(other.ok());
+    EXPECT_NE(other.message().find("a second contribution for round 1"), absl::string_view::npos);
+  }
   const auto sum = transport.CloseRound(1);
   EXPECT_EQ(sum->contributors, 1);
   EXPECT_EQ(*sum->values, theta);
@@ -174,14 +123,34 @@ TEST(LocalTransport, RefusesAnotherLengthAndKeepsTheSum) {
   EXPECT_EQ(*transport.CloseRound(1)->values, Theta(0, 1));
 }
 
-TEST(LocalTransport, ForgetsTheCohortWhereTheMethodSaysSo) {
-  LocalTransport transport(LedgerPolicy::kCohortOnly);
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
-  ASSERT_TRUE(transport.CloseRound(1).ok());
-  ASSERT_TRUE(transport.Send({2, 1, 2.0, Theta(1, 2)}).ok());
-  const auto sum = transport.CloseRound(2);
-  EXPECT_EQ(sum->contributors, 1);
-  EXPECT_EQ(sum->total_weight, 2.0);
+TEST(LocalTransport, NamesTheSiteWhoseValuesTheSumRefuses) {
+  for (const int64_t bad : {0, 2, 5}) {
+    LocalTransport transport(LedgerPolicy::kKeepAbsent);
+    Status status = absl::OkStatus();
+    for (int64_t k = 0; k < 7 && status.ok(); ++k) {
+      std::vector<float> theta = Theta(static_cast<uint64_t>(k), 1);
+      if (k == bad) theta[3] = INFINITY;
+      status = transport.Send({1, k, 1.0, theta});
+    }
+    if (status.ok()) status = transport.CloseRound(1).status();
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(KindOf(status), ErrorKind::kTraining);
+    EXPECT_NE(status.message().find(absl::StrCat("site ", bad, ": the contribution's value 3 is inf")), absl::string_view::npos)
+        << status.message();
+  }
+}
+
+TEST(LocalTransport, BeginsEachRoundAnewAndKeepsTheAbsentOnlyWhereTheMethodSaysSo) {
+  for (const auto& [policy, contributors] : {std::pair{LedgerPolicy::kKeepAbsent, 2}, std::pair{LedgerPolicy::kCohortOnly, 1}}) {
+    LocalTransport transport(policy);
+    ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
+    ASSERT_TRUE(transport.CloseRound(1).ok());
+    ASSERT_TRUE(transport.Send({2, 1, 2.0, Theta(1, 2)}).ok());
+    ASSERT_TRUE(transport.Keep({2, 0, 1.0, Theta(0, 1)}).ok());
+    const auto sum = transport.CloseRound(2);
+    EXPECT_EQ(sum->contributors, contributors);
+    EXPECT_EQ(sum->total_weight, contributors + 1.0);
+  }
 }
 
 TEST(Cohort, HoldsTheAskedNumberAndChangesWithTheRound) {

@@ -7,6 +7,7 @@
 
 #include <cmath>
 
+#include "base/cpu_kernels.h"
 #include "model/attention_kernel.h"
 #include "model/transformer_ops.h"
 #include "model_test_data.h"
@@ -173,7 +174,34 @@ TEST(PackedAttention, BaselineInstructionsGiveTheSame) {
   CompareBaseline<double>(1e-14);
 }
 
-TEST(PackedAttention, BFloat16RoundsOnlyInputsAndOutputs) {
+// Rounding to eight bits once per factor: entries agree to a small part of the largest one.
+TEST(PackedAttention, BFloat16ProductsAgreeWithFloat64) {
+  const std::vector<int64_t> offsets = {0, 1, 1, 14, 63, 112, 242};  // lengths 1, 0, 13, 49, 49, 130
+  for (const Case& c :
+       {Case{4, 4, 64, 0, true, false}, {4, 2, 16, 0, true, false}, {2, 1, 20, 9, true, false}, {3, 3, 7, 0, false, true}}) {
+    at::manual_seed(5);
+    const AttentionPlanPtr plan = MakePlan(c, offsets, at::kFloat), exact_plan = MakePlan(c, offsets, at::kDouble);
+    std::vector<at::Tensor> inputs, exact_inputs;
+    for (const int64_t heads : {c.heads, c.kv_heads, c.kv_heads}) {
+      inputs.push_back(at::randn({offsets.back(), heads * c.head_dim}).to(at::kBFloat16));
+      exact_inputs.push_back(inputs.back().to(at::kDouble).set_requires_grad(true));
+      inputs.back().set_requires_grad(true);
+    }
+    const at::Tensor weight = at::randn({offsets.back(), c.heads * c.head_dim}).to(at::kBFloat16);
+    const at::Tensor out = PackedAttention(inputs[0], inputs[1], inputs[2], plan, c.window);
+    const at::Tensor exact = Reference(exact_inputs[0], exact_inputs[1], exact_inputs[2], *exact_plan, c.window);
+    const auto part = [](const at::Tensor& found, const at::Tensor& expected) {
+      return MaxDifference(found.to(at::kDouble), expected) / expected.abs().max().item<double>();
+    };
+    EXPECT_LT(part(out, exact), 1.0 / 128);
+    out.backward(weight);
+    exact.backward(weight.to(at::kDouble));
+    for (size_t i = 0; i < 3; ++i) EXPECT_LT(part(inputs[i].grad(), exact_inputs[i].grad()), 1.0 / 64) << "gradient " << i;
+  }
+}
+
+TEST(PackedAttention, WithoutBFloat16ProductsOnlyInputsAndOutputsAreRounded) {
+  const CpuKernelsLimit limit(CpuKernels::kAvx512);
   const Case c{4, 2, 16, 0, true, false};
   const AttentionPlanPtr plan = MakePlan(c, {0, 50}, at::kFloat);
   const at::Tensor q = at::randn({50, 64}).to(at::kBFloat16), k = at::randn({50, 32}).to(at::kBFloat16),

@@ -41,21 +41,34 @@ TEST(MemoryPlan, CountsWhatALayerSaves) {
   AdapterConfig adapter = SmallRun().federation.adapter;
   // Norms 8 + 8, q 8, k 4, v 4, gate and up 12 + 12, the input that q and v share 8: 64 numbers; two floats of the norms; q and v
   // each 2 r + 1 floats behind A.
-  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kBFloat16), 64 * 2 + 2 * 4 + 2 * 5 * 4);
-  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kFloat), 64 * 4 + 2 * 4 + 2 * 5 * 4);
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kBFloat16, false), 64 * 2 + 2 * 4 + 2 * 5 * 4);
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kFloat, false), 64 * 4 + 2 * 4 + 2 * 5 * 4);
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kFloat, true), 56 * 4 + 2 * 4 + 2 * 5 * 4) << "its own input is not kept";
+  adapter.lora_dropout = 0.1;
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kFloat, false), 64 * 4 + 2 * 4 + 2 * (5 * 4 + 1)) << "8 bits each";
+  adapter.lora_dropout = 0.0;
   adapter.target_modules = {"all-linear"};  // and the inputs of o 8, of gate and up 8, of down 12
-  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kBFloat16), 92 * 2 + 2 * 4 + 7 * 5 * 4);
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kBFloat16, false), 92 * 2 + 2 * 4 + 7 * 5 * 4);
   adapter.target_modules = {"layers.1.self_attn.q_proj"};
-  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kBFloat16), 56 * 2 + 2 * 4);
-  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 1, at::kBFloat16), 64 * 2 + 2 * 4 + 5 * 4);
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 0, at::kBFloat16, false), 56 * 2 + 2 * 4);
+  EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 1, at::kBFloat16, false), 64 * 2 + 2 * 4 + 5 * 4);
 }
 
-TEST(MemoryPlan, CountsWhatASiteKeeps) {
-  const AdapterSize size = AdapterSizeOf(SmallModel(), SmallRun().federation.adapter, true);
+TEST(MemoryPlan, CountsTheParametersOfASite) {
+  AdapterConfig adapter = SmallRun().federation.adapter;
+  const AdapterSize size = AdapterSizeOf(SmallModel(), adapter, true);
   EXPECT_EQ(size.pair, 2 * 2 * ((8 + 8) + (8 + 4)));  // layers, r, q and v
   EXPECT_EQ(size.mixer, 2 * 2 * (8 + 8));
-  EXPECT_EQ(AdapterSizeOf(SmallModel(), SmallRun().federation.adapter, false).mixer, 0);
-  EXPECT_EQ(SiteBytes(size, SmallRun()), 4 * (2 * 112 + 64 + 2 * (112 + 64) + 2 * 112));
+  EXPECT_EQ(AdapterSizeOf(SmallModel(), adapter, false).mixer, 0);
+  adapter.mixer = MixerKind::kLayer;
+  EXPECT_EQ(AdapterSizeOf(SmallModel(), adapter, true).mixer, 2 * 2 * 2);
+}
+
+/// What the plan counts for each site at work of SmallRun: both pairs, the mixer, what was sent.
+constexpr int64_t kSite = 4 * (2 * 112 + 64 + 112);
+
+int64_t Slack(int64_t bytes) {
+  return static_cast<int64_t>(kHeapSlack * static_cast<double>(bytes));
 }
 
 TEST(MemoryPlan, TrainingIsTheSavedTheGreatestPassingAndTheGradients) {
@@ -67,13 +80,36 @@ TEST(MemoryPlan, TrainingIsTheSavedTheGreatestPassingAndTheGradients) {
   inputs.work.train_tokens = 10;
   inputs.work.train_responses = 6;
   const MemoryPlan plan = PlanMemory(SmallRun(), inputs);
-  const int64_t saved = 2 * (10 * 176 + 4 * (5 * 8 + 4 * 8) + 4 * (5 * 8 + 4 * 4));
-  const int64_t hidden = 2 * 8 * (2 * 10 + 2 * 6);
-  const int64_t logits = 6 * 100 * (2 + 4 + 4 + 2);
-  EXPECT_EQ(plan.training, static_cast<int64_t>(kHeapSlack * static_cast<double>(saved + hidden + logits + 4 * (112 + 64))));
-  EXPECT_EQ(plan.adapters, 3 * 3456);
+  const int64_t first = 56 * 2 + 8 + 40, second = 64 * 2 + 8 + 40, factors = 2 * 4 * 4 * ((8 + 8) + (8 + 4));
+  const int64_t saved = 10 * (first + second) + factors;
+  const int64_t hidden = 2 * 8 * (10 + 2 * 6);
+  const int64_t logits = 6 * 100 * 2;  // more than the 10 * 2 * (8 + 3 * 12) of the activation
+  EXPECT_EQ(plan.training, Slack(saved + hidden + logits + 3 * 4 * (112 + 64)) + 4 * 112);
+  EXPECT_EQ(plan.adapters, kSite) << "of one site at work, however many there are";
   EXPECT_STREQ(plan.greatest_phase(), "training");
-  EXPECT_EQ(plan.total(), 10'000 + 1000 + 3 * 3456 + plan.training);
+  EXPECT_EQ(plan.total(), 10'000 + 1000 + kSite + plan.training);
+}
+
+TEST(MemoryPlan, EvaluationIsALayerAndTheCache) {
+  MemoryInputs inputs;
+  inputs.model = SmallModel();
+  inputs.work = {.loss_tokens = 5, .loss_responses = 1, .prompts = 2, .prompt_tokens = 20, .cached_tokens = 20 + 2 * 4};
+  const int64_t layer = 4 * (2 * 8 + 8 + 3 * 12), cache = 28 * 2 * 2 * 4 * 4;
+  EXPECT_EQ(PlanMemory(SmallRun(), inputs).evaluation, Slack(cache + std::max<int64_t>(20 * layer, 2 * 100 * (4 + 4))));
+  inputs.work.loss_tokens = 500;
+  EXPECT_EQ(PlanMemory(SmallRun(), inputs).evaluation, Slack(500 * layer));
+}
+
+TEST(MemoryPlan, AMethodThatSendsNothingHasNothingToExchange) {
+  RunConfig config = SmallRun();
+  MemoryInputs inputs;
+  inputs.model = SmallModel();
+  EXPECT_EQ(PlanMemory(config, inputs).exchange, (8 + 5 * 4) * 112 - kSite);
+  config.federation.method.name = "local";
+  EXPECT_EQ(PlanMemory(config, inputs).exchange, 0);
+  EXPECT_EQ(PlanMemory(config, inputs).adapters, 4 * 2 * 112);
+  config.federation.method.name = "base";
+  EXPECT_EQ(PlanMemory(config, inputs).training, 0);
 }
 
 TEST(MemoryPlan, ThePeakIsTheGreatestPhase) {
@@ -102,26 +138,48 @@ TEST(MemoryPlan, GrowsWithTheBatchAndTheSitesAtOnce) {
   EXPECT_NEAR(static_cast<double>(PlanMemory(config, inputs).training), 2.0 * static_cast<double>(before), 2.0);
 }
 
-TEST(MemoryPlan, DataSaysHowLongBatchesAre) {
-  RunConfig config = SmallRun();
-  config.federation.train.batch_size = 3;
-  config.federation.eval.options.loss_batch_size = 2;
-  std::vector<SiteData> sites(1);
-  for (const int64_t length : {3, 5, 9}) {
+SiteData SiteOfLengths(std::initializer_list<int64_t> lengths) {
+  SiteData site;
+  for (const int64_t length : lengths) {
     TokenizedExample example;
     example.tokens.resize(static_cast<size_t>(length));
     example.response_begin = 2;
-    sites[0].train.push_back(example);
-    sites[0].test.tokenized.push_back(example);
-    sites[0].test.prompts.emplace_back(static_cast<size_t>(length));
+    site.train.push_back(example);
+    site.test.tokenized.push_back(example);
+    site.test.prompts.emplace_back(static_cast<size_t>(length));
   }
-  const WorkSizes work = WorkOf(config, sites);
+  return site;
+}
+
+TEST(WorkMeter, DataSaysHowLongBatchesAre) {
+  RunConfig config = SmallRun();
+  config.federation.train.batch_size = 3;
+  config.federation.eval.options.loss_batch_size = 2;
+  config.federation.eval.options.generate.beams = 5;
+  WorkMeter meter(config);
+  meter.Add(SiteOfLengths({3, 5, 9}));
+  meter.Add(SiteOfLengths({3}));
+  const WorkSizes work = meter.Sizes();
   EXPECT_EQ(work.train_tokens, 2 + 4 + 8);
   EXPECT_EQ(work.train_responses, 1 + 3 + 7);
   EXPECT_EQ(work.loss_tokens, 8) << "the batches are 2 + 4 and 8";
+  EXPECT_EQ(work.loss_responses, 7);
   EXPECT_EQ(work.prompts, 3);
   EXPECT_EQ(work.prompt_tokens, 3 + 5 + 9);
-  EXPECT_EQ(work.cached_tokens, 3 * (9 + 4));
+  EXPECT_EQ(work.cached_tokens, 3 + 5 + 9 + 3 * 5 * 4) << "a prompt once, new tokens for each beam";
+}
+
+TEST(WorkMeter, PooledDataMeetInOneBatch) {
+  RunConfig config = SmallRun();
+  config.federation.train.batch_size = 3;
+  config.federation.method.name = "pooled";
+  WorkMeter meter(config);
+  for (const int64_t length : {3, 5, 9}) meter.Add(SiteOfLengths({length}));
+  EXPECT_EQ(meter.Sizes().train_tokens, 2 + 4 + 8);
+  config.federation.method.name = "base";
+  WorkMeter of_base(config);
+  of_base.Add(SiteOfLengths({3}));
+  EXPECT_EQ(of_base.Sizes().train_tokens, 0) << "it does not train";
 }
 
 TEST(MemoryPlan, TooLittleMemoryIsRefusedBeforeLoading) {

@@ -1,0 +1,238 @@
+#include "adapter/low_rank_products.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "base/check.h"
+#include "model/transformer_simd.h"
+
+namespace fedalt {
+namespace {
+
+constexpr int64_t kRows = 12;             // tokens at once: as many accumulators as simd::MatMul has
+constexpr int64_t kTokenChunk = 48;       // tokens of one step of a sum over tokens
+constexpr int64_t kFeatureBlock = 256;    // features of one step; a multiple of every vector and of dropout's words
+constexpr int64_t kSumBlock = 128;        // the same for a sum over tokens, where they are what threads share out
+constexpr int64_t kWorthAFork = 1 << 16;  // multiply-adds
+
+int64_t GrainOf(int64_t cost_of_one) {
+  return std::max<int64_t>(1, kWorthAFork / std::max<int64_t>(1, cost_of_one));
+}
+
+template <typename T>
+struct Bits {
+  const uint16_t* words = nullptr;  // null: no dropout
+  int64_t row = 0;
+  T kept_value = 1;
+};
+
+/// values[i] = mask * values[i] for features first .. first + n of one token; `first` is a multiple of a word.
+template <typename T>
+FEDALT_INLINE void MaskRow(T* values, const Bits<T>& bits, int64_t token, int64_t first, int64_t n) {
+  constexpr int64_t kWord = 16;
+  const uint16_t* words = bits.words + token * bits.row + first / kWord;
+  for (int64_t i = 0; i < n; i += kWord, ++words) {
+    const uint32_t word = *words;
+    T* const group = values + i;
+    if (i + kWord <= n) {
+      for (uint32_t j = 0; j < kWord; ++j) group[j] = (word >> j) & 1 ? group[j] * bits.kept_value : T(0);
+    } else {
+      for (uint32_t j = 0; j < static_cast<uint32_t>(n - i); ++j) group[j] = (word >> j) & 1 ? group[j] * bits.kept_value : T(0);
+    }
+  }
+}
+
+template <typename T, typename Storage>
+FEDALT_INLINE void WidenRow(const Storage* from, T* to, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) to[i] = simd::Widen(from[i]);
+}
+
+template <typename T, int kBytes>
+FEDALT_INLINE T Dot(const T* a, const T* b, int64_t n) {
+  using L = simd::Lanes<T, kBytes>;
+  typename L::V total{};
+  int64_t i = 0;
+  for (; i + L::kCount <= n; i += L::kCount) total += L::Load(a + i) * L::Load(b + i);
+  T sum = L::Sum(total);
+  for (; i < n; ++i) sum += a[i] * b[i];
+  return sum;
+}
+
+/// Tokens [begin, end): u = mask(x) A^T and z = x g.
+struct ProjectKernel {
+  template <int kBytes, typename Storage, typename T>
+  static FEDALT_INLINE void Run(const Storage* x, int64_t features, const T* a_transposed, int64_t columns, const T* g,
+                                Bits<T> bits, T* u, T* z, int64_t begin, int64_t end, T* buffer) {
+    for (int64_t t = begin; t < end; t += kRows) {
+      const int64_t rows = std::min(kRows, end - t);
+      for (int64_t r = 0; r < rows; ++r) {
+        T* const line = buffer + r * features;
+        WidenRow(x + (t + r) * features, line, features);
+        if (g != nullptr) z[t + r] = Dot<T, kBytes>(line, g, features);
+        if (bits.words != nullptr) MaskRow(line, bits, t + r, 0, features);
+      }
+      simd::MatMul<T, kBytes>({buffer, features, 1}, a_transposed, columns, u + t * columns, columns, rows, columns, features,
+                              false);
+    }
+  }
+};
+
+/// Tokens [begin, end): y += mask(h b) + p g.
+struct UpdateKernel {
+  template <int kBytes, typename Storage, typename T>
+  static FEDALT_INLINE void Run(Storage* y, int64_t features, const T* h, int64_t columns, const T* b, int64_t b_row, Bits<T> bits,
+                                const T* p, const T* g, int64_t begin, int64_t end, T* buffer) {
+    for (int64_t t = begin; t < end; t += kRows) {
+      const int64_t rows = std::min(kRows, end - t);
+      for (int64_t f = 0; f < features; f += kFeatureBlock) {
+        const int64_t count = std::min(kFeatureBlock, features - f);
+        simd::MatMul<T, kBytes>({h + t * columns, columns, 1}, b + f, b_row, buffer, kFeatureBlock, rows,
+                                simd::PadColumns<T>(count), columns, false);
+        for (int64_t r = 0; r < rows; ++r) {
+          T* const line = buffer + r * kFeatureBlock;
+          if (bits.words != nullptr) MaskRow(line, bits, t + r, f, count);
+          Storage* const to = y + (t + r) * features + f;
+          if (p != nullptr) {
+            const T factor = p[t + r];
+            for (int64_t i = 0; i < count; ++i) line[i] += factor * g[f + i];
+          }
+          for (int64_t i = 0; i < count; ++i) simd::Narrow(simd::Widen(to[i]) + line[i], to + i);
+        }
+      }
+    }
+  }
+};
+
+/// Features [first, first + count) of: sums (d, C) = mask(x)^T h and plain (d) = p^T x.
+struct SumKernel {
+  template <int kBytes, typename Storage, typename T>
+  static FEDALT_INLINE void Run(const Storage* x, int64_t tokens, int64_t features, const T* h, int64_t columns, const T* p,
+                                Bits<T> bits, T* sums, T* plain, int64_t first, int64_t count, T* buffer) {
+    for (int64_t t = 0; t < tokens; t += kTokenChunk) {
+      const int64_t depth = std::min(kTokenChunk, tokens - t);
+      for (int64_t k = 0; k < depth; ++k) {
+        T* const line = buffer + k * kSumBlock;
+        WidenRow(x + (t + k) * features + first, line, count);
+        if (p != nullptr) {
+          const T factor = p[t + k];
+          for (int64_t i = 0; i < count; ++i) plain[first + i] += factor * line[i];
+        }
+        if (bits.words != nullptr) MaskRow(line, bits, t + k, first, count);
+      }
+      simd::MatMul<T, kBytes>({buffer, 1, kSumBlock}, h + t * columns, columns, sums + first * columns, columns, count, columns,
+                              depth, /*accumulate=*/t > 0);
+    }
+  }
+};
+
+/// (R, n) -> contiguous (R, n padded to whole vectors), padding zeroed.
+at::Tensor Padded(const at::Tensor& matrix, int64_t columns) {
+  if (matrix.size(1) == columns) return matrix.contiguous();
+  at::Tensor padded = at::zeros({matrix.size(0), columns}, matrix.options());
+  padded.narrow(1, 0, matrix.size(1)).copy_(matrix);
+  return padded;
+}
+
+template <typename T>
+Bits<T> BitsOf(const DropoutBits* mask) {
+  if (mask == nullptr) return {};
+  return {reinterpret_cast<const uint16_t*>(mask->words.data_ptr<int16_t>()), mask->words.size(1),
+          static_cast<T>(mask->kept_value)};
+}
+
+template <typename T>
+const T* DataOrNull(const at::Tensor& tensor) {
+  return tensor.defined() ? tensor.data_ptr<T>() : nullptr;
+}
+
+at::TensorOptions WorkOptions(const at::Tensor& tall) {
+  return tall.options().dtype(tall.scalar_type() == at::kDouble ? at::kDouble : at::kFloat).requires_grad(false);
+}
+
+template <typename T>
+int64_t PaddedColumns(const at::Tensor& few) {
+  return simd::PadColumns<T>(few.size(0));
+}
+
+}  // namespace
+
+Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const DropoutBits* mask, const at::Tensor& g_in) {
+  const at::Tensor x_tf = x_in.contiguous(), g_1f = g_in.defined() ? g_in.contiguous() : g_in;
+  const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
+  Projection out;
+  simd::WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
+    using Storage = decltype(storage);
+    using T = decltype(work);
+    const int64_t columns = PaddedColumns<T>(a_cf);
+    const at::Tensor a_transposed = Padded(a_cf.t(), columns);
+    at::Tensor u = at::empty({tokens, columns}, WorkOptions(x_tf));
+    if (g_1f.defined()) out.z_t1 = at::empty({tokens, 1}, WorkOptions(x_tf));
+    const Storage* const x = x_tf.data_ptr<Storage>();
+    const T *const a = a_transposed.data_ptr<T>(), *const g = DataOrNull<T>(g_1f);
+    T *const us = u.data_ptr<T>(), *const z = out.z_t1.defined() ? out.z_t1.data_ptr<T>() : nullptr;
+    at::parallel_for(0, (tokens + kRows - 1) / kRows, GrainOf(kRows * features * columns / 4), [&](int64_t begin, int64_t end) {
+      thread_local std::vector<T> buffer;
+      buffer.resize(static_cast<size_t>(kRows * features));
+      simd::Dispatch<ProjectKernel>(x, features, a, columns, g, BitsOf<T>(mask), us, z, begin * kRows,
+                                    std::min(end * kRows, tokens), buffer.data());
+    });
+    out.u_tc = u.narrow(1, 0, a_cf.size(0));
+  });
+  return out;
+}
+
+void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b_cf, const DropoutBits* mask,
+                   const PlainColumn& plain) {
+  FEDALT_CHECK(y_tf.is_contiguous(), "the result of a product is contiguous");
+  const int64_t tokens = y_tf.size(0), features = y_tf.size(1), columns = h_tc.size(1);
+  const at::Tensor h = h_tc.contiguous();
+  const at::Tensor p_t1 = plain.of_tokens_t1.defined() ? plain.of_tokens_t1.contiguous() : at::Tensor();
+  const at::Tensor g_1f = plain.of_features_1f.defined() ? plain.of_features_1f.contiguous() : at::Tensor();
+  simd::WithTypes(y_tf.scalar_type(), [&](auto storage, auto work) {
+    using Storage = decltype(storage);
+    using T = decltype(work);
+    const int64_t b_row = simd::PadColumns<T>(features);
+    const at::Tensor b = Padded(b_cf, b_row);
+    Storage* const y = y_tf.data_ptr<Storage>();
+    const T *const hs = h.data_ptr<T>(), *const bs = b.data_ptr<T>(), *const p = DataOrNull<T>(p_t1),
+                   *const g = DataOrNull<T>(g_1f);
+    at::parallel_for(0, (tokens + kRows - 1) / kRows, GrainOf(kRows * features * columns / 4), [&](int64_t begin, int64_t end) {
+      alignas(64) T buffer[kRows * kFeatureBlock];
+      simd::Dispatch<UpdateKernel>(y, features, hs, columns, bs, b_row, BitsOf<T>(mask), p, g, begin * kRows,
+                                   std::min(end * kRows, tokens), static_cast<T*>(buffer));
+    });
+  });
+}
+
+ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const DropoutBits* mask, const at::Tensor& of_tokens_t1) {
+  const at::Tensor x_tf = x_in.contiguous(), p_t1 = of_tokens_t1.defined() ? of_tokens_t1.contiguous() : of_tokens_t1;
+  const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
+  ColumnSums out;
+  simd::WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
+    using Storage = decltype(storage);
+    using T = decltype(work);
+    const int64_t columns = simd::PadColumns<T>(h_tc.size(1));
+    const at::Tensor h = Padded(h_tc, columns);
+    at::Tensor sums =
+        tokens == 0 ? at::zeros({features, columns}, WorkOptions(x_tf)) : at::empty({features, columns}, WorkOptions(x_tf));
+    if (p_t1.defined()) out.plain_1f = at::zeros({1, features}, WorkOptions(x_tf));
+    const Storage* const x = x_tf.data_ptr<Storage>();
+    const T *const hs = h.data_ptr<T>(), *const p = DataOrNull<T>(p_t1);
+    T *const to = sums.data_ptr<T>(), *const plain = out.plain_1f.defined() ? out.plain_1f.data_ptr<T>() : nullptr;
+    const int64_t blocks = (features + kSumBlock - 1) / kSumBlock;
+    at::parallel_for(0, blocks, GrainOf(tokens * kSumBlock * columns / 4), [&](int64_t begin, int64_t end) {
+      alignas(64) T buffer[kTokenChunk * kSumBlock];
+      for (int64_t block = begin; block < end; ++block) {
+        const int64_t first = block * kSumBlock;
+        simd::Dispatch<SumKernel>(x, tokens, features, hs, columns, p, BitsOf<T>(mask), to, plain, first,
+                                  std::min(kSumBlock, features - first), static_cast<T*>(buffer));
+      }
+    });
+    out.sums_fc = sums.narrow(1, 0, h_tc.size(1));
+  });
+  return out;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,160 @@
+#include "model/few_rows_linear.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <type_traits>
+
+#include "base/check.h"
+#include "model/transformer_simd.h"
+
+namespace fedalt {
+namespace {
+
+constexpr int kRowsAtOnce = 8;
+constexpr int64_t kWorthAFork = 1 << 16;  // multiply-adds
+
+/// y[r][o] for o in [begin, end) and `rows` (at most kRowsAtOnce) rows of x.
+template <typename Storage>
+struct Task {
+  const Storage *x, *weight, *bias;  // bias may be null
+  Storage* y;
+  int64_t rows, in, out;
+};
+
+/// Eight sums for one output at a time.
+struct Portable {
+  template <int kBytes, typename Storage>
+  static FEDALT_INLINE void Run(const Task<Storage>* task, int64_t begin, int64_t end) {
+    using L = simd::Lanes<float, kBytes>;
+    const int64_t whole = task->in / L::kCount * L::kCount;
+    for (int64_t o = begin; o < end; ++o) {
+      const Storage* const w = task->weight + o * task->in;
+      typename L::V sums[kRowsAtOnce] = {};
+      for (int64_t i = 0; i < whole; i += L::kCount) {
+        const typename L::V weights = L::Load(w + i);
+        for (int64_t r = 0; r < task->rows; ++r) sums[r] += weights * L::Load(task->x + r * task->in + i);
+      }
+      for (int64_t r = 0; r < task->rows; ++r) {
+        float sum = L::Sum(sums[r]);
+        for (int64_t i = whole; i < task->in; ++i) sum += simd::Widen(w[i]) * simd::Widen(task->x[r * task->in + i]);
+        if (task->bias != nullptr) sum += simd::Widen(task->bias[o]);
+        simd::Narrow(sum, task->y + r * task->out + o);
+      }
+    }
+  }
+};
+
+#if defined(__x86_64__)
+/// Lane i of the result: the sum of all lanes of sums[i].
+FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16]) {
+  __m512 pairs[8], fours[4], eights[2];
+  for (int i = 0; i < 8; ++i)
+    pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(sums[2 * i], sums[2 * i + 1]), _mm512_unpackhi_ps(sums[2 * i], sums[2 * i + 1]));
+  for (int i = 0; i < 4; ++i) {
+    const __m512d low = _mm512_castps_pd(pairs[2 * i]), high = _mm512_castps_pd(pairs[2 * i + 1]);
+    fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
+  }
+  // Each 128-bit lane of fours[i] now holds a part of sums 4 i .. 4 i + 3.
+  for (int i = 0; i < 2; ++i)
+    eights[i] = _mm512_add_ps(_mm512_shuffle_f32x4(fours[2 * i], fours[2 * i + 1], 0x88),
+                              _mm512_shuffle_f32x4(fours[2 * i], fours[2 * i + 1], 0xDD));
+  return _mm512_add_ps(_mm512_shuffle_f32x4(eights[0], eights[1], 0x88), _mm512_shuffle_f32x4(eights[0], eights[1], 0xDD));
+}
+
+/// Eight rows and two outputs at a time: sixteen sums of products of pairs. `in` is a multiple of 32; x is laid out as Interleaved
+/// does.
+FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
+  constexpr int64_t kStep = 32, kAhead = 8192;
+  const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_AVX512_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
+  for (int64_t o = begin; o < end; o += 2) {
+    const bool two = o + 1 < end;
+    const c10::BFloat16 *const first = task.weight + o * task.in, *const second = two ? first + task.in : first;
+    __m512 sums[16];
+    for (__m512& sum : sums) sum = _mm512_setzero_ps();
+    for (int64_t i = 0; i < task.in; i += kStep) {
+      const __m512bh w0 = load(first + i), w1 = load(second + i);
+      // What comes next in memory, into the second-level cache: the first is full of x.
+      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kAhead, _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kAhead + 64, _MM_HINT_T1);
+#pragma GCC unroll 8
+      for (int r = 0; r < kRowsAtOnce; ++r) {
+        const __m512bh x = load(task.x + i * kRowsAtOnce + r * kStep);
+        sums[r] = _mm512_dpbf16_ps(sums[r], w0, x);
+        sums[8 + r] = _mm512_dpbf16_ps(sums[8 + r], w1, x);
+      }
+    }
+    alignas(64) float totals[16];
+    _mm512_store_ps(totals, SumEach(sums));
+    for (int64_t which = 0; which < (two ? 2 : 1); ++which) {
+      const float bias = task.bias != nullptr ? simd::Widen(task.bias[o + which]) : 0.0f;
+      for (int64_t r = 0; r < task.rows; ++r) simd::Narrow(totals[8 * which + r] + bias, task.y + r * task.out + o + which);
+    }
+  }
+}
+#endif
+
+/// Groups of kRowsAtOnce rows, in each 32 neighbours of every row behind one another: what one step reads is contiguous. Rows that
+/// are not there are zeros.
+at::Tensor Interleaved(const at::Tensor& x_ti) {
+  constexpr int64_t kStep = 32;
+  const int64_t rows = x_ti.size(0), groups = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
+  at::Tensor out = at::zeros({groups, x_ti.size(1) / kStep, kRowsAtOnce, kStep}, x_ti.options());
+  const at::BFloat16* from = x_ti.data_ptr<at::BFloat16>();
+  for (int64_t r = 0; r < rows; ++r) {
+    at::BFloat16* const to = out.data_ptr<at::BFloat16>() + r / kRowsAtOnce * kRowsAtOnce * x_ti.size(1) + r % kRowsAtOnce * kStep;
+    for (int64_t i = 0; i < x_ti.size(1); i += kStep, from += kStep) std::copy(from, from + kStep, to + i * kRowsAtOnce);
+  }
+  return out;
+}
+
+template <typename Storage>
+void Compute(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o, at::Tensor& y_to) {
+  const int64_t rows = x_ti.size(0), in = x_ti.size(1), out = y_to.size(1);
+  const Storage* const bias = bias_o.defined() ? bias_o.data_ptr<Storage>() : nullptr;
+  bool pairs = false;
+#if defined(__x86_64__)
+  pairs = std::is_same_v<Storage, at::BFloat16> && ActiveCpuKernels() == CpuKernels::kAvx512Bf16 && in % 32 == 0;
+#endif
+  const at::Tensor laid_out = pairs ? Interleaved(x_ti) : x_ti;
+  for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
+    const Task<Storage> task{laid_out.data_ptr<Storage>() + row * in,
+                             weight_oi.data_ptr<Storage>(),
+                             bias,
+                             y_to.data_ptr<Storage>() + row * out,
+                             std::min<int64_t>(kRowsAtOnce, rows - row),
+                             in,
+                             out};
+    constexpr int64_t kOutputs = 2;  // of one step
+    at::parallel_for(0, (out + kOutputs - 1) / kOutputs, std::max<int64_t>(1, kWorthAFork / (in * kRowsAtOnce * kOutputs)),
+                     [&](int64_t begin, int64_t end) {
+                       begin *= kOutputs;
+                       end = std::min(end * kOutputs, out);
+#if defined(__x86_64__)
+                       if constexpr (std::is_same_v<Storage, at::BFloat16>) {
+                         if (pairs) return PairProducts(task, begin, end);
+                       }
+#endif
+                       simd::Dispatch<Portable>(&task, begin, end);
+                     });
+  }
+}
+
+}  // namespace
+
+bool TakesFewRows(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
+  const at::ScalarType type = x_ti.scalar_type();
+  return x_ti.dim() == 2 && x_ti.size(0) <= kFewRows && (type == at::kFloat || type == at::kBFloat16) &&
+         weight_oi.scalar_type() == type && x_ti.is_contiguous() && weight_oi.is_contiguous() && x_ti.device().is_cpu() &&
+         (!bias_o.defined() || bias_o.is_contiguous());
+}
+
+at::Tensor FewRowsLinear(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
+  FEDALT_CHECK(TakesFewRows(x_ti, weight_oi, bias_o), "few rows of one dtype, contiguous");
+  at::Tensor y_to = at::empty({x_ti.size(0), weight_oi.size(0)}, x_ti.options().requires_grad(false));
+  x_ti.scalar_type() == at::kFloat ? Compute<float>(x_ti, weight_oi, bias_o, y_to)
+                                   : Compute<at::BFloat16>(x_ti, weight_oi, bias_o, y_to);
+  return y_to;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,19 @@
+// A linear map of a few rows, as in decoding: the time is that of reading the weights once, which a general matrix product, made
+// for many rows, does not reach.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace fedalt {
+
+/// Rows up to which FewRowsLinear is the better choice.
+constexpr int64_t kFewRows = 16;
+
+/// x (T, d_in) W (d_out, d_in)^T + b, in x's dtype (kFloat or kBFloat16, contiguous; b may be undefined). Products and sums in
+/// float32. No gradients. Thread-safe; parallel inside; the same bits for any number of threads.
+at::Tensor FewRowsLinear(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o);
+
+/// Whether FewRowsLinear takes these.
+bool TakesFewRows(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o);
+
+}  // namespace fedalt

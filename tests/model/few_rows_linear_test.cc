@@ -1,0 +1,54 @@
+// A linear of few rows against float64, with every kernel that this machine runs.
+#include "model/few_rows_linear.h"
+
+#include <ATen/Parallel.h>
+#include <gtest/gtest.h>
+
+#include "base/cpu_kernels.h"
+
+namespace fedalt {
+namespace {
+
+TEST(FewRowsLinear, EqualsTheProduct) {
+  for (const CpuKernels level : {CpuKernels::kPortable, CpuKernels::kAvx2, CpuKernels::kAvx512, CpuKernels::kAvx512Bf16}) {
+    const CpuKernelsLimit limit(level);
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+      for (const int64_t rows : {1, 3, 8, 9, 16})
+        for (const int64_t in : {1, 31, 64, 160})
+          for (const int64_t out : {1, 2, 37}) {
+            SCOPED_TRACE(testing::Message() << CpuKernelsName(level) << ' ' << dtype << ' ' << rows << " x " << in << " x " << out);
+            at::manual_seed(static_cast<uint64_t>(rows * in + out));
+            const at::Tensor x = at::randn({rows, in}).to(dtype), w = at::randn({out, in}).to(dtype),
+                             b = at::randn({out}).to(dtype);
+            ASSERT_TRUE(TakesFewRows(x, w, b));
+            for (const bool with_bias : {false, true}) {
+              const at::Tensor bias = with_bias ? b : at::Tensor();
+              at::Tensor expected = at::mm(x.to(at::kDouble), w.to(at::kDouble).t());
+              if (with_bias) expected = expected + b.to(at::kDouble);
+              const double worst = (FewRowsLinear(x, w, bias).to(at::kDouble) - expected).abs().max().item<double>();
+              const double largest = 1.0 + expected.abs().max().item<double>();
+              EXPECT_LT(worst / largest, dtype == at::kFloat ? 1e-5 : 1.0 / 256);
+            }
+          }
+  }
+}
+
+TEST(FewRowsLinear, ThreadsDoNotChangeABit) {
+  const at::Tensor x = at::randn({8, 512}).to(at::kBFloat16), w = at::randn({3001, 512}).to(at::kBFloat16);
+  const int threads = at::get_num_threads();
+  at::set_num_threads(1);
+  const at::Tensor one = FewRowsLinear(x, w, {});
+  at::set_num_threads(3);
+  EXPECT_TRUE(at::equal(one, FewRowsLinear(x, w, {})));
+  at::set_num_threads(threads);
+}
+
+TEST(FewRowsLinear, LeavesTheRestToLibtorch) {
+  const at::Tensor w = at::randn({4, 8});
+  EXPECT_FALSE(TakesFewRows(at::randn({kFewRows + 1, 8}), w, {}));
+  EXPECT_FALSE(TakesFewRows(at::randn({2, 8}, at::kDouble), w.to(at::kDouble), {}));
+  EXPECT_FALSE(TakesFewRows(at::randn({8, 2}).t(), w, {})) << "strides";
+}
+
+}  // namespace
+}  // namespace fedalt
