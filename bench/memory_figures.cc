@@ -112,10 +112,10 @@ constexpr char kLargeAdapters[] =
     "adapter: {r: 64, target_modules: all-linear}\n"
     "eval: {every: 0, generate: false, ablations: 'off'}\n";
 constexpr char kLosses[] =
-    "train: {rounds: 1, local_epochs: 1, batch_size: 1, max_length: 512}\n"
+    "train: {rounds: 1, steps: 1, batch_size: 1, max_length: 512}\n"
     "eval: {generate: false, batch_size: 32, ablations: 'off'}\n";
 constexpr char kGeneration[] =
-    "train: {rounds: 1, local_epochs: 1, batch_size: 1, max_length: 512}\n"
+    "train: {rounds: 1, steps: 1, batch_size: 1, max_length: 512}\n"
     "eval: {beams: 4, max_new_tokens: 24, batch_size: 32, ablations: 'off'}\n";
 
 std::vector<Case> Cases(bool quick) {

@@ -7,6 +7,7 @@
 #include "app/command.h"
 #include "base/allocator.h"
 #include "base/interrupt.h"
+#include "model/tensor_allocator.h"
 
 namespace {
 
@@ -38,6 +39,7 @@ namespace {
 
 int main(int argc, char** argv) {
   fedalt::KeepPages();
+  fedalt::TakeTensorsFromMalloc();
   std::set_terminate(ReportUncaught);
   std::signal(SIGPIPE, SIG_IGN);
   fedalt::InstallInterruptHandler();
