@@ -86,6 +86,10 @@ int64_t ForwardPerToken(const ModelConfig& m, int64_t bytes) {
   return bytes * (2 * m.hidden_size + q + std::max(q + 2 * kv, gated));
 }
 
+int64_t HoleBytes(const ModelConfig& m, int64_t tokens, int64_t bytes) {
+  return kHoles * tokens * std::max(m.hidden_size, m.intermediate_size) * bytes;
+}
+
 int64_t TrainingBytes(const RunConfig& config, const MemoryInputs& inputs, const AdapterSize& size) {
   const ModelConfig& model = inputs.model;
   const AdapterConfig& adapter = config.federation.adapter;
@@ -103,7 +107,7 @@ int64_t TrainingBytes(const RunConfig& config, const MemoryInputs& inputs, const
   const int64_t head_rows = bytes * model.hidden_size * (tokens + 2 * inputs.work.train_responses);
   const int64_t passing = std::max(HeadBytes(model, inputs.work.train_responses, bytes), tokens * BackwardPerToken(model, bytes));
   const int64_t gradients = config.federation.train.accumulate > 1 ? 2 : 1;
-  return saved + head_rows + passing + (gradients + 2) * kFloat * (size.pair + size.mixer);
+  return saved + head_rows + passing + HoleBytes(model, tokens, bytes) + (gradients + 2) * kFloat * (size.pair + size.mixer);
 }
 
 int64_t EvaluationBytes(const RunConfig& config, const MemoryInputs& inputs) {
@@ -111,13 +115,21 @@ int64_t EvaluationBytes(const RunConfig& config, const MemoryInputs& inputs) {
   const int64_t bytes = ElementBytes(inputs.dtype);
   const int64_t per_token = ForwardPerToken(model, bytes);
   const WorkSizes& work = inputs.work;
-  const int64_t loss = std::max(work.loss_tokens * per_token,
+  const int64_t loss = HoleBytes(model, work.loss_tokens, bytes) +
+                       std::max(work.loss_tokens * per_token,
                                 bytes * model.hidden_size * work.loss_responses + HeadBytes(model, work.loss_responses, bytes));
-  const int64_t cache = 2 * bytes * model.num_layers * model.num_kv_heads * model.head_dim * work.cached_tokens;
+  if (work.prompts == 0) return loss;
+  const int64_t sequences = work.prompts * config.federation.eval.options.generate.beams;
+  const bool beams = sequences > work.prompts;
+  // Rows of a head lie together and take whole pages: it shows where many sequences go on for a few tokens each.
+  constexpr int64_t kPage = 4096;
+  const int64_t rows_of_a_page = beams ? kPage / std::clamp<int64_t>(bytes * model.head_dim, 1, kPage) : 0;
+  const int64_t cached = work.cached_tokens + sequences * rows_of_a_page;
+  const int64_t cache = 2 * bytes * model.num_layers * model.num_kv_heads * model.head_dim * cached;
   // Logits of the last tokens, in float32 too; with beams also their logarithms and sums.
-  const int64_t beams = config.federation.eval.options.generate.beams;
-  const int64_t choosing = work.prompts * beams * model.vocab_size * (bytes + (beams > 1 ? 3 : 1) * kFloat);
-  return std::max(loss, work.prompts > 0 ? cache + std::max(work.prompt_tokens * per_token, choosing) : 0);
+  const int64_t choosing = sequences * model.vocab_size * (bytes + (beams ? 3 : 1) * kFloat);
+  const int64_t prompts = HoleBytes(model, work.prompt_tokens, bytes) + work.prompt_tokens * per_token;
+  return std::max(loss, cache + std::max(prompts, choosing));
 }
 
 /// A number of kilobytes from /proc/self/status, in bytes; 0 if it has no such field.
@@ -199,15 +211,14 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
   const int64_t at_once =
       std::max<int64_t>(1, std::min(config.federation.sites_at_once, static_cast<int64_t>(config.sites.size())));
   const AdapterSize size = AdapterSizeOf(inputs.model, config.federation.adapter, has_rest_of_world);
-  const auto with_slack = [](int64_t bytes) { return static_cast<int64_t>(kHeapSlack * static_cast<double>(bytes)); };
   MemoryPlan plan;
   plan.program = inputs.program;
   plan.base = inputs.weights.mapped + inputs.weights.converted;
   // Both pairs and the mixer; what was sent.
   plan.adapters = at_once * kFloat * (2 * size.pair + size.mixer + (exchanges ? size.pair : 0));
   plan.loading = std::max<int64_t>(0, inputs.weights.stored - plan.adapters);  // no site is there yet
-  if (trains) plan.training = with_slack((pools ? 1 : at_once) * TrainingBytes(config, inputs, size));
-  plan.evaluation = with_slack(at_once * EvaluationBytes(config, inputs));
+  if (trains) plan.training = (pools ? 1 : at_once) * TrainingBytes(config, inputs, size);
+  plan.evaluation = at_once * EvaluationBytes(config, inputs);
   if (exchanges) {
     plan.training += kFloat * size.pair;  // the sum
     // On its grid (8 bytes) and as published, and as many contributions as are added together; no site is at work then.

@@ -6,6 +6,15 @@
 #include "fed/method.h"
 
 namespace fedalt {
+namespace {
+
+/// Places that one sequence writes keys and values to, beside the prompt's. Beams that take over each other's slots leave some of
+/// them unused: about twice as many were touched as tokens are written.
+int64_t NewPlaces(const GenerateOptions& options) {
+  return (options.beams > 1 ? 2 : 1) * options.max_new_tokens;
+}
+
+}  // namespace
 
 WorkSizes LargestWork(const RunConfig& config) {
   const GenerateOptions& generate = config.federation.eval.options.generate;
@@ -15,7 +24,7 @@ WorkSizes LargestWork(const RunConfig& config) {
   if (config.federation.eval.options.generate_answers) {
     work.prompts = generate.batch_size;
     work.prompt_tokens = generate.batch_size * std::max<int64_t>(1, config.max_length - generate.max_new_tokens);
-    work.cached_tokens = work.prompt_tokens + generate.batch_size * generate.beams * generate.max_new_tokens;
+    work.cached_tokens = work.prompt_tokens + generate.batch_size * generate.beams * NewPlaces(generate);
   }
   return work;
 }
@@ -102,7 +111,7 @@ void WorkMeter::NotePrompts(const std::vector<std::vector<int32_t>>& prompts) {
     const auto count = static_cast<int64_t>(end - begin);
     work_.prompts = std::max(work_.prompts, count);
     work_.prompt_tokens = std::max(work_.prompt_tokens, tokens);
-    work_.cached_tokens = std::max(work_.cached_tokens, tokens + count * options.beams * options.max_new_tokens);
+    work_.cached_tokens = std::max(work_.cached_tokens, tokens + count * options.beams * NewPlaces(options));
   }
 }
 

@@ -18,7 +18,7 @@ struct WorkSizes {
   int64_t loss_responses = 0;
   int64_t prompts = 0;        ///< of one batch of generation
   int64_t prompt_tokens = 0;  ///< of all of them
-  int64_t cached_tokens = 0;  ///< whose keys and values are written: prompts once, and what every beam goes on with
+  int64_t cached_tokens = 0;  ///< places of keys and values: prompts once, and what every beam goes on with
 };
 
 /// Every example as long as max_length allows: an upper bound that needs no data.

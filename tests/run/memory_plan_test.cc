@@ -67,8 +67,8 @@ TEST(MemoryPlan, CountsTheParametersOfASite) {
 /// What the plan counts for each site at work of SmallRun: both pairs, the mixer, what was sent.
 constexpr int64_t kSite = 4 * (2 * 112 + 64 + 112);
 
-int64_t Slack(int64_t bytes) {
-  return static_cast<int64_t>(kHeapSlack * static_cast<double>(bytes));
+int64_t Holes(int64_t tokens, int64_t bytes) {
+  return kHoles * tokens * 12 * bytes;
 }
 
 TEST(MemoryPlan, TrainingIsTheSavedTheGreatestPassingAndTheGradients) {
@@ -84,7 +84,7 @@ TEST(MemoryPlan, TrainingIsTheSavedTheGreatestPassingAndTheGradients) {
   const int64_t saved = 10 * (first + second) + factors;
   const int64_t hidden = 2 * 8 * (10 + 2 * 6);
   const int64_t logits = 6 * 100 * 2;  // more than the 10 * 2 * (8 + 3 * 12) of the activation
-  EXPECT_EQ(plan.training, Slack(saved + hidden + logits + 3 * 4 * (112 + 64)) + 4 * 112);
+  EXPECT_EQ(plan.training, saved + hidden + logits + Holes(10, 2) + 3 * 4 * (112 + 64) + 4 * 112);
   EXPECT_EQ(plan.adapters, kSite) << "of one site at work, however many there are";
   EXPECT_STREQ(plan.greatest_phase(), "training");
   EXPECT_EQ(plan.total(), 10'000 + 1000 + kSite + plan.training);
@@ -94,10 +94,14 @@ TEST(MemoryPlan, EvaluationIsALayerAndTheCache) {
   MemoryInputs inputs;
   inputs.model = SmallModel();
   inputs.work = {.loss_tokens = 5, .loss_responses = 1, .prompts = 2, .prompt_tokens = 20, .cached_tokens = 20 + 2 * 4};
-  const int64_t layer = 4 * (2 * 8 + 8 + 3 * 12), cache = 28 * 2 * 2 * 4 * 4;
-  EXPECT_EQ(PlanMemory(SmallRun(), inputs).evaluation, Slack(cache + std::max<int64_t>(20 * layer, 2 * 100 * (4 + 4))));
-  inputs.work.loss_tokens = 500;
-  EXPECT_EQ(PlanMemory(SmallRun(), inputs).evaluation, Slack(500 * layer));
+  const int64_t layer = 4 * (2 * 8 + 8 + 3 * 12), of_a_token = 2 * 2 * 4 * 4;
+  RunConfig config = SmallRun();
+  EXPECT_EQ(PlanMemory(config, inputs).evaluation, 28 * of_a_token + 20 * layer + Holes(20, 4));
+  config.federation.eval.options.generate.beams = 3;
+  const int64_t page = 4096 / (4 * 4);  // rows of one head in it
+  EXPECT_EQ(PlanMemory(config, inputs).evaluation, (28 + 6 * page) * of_a_token + 6 * 100 * (4 + 3 * 4));
+  inputs.work.loss_tokens = 5000;
+  EXPECT_EQ(PlanMemory(config, inputs).evaluation, 5000 * layer + Holes(5000, 4));
 }
 
 TEST(MemoryPlan, AMethodThatSendsNothingHasNothingToExchange) {
@@ -167,7 +171,7 @@ TEST(WorkMeter, DataSaysHowLongBatchesAre) {
   EXPECT_EQ(work.loss_responses, 7);
   EXPECT_EQ(work.prompts, 3);
   EXPECT_EQ(work.prompt_tokens, 3 + 5 + 9);
-  EXPECT_EQ(work.cached_tokens, 3 + 5 + 9 + 3 * 5 * 4) << "a prompt once, new tokens for each beam";
+  EXPECT_EQ(work.cached_tokens, 3 + 5 + 9 + 3 * 5 * 2 * 4) << "a prompt once, new tokens for each beam";
 }
 
 TEST(WorkMeter, PooledDataMeetInOneBatch) {
