@@ -1,10 +1,10 @@
-# Everything comes from Debian packages; each can be replaced by a path (CMAKE_PREFIX_PATH), for example another libtorch.
+# Everything comes from Debian packages; each can be replaced by a path (docs/building.md): FEDALT_TORCH, FEDALT_HEADERS, and
+# CMAKE_PREFIX_PATH for what is compiled.
+set(FEDALT_TORCH "" CACHE PATH "Folder of a libtorch, with include and lib, such as torch of a Python wheel; empty: the installed one")
+set(FEDALT_HEADERS "" CACHE STRING "Folders of headers with nlohmann/json.hpp, CLI/CLI.hpp and spdlog/spdlog.h; empty: the installed ones")
 find_package(Threads REQUIRED)
 find_package(absl REQUIRED)
-find_package(nlohmann_json REQUIRED)
-find_package(spdlog REQUIRED)
 find_package(yaml-cpp REQUIRED)
-find_package(CLI11 REQUIRED)
 find_package(PkgConfig REQUIRED)
 pkg_check_modules(SODIUM REQUIRED IMPORTED_TARGET libsodium)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
@@ -16,11 +16,44 @@ else()
   find_package(OpenMP REQUIRED COMPONENTS CXX)
 endif()
 
-# libtorch's own messages about old-style packages are noise here.
-set(CMAKE_MESSAGE_LOG_LEVEL_BEFORE ${CMAKE_MESSAGE_LOG_LEVEL})
-set(CMAKE_MESSAGE_LOG_LEVEL WARNING)
-find_package(Torch REQUIRED)
-set(CMAKE_MESSAGE_LOG_LEVEL ${CMAKE_MESSAGE_LOG_LEVEL_BEFORE})
+# The libraries that are headers only.
+if(FEDALT_HEADERS)
+  foreach(header nlohmann/json.hpp CLI/CLI.hpp spdlog/spdlog.h)
+    string(MAKE_C_IDENTIFIER FEDALT_FOLDER_OF_${header} variable)
+    find_path(${variable} ${header} PATHS ${FEDALT_HEADERS} NO_DEFAULT_PATH REQUIRED)
+  endforeach()
+  foreach(library nlohmann_json::nlohmann_json CLI11::CLI11 spdlog::spdlog)
+    add_library(${library} INTERFACE IMPORTED)
+    set_target_properties(${library} PROPERTIES INTERFACE_INCLUDE_DIRECTORIES "${FEDALT_HEADERS}")
+  endforeach()
+else()
+  find_package(nlohmann_json REQUIRED)
+  find_package(CLI11 REQUIRED)
+  find_package(spdlog REQUIRED)
+endif()
+
+# A libtorch in a folder is linked as it lies there. Its own CMake package asks for a whole CUDA toolkit, compiler included, where
+# it was built with CUDA; nothing here needs one.
+if(FEDALT_TORCH)
+  if(NOT EXISTS ${FEDALT_TORCH}/include/ATen/ATen.h OR NOT EXISTS ${FEDALT_TORCH}/lib/libtorch_cpu.so)
+    message(FATAL_ERROR "FEDALT_TORCH is ${FEDALT_TORCH}, but it holds no include/ATen/ATen.h or no lib/libtorch_cpu.so")
+  endif()
+  set(TORCH_INCLUDE_DIRS ${FEDALT_TORCH}/include ${FEDALT_TORCH}/include/torch/csrc/api/include)
+  # Kernels register themselves when their library is loaded, so a library must stay linked though no symbol of it is used.
+  set(TORCH_LIBRARIES -Wl,--push-state,--no-as-needed)
+  foreach(library torch torch_cuda torch_cpu c10_cuda c10)
+    if(EXISTS ${FEDALT_TORCH}/lib/lib${library}.so)
+      list(APPEND TORCH_LIBRARIES ${FEDALT_TORCH}/lib/lib${library}.so)
+    endif()
+  endforeach()
+  list(APPEND TORCH_LIBRARIES -Wl,--pop-state)
+else()
+  # libtorch's own messages about old-style packages are noise here.
+  set(CMAKE_MESSAGE_LOG_LEVEL_BEFORE ${CMAKE_MESSAGE_LOG_LEVEL})
+  set(CMAKE_MESSAGE_LOG_LEVEL WARNING)
+  find_package(Torch REQUIRED)
+  set(CMAKE_MESSAGE_LOG_LEVEL ${CMAKE_MESSAGE_LOG_LEVEL_BEFORE})
+endif()
 
 add_library(fedalt_deps_sodium INTERFACE)
 target_link_libraries(fedalt_deps_sodium INTERFACE PkgConfig::SODIUM)
