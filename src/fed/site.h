@@ -22,8 +22,10 @@ struct SiteData {
 
 /// Everything that a site keeps from one round to the next. Owned by the federation; used by one thread at a time.
 struct Site {
-  Site(int64_t site_index, const SiteData* site_data, std::vector<AdaptedModule> modules, const AdapterConfig& config)
-      : index(site_index), data(site_data), adapters(std::move(modules), config) {}
+  /// `device`: the model's.
+  Site(int64_t site_index, const SiteData* site_data, std::vector<AdaptedModule> modules, const AdapterConfig& config,
+       at::Device device)
+      : index(site_index), data(site_data), adapters(std::move(modules), config, at::kFloat, device) {}
 
   int64_t index = 0;
   const SiteData* data = nullptr;  ///< borrowed
