@@ -331,6 +331,7 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
                             "eval.beams=0",
                             "eval.metrics=[bleu]",
                             "eval.generate=1",
+                            "device=gpu",
                             "seed=-1",
                             "threads=0",
                             "sites_at_once=none",
