@@ -44,7 +44,8 @@ CudaReport DescribeCuda() {
 
 StatusOr<at::Device> ChooseDevice(std::string_view wish, const CudaReport& cuda) {
   if (wish == "cpu" || (wish == "auto" && cuda.devices == 0)) return at::Device(at::kCPU);
-  if (wish != "auto" && wish != "cuda") return ConfigError(absl::StrCat("device is \"", std::string(wish), "\"; expected auto, cpu or cuda"));
+  if (wish != "auto" && wish != "cuda")
+    return ConfigError(absl::StrCat("device is \"", std::string(wish), "\"; expected auto, cpu or cuda"));
   if (!cuda.built_in)
     return ConfigError(absl::StrCat("device is cuda, but this program was built with a libtorch (", TORCH_VERSION,
                                     ") without CUDA; build it with one that has it (docs/building.md), or use device cpu"));
