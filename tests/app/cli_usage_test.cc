@@ -112,7 +112,7 @@ TEST_F(CliUsage, KindsOfErrorHaveTheirCodes) {
 
 TEST_F(CliUsage, DevicesThatAreNotThereAreRefused) {
   testing::WriteTinyRun(folder_);
-  ExpectError(Run({"run", "config.yaml", "device=gpu"}), 3, "device is \"gpu\"; expected auto, cpu or cuda");
+  ExpectError(Run({"run", "config.yaml", "device=gpu"}), 3, "device is \"gpu\"; expected one of auto, cpu, cuda");
   ExpectError(Run({"generate", "--model", "model", "--prompt", "x", "--device", "gpu"}), 2, "--device");
   const ProcessResult on_cpu = Run({"generate", "--model", "model", "--prompt", "cat", "--max-new-tokens", "1", "--device", "cpu"});
   EXPECT_EQ(on_cpu.code, 0) << on_cpu.err;
