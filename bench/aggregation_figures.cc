@@ -3,10 +3,11 @@
 
 #include <cstring>
 #include <string>
+#include <utility>
 
 #include "base/allocator.h"
 #include "base/check.h"
-#include "fed/fixed_point_sum.h"
+#include "fed/local_transport.h"
 #include "figures.h"
 #include "measure.h"
 
@@ -27,15 +28,17 @@ double AggregateShare(bool quick) {
   constexpr int64_t kDifferent = 8;
   const at::Tensor values = at::randn({kDifferent, length});
   at::Tensor copy = at::empty({length});
-  FixedPointSum sum(static_cast<size_t>(length));
+  LocalTransport transport(LedgerPolicy::kKeepAbsent);  // what `fedalt run` sums with
   double adding = 0.0, copying = 0.0;
   for (int64_t i = 0; i < contributions; ++i) {
     const float* const theta = values.data_ptr<float>() + (i % kDifferent) * length;
+    Upload upload{1, i, 1.0, {theta, theta + length}};
     adding += SecondsOf([&] {
-      const Status status = sum.Add({theta, static_cast<size_t>(length)}, 1.0);
+      const Status status = transport.Send(std::move(upload));
       FEDALT_CHECK(status.ok(), std::string(status.message()));
     });
-    copying += SecondsOf([&] { Copy(theta, copy.data_ptr<float>(), length); });
+    const float* const other = values.data_ptr<float>() + ((i + kDifferent / 2) % kDifferent) * length;  // not in the cache
+    copying += SecondsOf([&] { Copy(other, copy.data_ptr<float>(), length); });
   }
   return copying / adding;
 }
@@ -44,7 +47,7 @@ double AggregateShare(bool quick) {
 
 std::vector<FigureDefinition> AggregationFigures() {
   return {{"aggregate_share_memcpy", "share",
-           "10,000 contributions of 4.2 M float32 each added to the fixed-point sum; time of copying each (memcpy by all "
+           "10,000 contributions of 4.2 M float32 each handed to the transport that sums them; time of copying each (memcpy by all "
            "threads) over that of adding it, in turn",
            false, AggregateShare}};
 }

@@ -53,14 +53,14 @@ class Fedalt : public Method {
   }
 
   double Weight(const Site& site) const override {
-    return options_.rest_of_world.weights == SiteWeights::kSamples ? static_cast<double>(site.data->train.size()) : 1.0;
+    return options_.rest_of_world.weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
   }
 
   std::vector<float> Contribution(const Site& site) const override { return Flatten(Exchanged(site, site.adapters.Individual())); }
 
   Status Receive(const PublishedSum& sum, Site& site) const override {
     const NamedTensors current = Exchanged(site, site.adapters.RestOfWorld());
-    NamedTensors renewed = Unflatten(RestOfWorld(sum, site.sent, site.sent_weight), current);
+    NamedTensors renewed = Unflatten(RestOfWorld(sum, site.sent.values, site.sent.weight), current);
     const double b = options_.rest_of_world.damping;
     if (b < 1.0)
       for (size_t i = 0; i < renewed.size(); ++i) renewed[i].second = renewed[i].second * b + current[i].second * (1.0 - b);

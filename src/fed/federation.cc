@@ -31,14 +31,16 @@ int64_t Bytes(const std::vector<float>& values) {
 }
 
 /// All sites' training examples as one site's. Example ids stay distinct, because they address the dropout draws.
-SiteData PoolOf(const std::vector<SiteData>& sites) {
-  SiteData pool;
-  pool.name = "all sites";
-  for (const SiteData& site : sites)
-    for (TokenizedExample example : site.train) {
-      example.id = static_cast<int64_t>(pool.train.size());
-      pool.train.push_back(std::move(example));
+StatusOr<std::shared_ptr<const SiteData>> PoolOf(const SiteSource& sites) {
+  auto pool = std::make_shared<SiteData>();
+  pool->name = "all sites";
+  for (size_t k = 0; k < sites.sites().size(); ++k) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> site, sites.Load(k));
+    for (TokenizedExample example : site->train) {
+      example.id = static_cast<int64_t>(pool->train.size());
+      pool->train.push_back(std::move(example));
     }
+  }
   return pool;
 }
 
@@ -52,23 +54,33 @@ class Federation {
 
  private:
   int64_t rounds() const { return method_.trains() ? options_.rounds : 1; }
-  const std::vector<SiteData>& data() const { return *inputs_.sites; }
-  /// The site whose adapters answer for site k: its own, or the one pooled model.
-  Site& ModelOf(size_t k) { return *sites_[method_.pools_data() ? 0 : k]; }
+  const std::vector<SiteInfo>& infos() const { return inputs_.sites->sites(); }
+  /// Models that there are: one per site, or the pooled one.
+  int64_t models() const { return method_.pools_data() ? 1 : static_cast<int64_t>(infos().size()); }
+  SiteInfo InfoOf(int64_t k) const {
+    if (pool_) return {pool_->name, static_cast<int64_t>(pool_->train.size())};
+    return infos()[static_cast<size_t>(k)];
+  }
 
-  Status MakeSites();
   Status Recover();
+  void NoteHistory(int64_t round);
+  enum class Moment { kBeforeSwap, kAfterSwap };
+  /// Model k as it was saved in round `saved` (0: as it starts), before or after that round's swap, in the mode of `round`.
+  StatusOr<std::unique_ptr<Site>> Open(int64_t saved, Moment moment, int64_t round, int64_t k) const;
+  Status CheckComplete(int64_t saved, const Site& site) const;
   StatusOr<RoundResult> RunRound(int64_t round);
   std::vector<int64_t> Cohort(int64_t round) const;
   TrainOptions TrainOptionsOf(int64_t round) const;
-  int64_t StepsOf(int64_t round, const Site& site) const;
+  int64_t StepsOf(int64_t round, int64_t k) const;
   int64_t StepsBefore(int64_t round) const;
 
   Status TrainCohort(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result);
+  Status TrainOne(int64_t round, int64_t k, SiteRoundResult& result);
   StatusOr<TrainReport> TrainSite(int64_t round, Site& site);
-  Status Exchange(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result);
+  Status KeepAbsent(int64_t round, int64_t k);
+  Status Exchange(int64_t round, RoundResult& result);
+  bool ExchangesIn(int64_t round) const { return method_.trains() && method_.ExchangesIn(round, rounds()); }
   bool EvaluatesIn(int64_t round) const;
-  enum class Moment { kBeforeSwap, kAfterSwap };
   Status EvaluateSites(Moment moment, int64_t round, bool swap_follows, RoundResult& result);
   Status EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result);
   bool NoteBest(RoundResult& result);
@@ -85,8 +97,12 @@ class Federation {
   RoundJournal& journal_;
   const FederationHooks& hooks_;
 
-  std::vector<std::unique_ptr<Site>> sites_;
-  SiteData pool_;
+  std::shared_ptr<const SiteData> pool_;  // only of methods that pool the data
+  std::optional<PublishedSum> sum_;       // of the last round that was closed or is being closed, if there was an exchange in it
+  struct History {
+    bool trained = false, sent = false;
+  };
+  std::vector<History> history_;  // per model, up to the last closed round: what its saved state has to hold
   JournalPosition position_;
   std::mutex mutex_;  // journal_, steps_done_ and the hooks
   int64_t steps_done_ = 0;
@@ -121,54 +137,69 @@ void Federation::Tell(int64_t done, const std::string& note) {
   if (hooks_.on_progress) hooks_.on_progress(done, steps_total_, note);
 }
 
-Status Federation::MakeSites() {
-  if (method_.pools_data()) {
-    pool_ = PoolOf(data());
-    ASSIGN_OR_RETURN(auto site, MakeSite(inputs_, options_, method_, 0, &pool_));
-    sites_.push_back(std::move(site));
-    return absl::OkStatus();
-  }
-  for (size_t k = 0; k < data().size(); ++k) {
-    ASSIGN_OR_RETURN(auto site, MakeSite(inputs_, options_, method_, static_cast<int64_t>(k), &data()[k]));
-    sites_.push_back(std::move(site));
-  }
+Status Federation::Recover() {
+  ASSIGN_OR_RETURN(position_, journal_.Recover());
+  history_.resize(static_cast<size_t>(models()));
+  const int64_t closed = position_.closed_round;
+  for (int64_t round = 1; round <= closed; ++round) NoteHistory(round);
+  if (closed == 0) return absl::OkStatus();
+  ASSIGN_OR_RETURN(sum_, journal_.LoadSum(closed));
+  if (ExchangesIn(closed) && !sum_)
+    return OutputError(absl::StrCat("the sum that round ", closed,
+                                    " published is missing from the run's files; put it back, or start ", "the run anew"));
   return absl::OkStatus();
 }
 
-Status Federation::Recover() {
-  ASSIGN_OR_RETURN(position_, journal_.Recover());
-  const int64_t closed = position_.closed_round;
-  if (closed > 0) {
-    for (auto& site : sites_) {
-      RETURN_IF_ERROR(journal_.LoadSite(closed, *site));
-      if (!site->sent.empty()) RETURN_IF_ERROR(transport_.Restore(site->index, site->sent, site->sent_weight));
-    }
-    ASSIGN_OR_RETURN(auto sum, journal_.LoadSum(closed));
-    if (sum)
-      for (auto& site : sites_) RETURN_IF_ERROR(method_.Receive(*sum, *site));
+void Federation::NoteHistory(int64_t round) {
+  for (int64_t k : Cohort(round)) {
+    History& history = history_[static_cast<size_t>(k)];
+    history.trained = true;
+    history.sent = history.sent || ExchangesIn(round);
   }
-  for (const auto& [index, report] : position_.trained)
-    RETURN_IF_ERROR(journal_.LoadSite(closed + 1, *sites_[static_cast<size_t>(index)]));
-  return absl::OkStatus();
+}
+
+/// A part that is missing must not pass for one that never was.
+Status Federation::CheckComplete(int64_t saved, const Site& site) const {
+  const History& history = history_[static_cast<size_t>(site.index)];
+  const char* missing = nullptr;
+  if (history.sent && site.sent.values.empty()) missing = "contribution";
+  if (history.trained && options_.keep_optimizer && site.train_state.step == 0) missing = "optimizer state";
+  if (missing == nullptr) return absl::OkStatus();
+  return OutputError(absl::StrCat("the ", missing, " of site ", site.info.name, " is missing from what was saved in round ", saved,
+                                  "; put the file back, or start the run anew"));
+}
+
+StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, int64_t round, int64_t k) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
+  if (saved > 0) {
+    RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
+    RETURN_IF_ERROR(CheckComplete(saved, *site));
+    if (moment == Moment::kAfterSwap && sum_) RETURN_IF_ERROR(method_.Receive(*sum_, *site));
+  } else if (inputs_.initial_individual) {
+    ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(k)));
+    RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual(initial), "initial adapter"));
+  }
+  method_.BeginRound(round, *site);
+  return site;
 }
 
 std::vector<int64_t> Federation::Cohort(int64_t round) const {
   if (!method_.trains()) return {};
   if (method_.pools_data()) return {0};
-  return CohortOf(options_.participation, static_cast<int64_t>(sites_.size()), round, options_.seed);
+  return CohortOf(options_.participation, models(), round, options_.seed);
 }
 
 TrainOptions Federation::TrainOptionsOf(int64_t round) const {
   TrainOptions train = options_.train;
   if (!options_.round_steps.empty()) train.steps = options_.round_steps[static_cast<size_t>(round - 1)];
-  if (method_.pools_data() && train.steps > 0) train.steps *= static_cast<int64_t>(data().size());
+  if (method_.pools_data() && train.steps > 0) train.steps *= static_cast<int64_t>(infos().size());
   return train;
 }
 
-int64_t Federation::StepsOf(int64_t round, const Site& site) const {
+int64_t Federation::StepsOf(int64_t round, int64_t k) const {
   const TrainOptions train = TrainOptionsOf(round);
   if (train.steps > 0) return train.steps;
-  const auto examples = static_cast<int64_t>(site.data->train.size());
+  const int64_t examples = InfoOf(k).train_examples;
   const int64_t batches = train.local_epochs * ((examples + train.batch_size - 1) / train.batch_size);
   return (batches + train.accumulate - 1) / train.accumulate;
 }
@@ -176,65 +207,77 @@ int64_t Federation::StepsOf(int64_t round, const Site& site) const {
 int64_t Federation::StepsBefore(int64_t round) const {
   int64_t steps = 0;
   for (int64_t r = 1; r < round; ++r)
-    for (int64_t k : Cohort(r)) steps += StepsOf(r, *sites_[static_cast<size_t>(k)]);
+    for (int64_t k : Cohort(r)) steps += StepsOf(r, k);
   return steps;
 }
 
 StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
   TrainOptions train = TrainOptionsOf(round);
   method_.PrepareTraining(round, train);
-  if (!options_.keep_optimizer) site.train_state = TrainState{};
-  const std::string note = absl::StrCat("round ", round, "/", rounds(), ", site ", site.data->name);
+  TrainState fresh;
+  TrainState& state = options_.keep_optimizer ? site.train_state : fresh;
+  const std::string note = absl::StrCat("round ", round, "/", rounds(), ", site ", site.info.name);
   const StepCallback on_step = [&](int64_t, int64_t, double loss) {
     std::lock_guard<std::mutex> lock(mutex_);
     Tell(++steps_done_, absl::StrFormat("%s, loss %.4f", note, loss));
     return !ShouldStop();
   };
-  auto report =
-      TrainLocalPass(*inputs_.model, site.adapters, site.data->train, train,
-                     {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, site.train_state, on_step);
+  std::shared_ptr<const SiteData> data = pool_;
+  if (!data) {
+    ASSIGN_OR_RETURN(data, inputs_.sites->Load(static_cast<size_t>(site.index)));
+  }
+  auto report = TrainLocalPass(*inputs_.model, site.adapters, data->train, train,
+                               {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, state, on_step);
   if (!report.ok()) return Annotate(report.status(), note);
   return report;
 }
 
-Status Federation::TrainCohort(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result) {
-  const bool exchange = method_.ExchangesIn(round, rounds());
-  RETURN_IF_ERROR(ForEach(cohort.size(), [&](size_t i) -> Status {
-    Site& site = *sites_[static_cast<size_t>(cohort[i])];
-    SiteRoundResult& mine = result.sites[static_cast<size_t>(cohort[i])];
-    mine.participated = true;
-    if (auto known = position_.trained.find(site.index); known != position_.trained.end()) {
-      mine.train = known->second;
-      std::lock_guard<std::mutex> lock(mutex_);
-      steps_done_ += mine.train.steps;
-      return absl::OkStatus();
-    }
-    ASSIGN_OR_RETURN(mine.train, TrainSite(round, site));
-    if (exchange) {
-      site.sent = method_.Contribution(site);
-      site.sent_weight = method_.Weight(site);
-    }
-    std::lock_guard<std::mutex> lock(mutex_);
-    return journal_.SaveSite(round, site, &mine.train);
-  }));
-  position_.trained.clear();
-  for (const auto& site : sites_)
-    if (!result.sites[static_cast<size_t>(site->index)].participated) RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));
-  return absl::OkStatus();
+/// An absent site stands still; only what it reads of the others is renewed.
+Status Federation::KeepAbsent(int64_t round, int64_t k) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
+  std::lock_guard<std::mutex> lock(mutex_);
+  if (ShouldStop()) return InterruptedError(absl::StrCat("stopped while round ", round, " was saved"));
+  return journal_.SaveSite(round, *site, nullptr);
 }
 
-Status Federation::Exchange(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result) {
-  for (int64_t k : cohort) {
-    const Site& site = *sites_[static_cast<size_t>(k)];
-    RETURN_IF_ERROR(transport_.Send({round, site.index, site.sent_weight, site.sent}));
-    result.sites[static_cast<size_t>(k)].bytes_up = Bytes(site.sent);
+Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
+  result.participated = true;
+  if (auto known = position_.trained.find(k); known != position_.trained.end()) {
+    result.train = known->second;
+    std::lock_guard<std::mutex> lock(mutex_);
+    steps_done_ += result.train.steps;
+    return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const PublishedSum sum, transport_.CloseRound(round));
-  RETURN_IF_ERROR(journal_.SaveSum(sum));
-  for (auto& site : sites_) {
-    RETURN_IF_ERROR(method_.Receive(sum, *site));
-    result.sites[static_cast<size_t>(site->index)].bytes_down = Bytes(*sum.values);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
+  ASSIGN_OR_RETURN(result.train, TrainSite(round, *site));
+  if (ExchangesIn(round)) site->sent = {method_.Contribution(*site), method_.Weight(*site)};
+  std::lock_guard<std::mutex> lock(mutex_);
+  return journal_.SaveSite(round, *site, &result.train);
+}
+
+Status Federation::TrainCohort(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result) {
+  RETURN_IF_ERROR(
+      ForEach(cohort.size(), [&](size_t i) { return TrainOne(round, cohort[i], result.sites[static_cast<size_t>(cohort[i])]); }));
+  position_.trained.clear();
+  std::vector<int64_t> absent;
+  for (int64_t k = 0; k < models(); ++k)
+    if (!result.sites[static_cast<size_t>(k)].participated) absent.push_back(k);
+  return ForEach(absent.size(), [&](size_t i) { return KeepAbsent(round, absent[i]); });
+}
+
+Status Federation::Exchange(int64_t round, RoundResult& result) {
+  for (int64_t k = 0; k < models(); ++k) {
+    SiteRoundResult& mine = result.sites[static_cast<size_t>(k)];
+    const bool kept = method_.ledger_policy() == LedgerPolicy::kKeepAbsent && history_[static_cast<size_t>(k)].sent;
+    if (!mine.participated && !kept) continue;
+    ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, mine.site));
+    if (mine.participated) mine.bytes_up = Bytes(sent.values);
+    Upload upload{round, k, sent.weight, std::move(sent.values)};
+    RETURN_IF_ERROR(mine.participated ? transport_.Send(std::move(upload)) : transport_.Keep(std::move(upload)));
   }
+  ASSIGN_OR_RETURN(sum_, transport_.CloseRound(round));
+  RETURN_IF_ERROR(journal_.SaveSum(*sum_));
+  for (SiteRoundResult& site : result.sites) site.bytes_down = Bytes(*sum_->values);
   return absl::OkStatus();
 }
 
@@ -243,11 +286,10 @@ bool Federation::EvaluatesIn(int64_t round) const {
 }
 
 Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result) {
-  if (ShouldStop()) return InterruptedError(absl::StrCat("stopped before the evaluation of site ", data()[k].name));
-  Site& model_of = ModelOf(k);
-  // Two sites may be evaluated on one pooled model at the same time: its mode is then the same for both.
-  const BranchMode mode = method_.branches();
-  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, model_of, data()[k], options_.eval.options, mode));
+  if (ShouldStop()) return InterruptedError(absl::StrCat("stopped before the evaluation of site ", infos()[k].name));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> model_of, Open(round, moment, round, pool_ ? 0 : static_cast<int64_t>(k)));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(k));
+  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, *model_of, *data, options_.eval.options, method_.branches()));
   const bool after = moment == Moment::kAfterSwap;
   (after ? result.after_swap : result.before_swap) = std::move(scores);
   const Deploy deploy = method_.deploy();
@@ -266,12 +308,12 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
   const bool now = after ? use_swapped : (!swap_follows || deploy != Deploy::kSwapped);
   if (!now) return absl::OkStatus();
   if (ablate) {
-    ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, model_of, data()[k], options_.eval.options));
+    ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, *model_of, *data, options_.eval.options));
   }
   if (method_.has_rest_of_world()) {
     ASSIGN_OR_RETURN(
         const std::vector<double> weights,
-        MeanIndividualWeights(*inputs_.model, model_of.adapters, data()[k].test.tokenized, options_.eval.options.loss_batch_size));
+        MeanIndividualWeights(*inputs_.model, model_of->adapters, data->test.tokenized, options_.eval.options.loss_batch_size));
     result.mean_individual_weight = std::accumulate(weights.begin(), weights.end(), 0.0) / static_cast<double>(weights.size());
   }
   return absl::OkStatus();
@@ -305,28 +347,28 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
   RoundResult result;
   result.round = round;
   result.evaluated = EvaluatesIn(round);
-  for (const SiteData& site : data()) {
+  for (const SiteInfo& site : infos()) {
     result.sites.emplace_back();
     result.sites.back().site = site.name;
     result.sites.back().round = round;
   }
-  for (auto& site : sites_) method_.BeginRound(round, *site);
   const std::vector<int64_t> cohort = Cohort(round);
-  const bool exchange = method_.trains() && method_.ExchangesIn(round, rounds());
+  const bool exchange = ExchangesIn(round);
   steps_done_ = StepsBefore(round);
   RETURN_IF_ERROR(TrainCohort(round, cohort, result));
   train_seconds_ += SecondsSince(start);
+  sum_.reset();  // every site has taken in that of the round before
   if (method_.pools_data())
     for (size_t k = 1; k < result.sites.size(); ++k) result.sites[k].train = result.sites[0].train;
   if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kBeforeSwap, round, exchange, result));
   if (exchange) {
-    RETURN_IF_ERROR(Exchange(round, cohort, result));
+    RETURN_IF_ERROR(Exchange(round, result));
     if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kAfterSwap, round, false, result));
   }
   result.seconds = SecondsSince(start);
   const bool is_best = result.evaluated && NoteBest(result);
   RETURN_IF_ERROR(journal_.CloseRound(result, is_best));
-  position_.closed_round = round;
+  NoteHistory(round);
   return result;
 }
 
@@ -335,7 +377,9 @@ StatusOr<RunSummary> Federation::Run() {
   if (!transport_.Offers(method_.needs()))
     return ConfigError(
         absl::StrCat("method ", method_.name(), " needs more from the transport than this one offers; choose another method"));
-  RETURN_IF_ERROR(MakeSites());
+  if (method_.pools_data()) {
+    ASSIGN_OR_RETURN(pool_, PoolOf(*inputs_.sites));
+  }
   RETURN_IF_ERROR(Recover());
   steps_total_ = method_.trains() ? StepsBefore(rounds() + 1) : 0;
   RunSummary summary;
@@ -367,26 +411,23 @@ std::vector<int64_t> CohortOf(const ParticipationOptions& participation, int64_t
 }
 
 StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const FederationOptions& options, const Method& method,
-                                         int64_t index, const SiteData* data) {
+                                         int64_t index, const SiteInfo& info) {
   ASSIGN_OR_RETURN(std::vector<AdaptedModule> modules, FindAdaptedModules(*inputs.model, options.adapter));
   AdapterConfig adapter = options.adapter;
   if (!method.has_rest_of_world()) adapter.mixer = MixerKind::kNone;
-  auto site = std::make_unique<Site>(index, data, std::move(modules), adapter, inputs.model->device());
+  auto site = std::make_unique<Site>(index, info, std::move(modules), adapter, inputs.model->device());
   site->adapters.Initialize({options.seed, static_cast<uint64_t>(index), method.init_shared_a()});
   site->adapters.mode().branches = method.branches();
   // With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.
   if (method.has_rest_of_world() && method.init_shared_a())
     RETURN_IF_ERROR(site->adapters.SetRestOfWorld(site->adapters.Individual()));
-  if (inputs.initial_individual != nullptr && !inputs.initial_individual->empty())
-    RETURN_IF_ERROR(
-        Annotate(site->adapters.SetIndividual((*inputs.initial_individual)[static_cast<size_t>(index)]), "initial adapter"));
   return site;
 }
 
 StatusOr<RunSummary> RunFederation(const FederationInputs& inputs, const FederationOptions& options, Transport& transport,
                                    RoundJournal& journal, const FederationHooks& hooks) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Method> method, MakeMethod(options.method));
-  FEDALT_CHECK(inputs.sites != nullptr && !inputs.sites->empty(), "a federation has sites");
+  FEDALT_CHECK(inputs.sites != nullptr && !inputs.sites->sites().empty(), "a federation has sites");
   return Federation(inputs, options, *method, transport, journal, hooks).Run();
 }
 

@@ -68,9 +68,9 @@ struct FederationHooks {
 struct FederationInputs {
   const Transformer* model = nullptr;
   const Tokenizer* tokenizer = nullptr;
-  const std::vector<SiteData>* sites = nullptr;
-  /// Starting individual adapter per site (empty: drawn); one entry per site or none at all.
-  const std::vector<NamedTensors>* initial_individual = nullptr;
+  const SiteSource* sites = nullptr;
+  /// Starting individual adapter of a site (empty: drawn). From any thread.
+  std::function<StatusOr<NamedTensors>(size_t site)> initial_individual;
 };
 
 class RoundJournal;
@@ -83,8 +83,8 @@ StatusOr<RunSummary> RunFederation(const FederationInputs& inputs, const Federat
 /// The sites (by index, ascending) that train in `round` (1-based): a function of seed and round.
 std::vector<int64_t> CohortOf(const ParticipationOptions& participation, int64_t sites, int64_t round, uint64_t seed);
 
-/// A site as it starts: adapters drawn or taken over, nothing sent.
+/// A site as it starts: adapters drawn, nothing sent.
 StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const FederationOptions& options, const Method& method,
-                                         int64_t index, const SiteData* data);
+                                         int64_t index, const SiteInfo& info);
 
 }  // namespace fedalt

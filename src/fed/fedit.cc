@@ -20,7 +20,7 @@ class Fedit : public Method {
   Deploy deploy() const override { return Deploy::kSwapped; }
 
   double Weight(const Site& site) const override {
-    return options_.fedit_weights == SiteWeights::kSamples ? static_cast<double>(site.data->train.size()) : 1.0;
+    return options_.fedit_weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
   }
 
   std::vector<float> Contribution(const Site& site) const override { return Flatten(site.adapters.Individual()); }

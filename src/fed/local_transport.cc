@@ -3,43 +3,47 @@
 #include <utility>
 
 namespace fedalt {
+namespace {
 
-Status LocalTransport::Replace(int64_t site, Entry entry) {
-  if (sum_.length() == 0) sum_ = FixedPointSum(entry.values.size());
-  if (entry.values.size() != sum_.length())
-    return TrainingError(absl::StrCat("site ", site, " sent ", entry.values.size(), " values where the others sent ", sum_.length(),
-                                      "; all sites must use the same adapter configuration"));
-  // Added before the old one is taken out, so that a refused contribution leaves the sum as it was.
-  RETURN_IF_ERROR(Annotate(sum_.Add(entry.values, entry.weight), absl::StrCat("site ", site)));
-  if (auto old = ledger_.find(site); old != ledger_.end()) RETURN_IF_ERROR(sum_.Subtract(old->second.values, old->second.weight));
-  ledger_[site] = std::move(entry);
+constexpr size_t kTogether = 4;  // beyond it, reading and writing the sum is a small part of the work
+
+}  // namespace
+
+Status LocalTransport::Send(Upload upload) {
+  if (weights_.contains(upload.site))
+    return TrainingError(absl::StrCat("site ", upload.site, " sent a second contribution for round ", upload.round));
+  if (weights_.empty()) sum_ = FixedPointSum(upload.values.size());
+  if (upload.values.size() != sum_.length())
+    return TrainingError(absl::StrCat("site ", upload.site, " sent ", upload.values.size(), " values where the others sent ",
+                                      sum_.length(), "; all sites must use the same adapter configuration"));
+  weights_.emplace(upload.site, upload.weight);
+  pending_.push_back(std::move(upload));
+  return pending_.size() < kTogether ? absl::OkStatus() : AddPending();
+}
+
+Status LocalTransport::Keep(Upload last) {
+  return policy_ == LedgerPolicy::kKeepAbsent ? Send(std::move(last)) : absl::OkStatus();
+}
+
+Status LocalTransport::AddPending() {
+  const std::vector<Upload> uploads = std::exchange(pending_, {});
+  std::vector<Contribution> contributions;
+  for (const Upload& upload : uploads) contributions.push_back({upload.values, upload.weight});
+  if (sum_.Add(contributions).ok()) return absl::OkStatus();
+  for (const Upload& upload : uploads)  // again one by one, to name the site
+    RETURN_IF_ERROR(Annotate(sum_.Add(upload.values, upload.weight), absl::StrCat("site ", upload.site)));
   return absl::OkStatus();
 }
 
-Status LocalTransport::Send(const Upload& upload) {
-  const auto known = ledger_.find(upload.site);
-  if (known != ledger_.end() && known->second.round == upload.round) {
-    if (known->second.values == upload.values && known->second.weight == upload.weight) return absl::OkStatus();
-    return TrainingError(absl::StrCat("site ", upload.site, " sent two different contributions for round ", upload.round));
-  }
-  return Replace(upload.site, {upload.round, upload.weight, upload.values});
-}
-
-Status LocalTransport::Restore(int64_t site, const std::vector<float>& values, double weight) {
-  if (policy_ == LedgerPolicy::kCohortOnly) return absl::OkStatus();
-  return Replace(site, {0, weight, values});
-}
-
 StatusOr<PublishedSum> LocalTransport::CloseRound(int64_t round) {
+  RETURN_IF_ERROR(AddPending());
   PublishedSum published;
   published.round = round;
-  for (const auto& [site, entry] : ledger_) published.total_weight += entry.weight;
-  published.contributors = static_cast<int64_t>(ledger_.size());
+  for (const auto& [site, weight] : weights_) published.total_weight += weight;
+  published.contributors = static_cast<int64_t>(weights_.size());
   published.values = std::make_shared<const std::vector<float>>(sum_.Values());
-  if (policy_ == LedgerPolicy::kCohortOnly) {
-    ledger_.clear();
-    sum_ = FixedPointSum(0);
-  }
+  weights_.clear();
+  sum_ = FixedPointSum(0);
   return published;
 }
 

@@ -1,4 +1,4 @@
-// The transport of one process: a ledger of each site's last contribution and the fixed-point sum over it.
+// The transport of one process: the fixed-point sum over the contributions of a round.
 #pragma once
 
 #include <map>
@@ -9,26 +9,23 @@
 
 namespace fedalt {
 
-/// Not thread-safe: the round code calls it from one thread at a time.
+/// Holds the sum and the last few contributions, which are added together: its memory does not grow with the sites. Not
+/// thread-safe: the round code calls it from one thread at a time.
 class LocalTransport : public Transport {
  public:
   explicit LocalTransport(LedgerPolicy policy) : policy_(policy) {}
 
   bool Offers(TransportNeed) const override { return true; }
-  Status Send(const Upload& upload) override;
-  Status Restore(int64_t site, const std::vector<float>& values, double weight) override;
+  Status Send(Upload upload) override;
+  Status Keep(Upload last) override;
   StatusOr<PublishedSum> CloseRound(int64_t round) override;
 
  private:
-  struct Entry {
-    int64_t round = 0;
-    double weight = 0.0;
-    std::vector<float> values;
-  };
-  Status Replace(int64_t site, Entry entry);
+  Status AddPending();
 
   LedgerPolicy policy_;
-  std::map<int64_t, Entry> ledger_;
+  std::map<int64_t, double> weights_;  // of this round's sites; added up in their order, so that W has the same bits, too
+  std::vector<Upload> pending_;
   FixedPointSum sum_{0};
 };
 

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <string>
 
 #include "fed/federation.h"
 #include "fed/site.h"
@@ -20,7 +21,8 @@ struct JournalPosition {
   double best_validation_loss = 0.0;
 };
 
-/// Calls come from one thread at a time. After a call returned OK, its content survives a crash of the process.
+/// Loads may come from several threads at once; all other calls come one at a time. After a call returned OK, its content survives
+/// a crash of the process.
 class RoundJournal {
  public:
   virtual ~RoundJournal() = default;
@@ -28,6 +30,8 @@ class RoundJournal {
   virtual StatusOr<JournalPosition> Recover() = 0;
   /// The site as it was after its training in `round` (or, if it was absent, as it stood then), before that round's swap.
   virtual Status LoadSite(int64_t round, Site& site) = 0;
+  /// Site::sent of the same moment, alone; an error if there is none.
+  virtual StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) = 0;
   /// The sum that `round` published; empty if there was no exchange.
   virtual StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) = 0;
 

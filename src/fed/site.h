@@ -1,8 +1,13 @@
-// One site as the round sees it: its data, its adapters, its optimizer, and what it last sent.
+// One site as the round sees it: its adapters, its optimizer, and what it last sent; and its data.
+//
+// Both are in memory only while somebody works on them: the data come from a SiteSource, the state from the RoundJournal. So a
+// federation needs memory for the sites at work, however many there are.
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "adapter/site_adapters.h"
@@ -20,19 +25,38 @@ struct SiteData {
   EvalSet test;
 };
 
-/// Everything that a site keeps from one round to the next. Owned by the federation; used by one thread at a time.
+/// What is known of a site without its data.
+struct SiteInfo {
+  std::string name;
+  int64_t train_examples = 0;
+};
+
+/// Gives out the data of one site at a time.
+class SiteSource {
+ public:
+  virtual ~SiteSource() = default;
+  virtual const std::vector<SiteInfo>& sites() const = 0;
+  /// The same data at every call; freed when the last pointer goes. From any thread. Errors: kData.
+  virtual StatusOr<std::shared_ptr<const SiteData>> Load(size_t site) const = 0;
+};
+
+/// A site's entry in the ledger, exactly as transmitted; without values: not in the ledger.
+struct LedgerEntry {
+  std::vector<float> values;
+  double weight = 0.0;
+};
+
+/// Everything that a site keeps from one round to the next. Used by one thread at a time.
 struct Site {
   /// `device`: the model's.
-  Site(int64_t site_index, const SiteData* site_data, std::vector<AdaptedModule> modules, const AdapterConfig& config,
-       at::Device device)
-      : index(site_index), data(site_data), adapters(std::move(modules), config, at::kFloat, device) {}
+  Site(int64_t site_index, SiteInfo site_info, std::vector<AdaptedModule> modules, const AdapterConfig& config, at::Device device)
+      : index(site_index), info(std::move(site_info)), adapters(std::move(modules), config, at::kFloat, device) {}
 
   int64_t index = 0;
-  const SiteData* data = nullptr;  ///< borrowed
+  SiteInfo info;
   SiteAdapters adapters;
   TrainState train_state;
-  std::vector<float> sent;  ///< its entry in the ledger, exactly as transmitted; empty: not in the ledger
-  double sent_weight = 0.0;
+  LedgerEntry sent;
 };
 
 }  // namespace fedalt

@@ -6,9 +6,8 @@ namespace fedalt {
 
 StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, Site& model_of, const SiteData& data, const EvalOptions& options,
                                BranchMode mode) {
-  // A pooled model is evaluated for several sites at once, always with the same mode: nothing may be written then.
   const BranchMode before = model_of.adapters.mode().branches;
-  if (mode != before) model_of.adapters.mode().branches = mode;
+  model_of.adapters.mode().branches = mode;
   ForwardContext context;
   context.extensions = &model_of.adapters.extensions();
   SiteScores scores;
@@ -18,7 +17,7 @@ StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, Site& model_of, c
     ASSIGN_OR_RETURN(scores.validation_loss, MeanLoss(*inputs.model, data.validation, options.loss_batch_size, context));
     return absl::OkStatus();
   }();
-  if (mode != before) model_of.adapters.mode().branches = before;
+  model_of.adapters.mode().branches = before;
   if (!status.ok()) return Annotate(status, absl::StrCat("evaluation of site ", data.name));
   return scores;
 }

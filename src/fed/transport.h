@@ -1,7 +1,8 @@
 // How contributions reach the one who sums, and how the sum comes back. One process, a cluster and a network each implement it; the
 // round code knows only this interface.
 //
-// Legal order in each round: Send once per participating site (again with the same bytes is harmless), then CloseRound once.
+// Legal order in each round: Send once per participating site and Keep once per absent site that has contributed before, in any
+// order, then CloseRound once. Nothing is kept from one round to the next: the ledger is where the sites' states are.
 #pragma once
 
 #include <cstdint>
@@ -27,7 +28,7 @@ enum class LedgerPolicy {
 };
 
 struct Upload {
-  int64_t round = 0;  ///< 1-based
+  int64_t round = 0;  ///< 1-based; the one in which it is counted
   int64_t site = 0;
   double weight = 1.0;
   std::vector<float> values;  ///< theta_k, flat
@@ -46,14 +47,15 @@ class Transport {
   virtual ~Transport() = default;
   virtual bool Offers(TransportNeed need) const = 0;
 
-  /// Hands over a contribution. Exactly once per (round, site): the same bytes again are accepted and not counted twice; other
-  /// bytes under the same key are refused. Errors: kTraining (values that the sum refuses).
-  virtual Status Send(const Upload& upload) = 0;
+  /// Hands over a contribution. A site counts once: a second contribution in the same round is refused. Errors: kTraining (also
+  /// for values that the sum refuses; they may be found as late as CloseRound, and end the round).
+  virtual Status Send(Upload upload) = 0;
 
-  /// Puts back a contribution of an earlier round after a restart (ledger of the absent). Before the first Send.
-  virtual Status Restore(int64_t site, const std::vector<float>& values, double weight) = 0;
+  /// The last contribution of a site that is absent from `last.round`, as it stands in the ledger. Not needed where the method
+  /// sums the cohort only (it is then ignored).
+  virtual Status Keep(Upload last) = 0;
 
-  /// The sum over the ledger as it stands after this round's uploads.
+  /// The sum over this round's uploads and what was kept.
   virtual StatusOr<PublishedSum> CloseRound(int64_t round) = 0;
 };
 

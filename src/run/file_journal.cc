@@ -139,7 +139,7 @@ StatusOr<JournalPosition> FileJournal::Recover() {
 }
 
 Status FileJournal::LoadSite(int64_t round, Site& site) {
-  const fs::path place = directory_.site(round, site.data->name);
+  const fs::path place = directory_.site(round, site.info.name);
   ASSIGN_OR_RETURN(const PeftAdapter individual, ReadPeftDirectory(place / "individual"));
   RETURN_IF_ERROR(Annotate(site.adapters.SetIndividual(individual.factors), place.string()));
   if (options_.rest_of_world) {
@@ -158,14 +158,19 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
     if (!state.ok()) return Annotate(state.status(), place.string());
     site.train_state = std::move(state).value();
   }
-  site.sent.clear();
-  site.sent_weight = 0.0;
+  site.sent = LedgerEntry{};
   if (fs::exists(place / "sent.safetensors", error)) {
-    ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(place / "sent.safetensors"));
-    ASSIGN_OR_RETURN(site.sent, ReadFlat(*file, "sent"));
-    ASSIGN_OR_RETURN(site.sent_weight, ReadNumber(*file, "weight"));
+    ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
   }
   return absl::OkStatus();
+}
+
+StatusOr<LedgerEntry> FileJournal::LoadSent(int64_t round, const std::string& site) {
+  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(directory_.site(round, site) / "sent.safetensors"));
+  LedgerEntry sent;
+  ASSIGN_OR_RETURN(sent.values, ReadFlat(*file, "sent"));
+  ASSIGN_OR_RETURN(sent.weight, ReadNumber(*file, "weight"));
+  return sent;
 }
 
 StatusOr<std::optional<PublishedSum>> FileJournal::LoadSum(int64_t round) {
@@ -183,8 +188,8 @@ StatusOr<std::optional<PublishedSum>> FileJournal::LoadSum(int64_t round) {
 }
 
 Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport* report) {
-  const fs::path place = directory_.site(round, site.data->name);
-  const fs::path temporary = place.parent_path() / absl::StrCat(".part-", site.data->name);
+  const fs::path place = directory_.site(round, site.info.name);
+  const fs::path temporary = place.parent_path() / absl::StrCat(".part-", site.info.name);
   std::error_code error;
   fs::remove_all(temporary, error);
   if (Status status = WriteSite(temporary, site); !status.ok()) {
@@ -211,9 +216,9 @@ Status FileJournal::WriteSite(const fs::path& directory, const Site& site) const
     RETURN_IF_ERROR(WriteSafetensors(directory / "mixer.safetensors", mixer));
   if (site.train_state.step > 0)
     RETURN_IF_ERROR(WriteSafetensors(directory / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
-  if (!site.sent.empty())
-    RETURN_IF_ERROR(
-        WriteSafetensors(directory / "sent.safetensors", {{"sent", Borrow(site.sent)}}, {{"weight", Exact(site.sent_weight)}}));
+  if (!site.sent.values.empty())
+    RETURN_IF_ERROR(WriteSafetensors(directory / "sent.safetensors", {{"sent", Borrow(site.sent.values)}},
+                                     {{"weight", Exact(site.sent.weight)}}));
   return together.Commit(directory);
 }
 
@@ -227,7 +232,8 @@ Status FileJournal::WritePredictions(const RoundResult& result) {
     const SiteRoundResult& site = result.sites[k];
     const auto& scores = site.deployed == "after_swap" ? site.after_swap : site.before_swap;
     if (!scores || scores->test.predictions.empty()) continue;
-    const std::vector<Example>& examples = (*options_.sites)[k].test.examples;
+    ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, options_.sites->Load(k));
+    const std::vector<Example>& examples = data->test.examples;
     std::string text;
     for (size_t i = 0; i < examples.size(); ++i)
       text += OrderedJson{{"instruction", examples[i].instruction},

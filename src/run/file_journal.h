@@ -20,9 +20,9 @@ class FileJournal : public RoundJournal {
  public:
   struct Options {
     KeepOptions keep;
-    bool rest_of_world = false;                    ///< whether sites have a rest-of-world adapter worth keeping
-    std::string base_model;                        ///< for adapter_config.json
-    const std::vector<SiteData>* sites = nullptr;  ///< for predictions; borrowed
+    bool rest_of_world = false;         ///< whether sites have a rest-of-world adapter worth keeping
+    std::string base_model;             ///< for adapter_config.json
+    const SiteSource* sites = nullptr;  ///< for predictions; borrowed
   };
   FileJournal(const RunDirectory& directory, Options options) : directory_(directory), options_(std::move(options)) {}
 
@@ -31,6 +31,7 @@ class FileJournal : public RoundJournal {
 
   StatusOr<JournalPosition> Recover() override;
   Status LoadSite(int64_t round, Site& site) override;
+  StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override;
   StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override;
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override;
   Status SaveSum(const PublishedSum& sum) override;

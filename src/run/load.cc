@@ -8,6 +8,7 @@
 #include "model/device.h"
 #include "model/safetensors.h"
 #include "run/run.h"
+#include "run/site_files.h"
 
 namespace fedalt {
 namespace {
@@ -55,52 +56,6 @@ std::string Gigabytes(int64_t bytes) {
   return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
 }
 
-void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length,
-              std::vector<std::string>& notes) {
-  if (report.prompts_cut == 0) return;
-  notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what,
-                               " prompts are longer than train.max_length ", max_length, "; ", report.tokens_cut,
-                               " tokens were cut from their beginnings (responses are whole)"));
-}
-
-StatusOr<SiteData> LoadSite(const LoadedRun& run, const SiteFiles& files, uint64_t index, const PromptTemplate& prompt_template,
-                            std::vector<std::string>& notes) {
-  const RunConfig& config = run.config;
-  SiteData site;
-  site.name = files.name;
-  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(files.train));
-  TrainValidationSplit split;
-  if (!files.validation.empty()) {
-    ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
-    split.train = std::move(examples);
-  } else {
-    split = SplitValidation(std::move(examples), config.validation, config.federation.seed, index);
-  }
-  if (split.train.empty())
-    return DataError(
-        absl::StrCat(files.train.string(), ": nothing is left to train on after the validation share; lower `validation`"));
-  TokenizeReport train_report, validation_report, test_report;
-  const TokenizeOptions options{config.max_length};
-  const auto tokenize = [&](const std::vector<Example>& from, const std::filesystem::path& path, TokenizeReport* report) {
-    auto tokenized = TokenizeForTraining(from, *run.tokenizer, prompt_template, options, report);
-    return tokenized.ok() ? std::move(tokenized)
-                          : StatusOr<std::vector<TokenizedExample>>(Annotate(tokenized.status(), path.string()));
-  };
-  ASSIGN_OR_RETURN(site.train, tokenize(split.train, files.train, &train_report));
-  ASSIGN_OR_RETURN(site.validation,
-                   tokenize(split.validation, files.validation.empty() ? files.train : files.validation, &validation_report));
-  ASSIGN_OR_RETURN(std::vector<Example> test, ReadExamples(files.test));
-  EvalOptions eval = config.federation.eval.options;
-  eval.max_length = config.max_length;
-  auto set = MakeEvalSet(std::move(test), *run.tokenizer, prompt_template, eval, &test_report);
-  if (!set.ok()) return Annotate(set.status(), files.test.string());
-  site.test = std::move(set).value();
-  NoteCuts(site.name, "training", train_report, config.max_length, notes);
-  NoteCuts(site.name, "validation", validation_report, config.max_length, notes);
-  NoteCuts(site.name, "test", test_report, config.max_length, notes);
-  return site;
-}
-
 }  // namespace
 
 StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
@@ -118,8 +73,9 @@ StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
   // token at worst.
   const int64_t per_layer = (10 * model.hidden_size + 4 * model.intermediate_size) * bytes + 4 * model.hidden_size * 4;
   plan.activations = config.federation.sites_at_once * tokens * (model.num_layers * per_layer + 2 * model.vocab_size * 4);
-  // Both branches, the individual's gradient and two moments, what was sent and its ledger entry: about four times the pair.
-  plan.adapters = static_cast<int64_t>(config.sites.size()) * AdapterParameters(config, model) * 4 * 4;
+  // Of a site at work both branches, the individual's gradient and two moments, and what it sends: about four times the pair. While
+  // contributions are summed no site is at work: the int64 values, what is published and those that are added together are less.
+  plan.adapters = (config.federation.sites_at_once * 4 + 2) * AdapterParameters(config, model) * 4;
   plan.program = 200'000'000;
   plan.total = plan.base + plan.activations + plan.adapters + plan.program;
   plan.available = device.is_cpu() ? DescribeMachine().memory_available_bytes : cuda.memory_bytes;
@@ -138,7 +94,7 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   const int64_t certain = plan.base + plan.adapters + plan.program;
   if (plan.available > 0 && certain > plan.available)
     return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total), " of memory (weights ", Gigabytes(plan.base),
-                                    ", adapters of all sites ", Gigabytes(plan.adapters), ", activations up to ",
+                                    ", adapters of the sites at work ", Gigabytes(plan.adapters), ", activations up to ",
                                     Gigabytes(plan.activations), ") and ", Gigabytes(plan.available),
                                     " are available; use a smaller model, train.dtype bfloat16, or a larger machine"));
   if (plan.available > 0 && plan.total > plan.available)
@@ -162,13 +118,8 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
 }
 
 Status LoadSites(LoadedRun& run) {
-  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(run.config.prompt_template));
   run.config.federation.eval.options.max_length = run.config.max_length;
-  run.sites.clear();
-  for (size_t k = 0; k < run.config.sites.size(); ++k) {
-    ASSIGN_OR_RETURN(SiteData site, LoadSite(run, run.config.sites[k], k, prompt_template, run.notes));
-    run.sites.push_back(std::move(site));
-  }
+  ASSIGN_OR_RETURN(run.sites, SiteFilesSource::Open(run.config, run.tokenizer, run.notes));
   return absl::OkStatus();
 }
 

@@ -50,24 +50,19 @@ Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
   return absl::OkStatus();
 }
 
-StatusOr<std::vector<NamedTensors>> InitialAdapters(const RunConfig& config) {
-  std::vector<NamedTensors> initial;
-  if (config.initial_adapter.empty()) return initial;
-  for (size_t k = 0; k < config.sites.size(); ++k) {
-    const std::string path = absl::StrReplaceAll(config.initial_adapter.string(), {{"{site}", std::to_string(k)}});
-    ASSIGN_OR_RETURN(PeftAdapter adapter, ReadPeftDirectory(path));
-    const AdapterConfig& wanted = config.federation.adapter;
-    if (adapter.metadata.r != wanted.r || adapter.metadata.lora_alpha != wanted.lora_alpha)
-      return ConfigError(
-          absl::StrFormat("%s: has r %d and lora_alpha %g, the configuration says r %d and lora_alpha %g; make them equal", path,
-                          adapter.metadata.r, adapter.metadata.lora_alpha, wanted.r, wanted.lora_alpha));
-    initial.push_back(std::move(adapter.factors));
-  }
-  return initial;
+StatusOr<NamedTensors> InitialAdapter(const RunConfig& config, size_t site) {
+  const std::string path = absl::StrReplaceAll(config.initial_adapter.string(), {{"{site}", std::to_string(site)}});
+  ASSIGN_OR_RETURN(PeftAdapter adapter, ReadPeftDirectory(path));
+  const AdapterConfig& wanted = config.federation.adapter;
+  if (adapter.metadata.r != wanted.r || adapter.metadata.lora_alpha != wanted.lora_alpha)
+    return ConfigError(
+        absl::StrFormat("%s: has r %d and lora_alpha %g, the configuration says r %d and lora_alpha %g; make them equal", path,
+                        adapter.metadata.r, adapter.metadata.lora_alpha, wanted.r, wanted.lora_alpha));
+  return std::move(adapter.factors);
 }
 
 FileJournal::Options JournalOptions(const LoadedRun& run, const Method& method) {
-  return {run.config.keep, method.has_rest_of_world(), run.config.model.string(), &run.sites};
+  return {run.config.keep, method.has_rest_of_world(), run.config.model.string(), run.sites.get()};
 }
 
 /// The results of the last closed round as they were recorded, so that a resumed run says the same as an undisturbed one.
@@ -82,7 +77,6 @@ StatusOr<std::vector<OrderedJson>> RecordedResults(const RunDirectory& directory
 StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
   for (const std::string& note : run.notes) LogWarning(note);
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
-  ASSIGN_OR_RETURN(const std::vector<NamedTensors> initial, InitialAdapters(run.config));
   LocalTransport transport(method->ledger_policy());
   FileJournal journal(directory, JournalOptions(run, *method));
   std::unique_ptr<Progress> progress;
@@ -92,7 +86,11 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
     if (!progress) progress = std::make_unique<Progress>(total, method->name(), done);
     progress->Update(done, note);
   };
-  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), &run.sites, &initial};
+  FederationInputs inputs{run.model.get(), run.tokenizer.get(), run.sites.get(), nullptr};
+  if (!run.config.initial_adapter.empty()) {
+    inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site); };
+    for (size_t k = 0; k < run.config.sites.size(); ++k) RETURN_IF_ERROR(InitialAdapter(run.config, k).status());  // good to begin?
+  }
   auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
   if (!summary.ok()) {
     progress.reset();
@@ -165,10 +163,9 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
     return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(),
                                    " for those that are"));
   SiteModel model;
-  model.data = std::make_unique<SiteData>();
-  model.data->name = method->pools_data() ? "all sites" : site_name;
+  const SiteInfo info{method->pools_data() ? "all sites" : site_name, 0};
   const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
-  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, model.data.get()));
+  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, info));
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
   model.round = round;
   if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));

@@ -18,7 +18,7 @@ namespace fedalt {
 struct MemoryPlan {
   int64_t base = 0;         ///< weights in the compute dtype
   int64_t activations = 0;  ///< of one training step, or of one batch of generation, times the sites at once
-  int64_t adapters = 0;     ///< of all sites, with optimizer and ledger
+  int64_t adapters = 0;     ///< of the sites at once, with their optimizers, and the sum
   int64_t program = 0;      ///< libraries, tokenizer, buffers
   int64_t total = 0;
   int64_t available = 0;  ///< on the device of the run
@@ -29,7 +29,7 @@ struct LoadedRun {
   RunConfig config;  ///< dtype, device and sites_at_once are decided
   std::shared_ptr<const Transformer> model;
   std::shared_ptr<const Tokenizer> tokenizer;
-  std::vector<SiteData> sites;
+  std::shared_ptr<const SiteSource> sites;
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
@@ -37,9 +37,10 @@ struct LoadedRun {
 /// kConfig (its device).
 StatusOr<MemoryPlan> PlanMemory(const RunConfig& config);
 
-/// Model and tokenizer (LoadedRun::sites stays empty); refuses what will not fit into memory (kMemory) before it loads anything.
+/// Model and tokenizer (LoadedRun::sites stays null); refuses what will not fit into memory (kMemory) before it loads anything.
 StatusOr<LoadedRun> LoadModel(const RunConfig& config);
-/// Reads, splits and tokenizes every site's data. Precondition: run.model is loaded. Errors: kData.
+/// Reads, splits and tokenizes every site's data, and keeps in memory what is small. Precondition: run.model is loaded. Errors:
+/// kData.
 Status LoadSites(LoadedRun& run);
 
 struct RunOutcome {
@@ -56,8 +57,7 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::p
 
 /// One site's model as a run left it, ready for a forward.
 struct SiteModel {
-  std::unique_ptr<SiteData> data;  ///< its name only
-  std::unique_ptr<Site> site;      ///< site->adapters is the model
+  std::unique_ptr<Site> site;  ///< site->adapters is the model
   int64_t round = 0;
   bool swapped = false;  ///< whether it is the model after that round's swap
 };

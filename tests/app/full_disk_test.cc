@@ -1,6 +1,6 @@
 // label: slow
 // A run of the real program on a disk that fills up in the middle of each file that a run writes, and what is there after space was
-// made. made.
+// made.
 #include <gtest/gtest.h>
 
 #include <nlohmann/json.hpp>

@@ -2,7 +2,11 @@
 
 #include <ATen/Parallel.h>
 
+#include <algorithm>
 #include <cmath>
+#include <memory>
+#include <mutex>
+#include <vector>
 
 #include "fed/fedalt.h"
 #include "fed/tiny_federation.h"
@@ -14,6 +18,7 @@ using testing::MemoryJournal;
 using testing::RunTiny;
 using testing::TinyOptions;
 using testing::TinySites;
+using testing::TinySource;
 
 class FederationTest : public ::testing::Test {
  protected:
@@ -26,13 +31,13 @@ class FederationTest : public ::testing::Test {
 
   MemoryJournal Run(const FederationOptions& options) {
     MemoryJournal journal;
-    const auto summary = RunTiny(*model_, sites_, options, journal);
+    const auto summary = RunTiny(*model_, *sites_, options, journal);
     EXPECT_TRUE(summary.ok()) << summary.status();
     return journal;
   }
 
   std::shared_ptr<const Transformer> model_;
-  std::vector<SiteData> sites_;
+  std::unique_ptr<TinySource> sites_;
 };
 
 TEST_F(FederationTest, EverySiteReadsTheMeanOfTheOthers) {
@@ -234,10 +239,78 @@ TEST_F(FederationTest, AnErrorNamesRoundAndSite) {
   FederationOptions options = TinyOptions("local");
   options.train.lr = 1e30;
   MemoryJournal journal;
-  const auto summary = RunTiny(*model_, sites_, options, journal);
+  const auto summary = RunTiny(*model_, *sites_, options, journal);
   ASSERT_FALSE(summary.ok());
   EXPECT_EQ(KindOf(summary.status()), ErrorKind::kTraining);
   EXPECT_NE(summary.status().message().find("round 1/3, site site-0"), absl::string_view::npos) << summary.status();
+}
+
+/// Counts what is in memory: adapters of sites that came by, and data that were given out.
+class CountingJournal : public MemoryJournal {
+ public:
+  Status LoadSite(int64_t round, Site& site) override {
+    Note(site);
+    return MemoryJournal::LoadSite(round, site);
+  }
+  Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
+    Note(site);
+    return MemoryJournal::SaveSite(round, site, report);
+  }
+  size_t most = 0;  ///< sites whose adapters were in memory at the same time
+  size_t seen = 0;
+
+ private:
+  void Note(const Site& site) {
+    std::lock_guard<std::mutex> lock(note_);
+    std::erase_if(adapters_, [](const auto& adapter) { return adapter.expired(); });
+    const c10::intrusive_ptr<at::TensorImpl> first = site.adapters.Individual().front().second.getIntrusivePtr();
+    ++seen;
+    for (const auto& adapter : adapters_)
+      if (adapter.lock() == first) return;
+    adapters_.emplace_back(first);
+    most = std::max(most, adapters_.size());
+  }
+  std::mutex note_;
+  std::vector<c10::weak_intrusive_ptr<at::TensorImpl>> adapters_;
+};
+
+class CountingSource : public SiteSource {
+ public:
+  explicit CountingSource(const SiteSource& sites) : sites_(sites) {}
+  const std::vector<SiteInfo>& sites() const override { return sites_.sites(); }
+  StatusOr<std::shared_ptr<const SiteData>> Load(size_t site) const override {
+    auto data = sites_.Load(site);
+    std::lock_guard<std::mutex> lock(note_);
+    std::erase_if(given_, [](const auto& given) { return given.expired(); });
+    given_.emplace_back(*data);
+    most = std::max(most, given_.size());
+    return data;
+  }
+  mutable size_t most = 0;
+
+ private:
+  const SiteSource& sites_;
+  mutable std::mutex note_;
+  mutable std::vector<std::weak_ptr<const SiteData>> given_;
+};
+
+TEST_F(FederationTest, OnlySitesAtWorkAreInMemory) {
+  const auto many = TinySites(12, *model_);
+  for (const char* method : {"fedalt", "fedit", "local"})
+    for (const int64_t at_once : {1, 3}) {
+      FederationOptions options = TinyOptions(method);
+      options.participation.count = 7;
+      options.eval.every = 2;
+      options.keep_optimizer = true;
+      options.sites_at_once = at_once;
+      CountingJournal journal;
+      const CountingSource source(*many);
+      const auto summary = RunTiny(*model_, source, options, journal);
+      ASSERT_TRUE(summary.ok()) << summary.status();
+      EXPECT_GT(journal.seen, 36u);
+      EXPECT_LE(journal.most, static_cast<size_t>(at_once)) << method;
+      EXPECT_LE(source.most, static_cast<size_t>(at_once)) << method;
+    }
 }
 
 TEST_F(FederationTest, StopsWhenAsked) {
@@ -247,7 +320,8 @@ TEST_F(FederationTest, StopsWhenAsked) {
   int64_t steps = 0;
   hooks.on_progress = [&](int64_t done, int64_t, const std::string&) { steps = done; };
   hooks.should_stop = [&] { return steps >= 4; };
-  const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, TinyOptions("fedalt"), transport, journal, hooks);
+  const auto summary =
+      RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, TinyOptions("fedalt"), transport, journal, hooks);
   ASSERT_FALSE(summary.ok());
   EXPECT_EQ(KindOf(summary.status()), ErrorKind::kInterrupted);
   EXPECT_EQ(steps, 4);

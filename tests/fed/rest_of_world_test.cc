@@ -68,11 +68,12 @@ TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
           for (uint64_t k = 0; k < static_cast<uint64_t>(n); ++k) {
             ledger.weight[k] = Weight(k, uniform);
             // Some sites miss rounds: one always, others now and then; their last contribution stays.
-            if (absentees && n > 2 && (k == 1 || (k + round) % 3 == 0)) continue;
-            ledger.theta[k] = Theta(k, round);
+            const bool absent = absentees && n > 2 && (k == 1 || (k + round) % 3 == 0);
+            if (absent && !ledger.present[k]) continue;
+            if (!absent) ledger.theta[k] = Theta(k, round);
             ledger.present[k] = true;
-            ASSERT_TRUE(
-                transport.Send({static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]}).ok());
+            const Upload upload{static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]};
+            ASSERT_TRUE((absent ? transport.Keep(upload) : transport.Send(upload)).ok());
           }
           auto closed = transport.CloseRound(static_cast<int64_t>(round));
           ASSERT_TRUE(closed.ok());
@@ -102,14 +103,14 @@ TEST(RestOfWorld, OfANewcomerIsTheMeanOfAll) {
   for (size_t i = 0; i < kLength; ++i) EXPECT_NEAR(others[i], (a[i] + 3.0 * b[i]) / 4.0, 1e-7);
 }
 
-TEST(LocalTransport, CountsAContributionOnceAndRefusesAnotherUnderTheSameKey) {
+TEST(LocalTransport, CountsASiteOnce) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
   const std::vector<float> theta = Theta(0, 1);
   ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
-  const Status other = transport.Send({1, 0, 1.0, Theta(0, 2)});
-  ASSERT_FALSE(other.ok());
-  EXPECT_NE(other.message().find("two different contributions"), absl::string_view::npos);
+  for (const Status& other : {transport.Send({1, 0, 1.0, theta}), transport.Keep({1, 0, 1.0, Theta(0, 2)})}) {
+    ASSERT_FALSE(other.ok());
+    EXPECT_NE(other.message().find("a second contribution for round 1"), absl::string_view::npos);
+  }
   const auto sum = transport.CloseRound(1);
   EXPECT_EQ(sum->contributors, 1);
   EXPECT_EQ(*sum->values, theta);
@@ -122,14 +123,34 @@ TEST(LocalTransport, RefusesAnotherLengthAndKeepsTheSum) {
   EXPECT_EQ(*transport.CloseRound(1)->values, Theta(0, 1));
 }
 
-TEST(LocalTransport, ForgetsTheCohortWhereTheMethodSaysSo) {
-  LocalTransport transport(LedgerPolicy::kCohortOnly);
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
-  ASSERT_TRUE(transport.CloseRound(1).ok());
-  ASSERT_TRUE(transport.Send({2, 1, 2.0, Theta(1, 2)}).ok());
-  const auto sum = transport.CloseRound(2);
-  EXPECT_EQ(sum->contributors, 1);
-  EXPECT_EQ(sum->total_weight, 2.0);
+TEST(LocalTransport, NamesTheSiteWhoseValuesTheSumRefuses) {
+  for (const int64_t bad : {0, 2, 5}) {
+    LocalTransport transport(LedgerPolicy::kKeepAbsent);
+    Status status = absl::OkStatus();
+    for (int64_t k = 0; k < 7 && status.ok(); ++k) {
+      std::vector<float> theta = Theta(static_cast<uint64_t>(k), 1);
+      if (k == bad) theta[3] = INFINITY;
+      status = transport.Send({1, k, 1.0, theta});
+    }
+    if (status.ok()) status = transport.CloseRound(1).status();
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(KindOf(status), ErrorKind::kTraining);
+    EXPECT_NE(status.message().find(absl::StrCat("site ", bad, ": the contribution's value 3 is inf")), absl::string_view::npos)
+        << status.message();
+  }
+}
+
+TEST(LocalTransport, BeginsEachRoundAnewAndKeepsTheAbsentOnlyWhereTheMethodSaysSo) {
+  for (const auto& [policy, contributors] : {std::pair{LedgerPolicy::kKeepAbsent, 2}, std::pair{LedgerPolicy::kCohortOnly, 1}}) {
+    LocalTransport transport(policy);
+    ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
+    ASSERT_TRUE(transport.CloseRound(1).ok());
+    ASSERT_TRUE(transport.Send({2, 1, 2.0, Theta(1, 2)}).ok());
+    ASSERT_TRUE(transport.Keep({2, 0, 1.0, Theta(0, 1)}).ok());
+    const auto sum = transport.CloseRound(2);
+    EXPECT_EQ(sum->contributors, contributors);
+    EXPECT_EQ(sum->total_weight, contributors + 1.0);
+  }
 }
 
 TEST(Cohort, HoldsTheAskedNumberAndChangesWithTheRound) {

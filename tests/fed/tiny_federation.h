@@ -6,6 +6,7 @@
 
 #include <map>
 #include <memory>
+#include <mutex>
 #include <string>
 #include <utility>
 #include <vector>
@@ -49,10 +50,24 @@ inline SiteData TinySite(int64_t k, int64_t examples, int64_t vocab) {
   return site;
 }
 
-inline std::vector<SiteData> TinySites(int64_t count, const Transformer& model) {
+/// Gives out copies of sites in memory.
+class TinySource : public SiteSource {
+ public:
+  explicit TinySource(std::vector<SiteData> sites) : sites_(std::move(sites)) {
+    for (const SiteData& site : sites_) infos_.push_back({site.name, static_cast<int64_t>(site.train.size())});
+  }
+  const std::vector<SiteInfo>& sites() const override { return infos_; }
+  StatusOr<std::shared_ptr<const SiteData>> Load(size_t site) const override { return std::make_shared<SiteData>(sites_[site]); }
+
+ private:
+  std::vector<SiteData> sites_;
+  std::vector<SiteInfo> infos_;
+};
+
+inline std::unique_ptr<TinySource> TinySites(int64_t count, const Transformer& model) {
   std::vector<SiteData> sites;
   for (int64_t k = 0; k < count; ++k) sites.push_back(TinySite(k, 12 + 4 * k, model.config().vocab_size));
-  return sites;
+  return std::make_unique<TinySource>(std::move(sites));
 }
 
 inline FederationOptions TinyOptions(const std::string& method) {
@@ -83,7 +98,7 @@ inline std::map<std::string, std::string> BytesOf(const Site& site) {
   add("rest_of_world ", site.adapters.RestOfWorld());
   add("mixer ", site.adapters.Mixer());
   if (site.train_state.step > 0) add("optimizer ", NamedTrainState(site.adapters, site.train_state));
-  bytes["sent"] = std::string(reinterpret_cast<const char*>(site.sent.data()), site.sent.size() * sizeof(float));
+  bytes["sent"] = std::string(reinterpret_cast<const char*>(site.sent.values.data()), site.sent.values.size() * sizeof(float));
   return bytes;
 }
 
@@ -91,14 +106,36 @@ inline std::map<std::string, std::string> BytesOf(const Site& site) {
 class MemoryJournal : public RoundJournal {
  public:
   StatusOr<JournalPosition> Recover() override { return JournalPosition{}; }
-  Status LoadSite(int64_t, Site&) override { return absl::InternalError("nothing to load"); }
+  Status LoadSite(int64_t round, Site& site) override {
+    std::lock_guard<std::mutex> lock(*mutex_);
+    const State& state = states_.at({round, site.index});
+    RETURN_IF_ERROR(site.adapters.SetIndividual(state.individual));
+    RETURN_IF_ERROR(site.adapters.SetRestOfWorld(rest_of_world.at({round, site.index})));
+    RETURN_IF_ERROR(site.adapters.SetMixer(state.mixer));
+    site.train_state = TrainState{};
+    if (!state.optimizer.empty()) {
+      ASSIGN_OR_RETURN(site.train_state, TrainStateFromNamed(state.optimizer));
+    }
+    site.sent = {sent.at({round, site.index}), state.weight};
+    return absl::OkStatus();
+  }
+  StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override {
+    std::lock_guard<std::mutex> lock(*mutex_);
+    for (const auto& [key, state] : states_)
+      if (key.first == round && state.name == site) return LedgerEntry{sent.at(key), state.weight};
+    return absl::InternalError("this site was not saved");
+  }
   StatusOr<std::optional<PublishedSum>> LoadSum(int64_t) override { return std::optional<PublishedSum>(); }
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
-    sites[{round, site.index}] = BytesOf(site);
-    sent[{round, site.index}] = site.sent;
-    trained[{round, site.index}] = report != nullptr;
-    for (const auto& [name, tensor] : site.adapters.RestOfWorld())
-      rest_of_world[{round, site.index}].emplace_back(name, tensor.detach().clone());
+    std::lock_guard<std::mutex> lock(*mutex_);
+    const Key key{round, site.index};
+    sites[key] = BytesOf(site);
+    sent[key] = site.sent.values;
+    trained[key] = report != nullptr;
+    rest_of_world[key] = Copy(site.adapters.RestOfWorld());
+    states_[key] = {site.info.name, Copy(site.adapters.Individual()), Copy(site.adapters.Mixer()),
+                    site.train_state.step > 0 ? Copy(NamedTrainState(site.adapters, site.train_state)) : NamedTensors{},
+                    site.sent.weight};
     return absl::OkStatus();
   }
   Status SaveSum(const PublishedSum& sum) override {
@@ -119,6 +156,20 @@ class MemoryJournal : public RoundJournal {
   std::map<int64_t, PublishedSum> sums;
   std::map<int64_t, RoundResult> results;
   int64_t best_round = 0;
+
+ private:
+  struct State {
+    std::string name;
+    NamedTensors individual, mixer, optimizer;
+    double weight = 0.0;
+  };
+  static NamedTensors Copy(const NamedTensors& tensors) {
+    NamedTensors copies;
+    for (const auto& [name, tensor] : tensors) copies.emplace_back(name, tensor.detach().clone());
+    return copies;
+  }
+  std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();  // shared, so that a journal can be returned
+  std::map<Key, State> states_;
 };
 
 inline LedgerPolicy PolicyOf(const FederationOptions& options) {
@@ -126,7 +177,7 @@ inline LedgerPolicy PolicyOf(const FederationOptions& options) {
   return method.ok() ? (*method)->ledger_policy() : LedgerPolicy::kCohortOnly;
 }
 
-inline StatusOr<RunSummary> RunTiny(const Transformer& model, const std::vector<SiteData>& sites, const FederationOptions& options,
+inline StatusOr<RunSummary> RunTiny(const Transformer& model, const SiteSource& sites, const FederationOptions& options,
                                     RoundJournal& journal) {
   LocalTransport transport(PolicyOf(options));
   return RunFederation({&model, nullptr, &sites, nullptr}, options, transport, journal, {});

@@ -29,6 +29,7 @@ class DyingJournal : public RoundJournal {
   DyingJournal(FileJournal& journal, int64_t calls, bool after) : journal_(journal), left_(calls), after_(after) {}
   StatusOr<JournalPosition> Recover() override { return journal_.Recover(); }
   Status LoadSite(int64_t round, Site& site) override { return journal_.LoadSite(round, site); }
+  StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override { return journal_.LoadSent(round, site); }
   StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override { return journal_.LoadSum(round); }
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
     return Change([&] { return journal_.SaveSite(round, site, report); });
@@ -90,17 +91,22 @@ class ResumeTest : public ::testing::Test {
 
   /// Runs (or resumes) in `directory`, dying after `calls` recorded changes; whether it came to its end.
   bool Run(const fs::path& directory, const FederationOptions& options, int64_t calls, bool after) {
+    const Status status = StatusOfRun(directory, options, calls, after);
+    if (!status.ok()) {
+      EXPECT_EQ(status.message(), "the machine died");
+    }
+    return status.ok();
+  }
+
+  Status StatusOfRun(const fs::path& directory, const FederationOptions& options, int64_t calls, bool after) {
     auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
     EXPECT_TRUE(opened.ok()) << opened.status();
     FileJournal journal(
-        *opened, {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = &sites_});
+        *opened,
+        {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = sites_.get()});
     DyingJournal dying(journal, calls, after);
     LocalTransport transport(testing::PolicyOf(options));
-    const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, dying, {});
-    if (!summary.ok()) {
-      EXPECT_EQ(summary.status().message(), "the machine died");
-    }
-    return summary.ok();
+    return RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, dying, {}).status();
   }
 
   static StatusOr<RunDirectory> Reopen(const fs::path& directory) {
@@ -109,7 +115,7 @@ class ResumeTest : public ::testing::Test {
   }
 
   std::shared_ptr<const Transformer> model_;
-  std::vector<SiteData> sites_;
+  std::unique_ptr<testing::TinySource> sites_;
   fs::path root_;
 };
 
@@ -157,7 +163,7 @@ TEST_F(ResumeTest, RefusesAJournalThatWasChanged) {
   fs::create_directories(root_);
   ASSERT_TRUE(Run(directory, TinyOptions("fedalt"), 1'000'000, false));
   auto opened = Reopen(directory);
-  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = sites_.get()});
   const std::string text = Slurp(directory / "journal.jsonl");
   std::ofstream(directory / "journal.jsonl") << text.substr(text.find('\n') + 1) << "{\"event\":\"round\",\"round\":9}\n";
   const auto position = journal.Recover();
@@ -165,17 +171,50 @@ TEST_F(ResumeTest, RefusesAJournalThatWasChanged) {
   EXPECT_NE(position.status().message().find("does not continue the run"), absl::string_view::npos) << position.status();
 }
 
+/// Whatever of the last closed round is missing or cut off: the run does not go on without it.
+TEST_F(ResumeTest, RefusesACheckpointThatIsNotWhole) {
+  const fs::path whole = root_ / "whole", damaged = root_ / "damaged";
+  fs::create_directories(root_);
+  FederationOptions options = TinyOptions("fedalt");
+  options.keep_optimizer = true;
+  options.participation.count = 2;
+  ASSERT_FALSE(Run(whole, options, 6, false));
+  ASSERT_TRUE(fs::exists(whole / "rounds/001/sum.safetensors"));
+  ASSERT_FALSE(fs::exists(whole / "rounds/003"));
+  std::set<std::string> kinds;
+  for (const auto& entry : fs::recursive_directory_iterator(whole / "rounds/001")) {
+    const std::string name = entry.path().filename().string();
+    if (!entry.is_regular_file() || name == "result.json") continue;
+    for (const bool cut : {false, true}) {
+      fs::remove_all(damaged);
+      fs::copy(whole, damaged, fs::copy_options::recursive);
+      const fs::path file = damaged / fs::relative(entry.path(), whole);
+      if (cut)
+        fs::resize_file(file, entry.file_size() / 2);
+      else
+        fs::remove(file);
+      const Status status = StatusOfRun(damaged, options, 1'000'000, false);
+      const std::string message(status.message());
+      ASSERT_FALSE(status.ok()) << file << cut;
+      EXPECT_TRUE(message.find("site-") != message.npos || message.find("sum") != message.npos) << file << ": " << message;
+      EXPECT_EQ(message.find('\n'), message.npos) << message;
+    }
+    kinds.insert(name);
+  }
+  EXPECT_EQ(kinds.size(), 6u);  // the sum; adapters with their configuration, mixer, optimizer, sent
+}
+
 TEST_F(ResumeTest, KeepsTheLastRoundsAndTheBest) {
   fs::create_directories(root_);
   auto directory = RunDirectory::Create(root_ / "run");
   ASSERT_TRUE(directory.ok());
   FileJournal journal(*directory,
-                      {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = &sites_});
+                      {.keep = {.last = 2, .best = true}, .rest_of_world = true, .base_model = "tiny", .sites = sites_.get()});
   FederationOptions options = TinyOptions("fedalt");
   options.rounds = 6;
   options.eval.every = 1;
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
-  const auto summary = RunFederation({model_.get(), nullptr, &sites_, nullptr}, options, transport, journal, {});
+  const auto summary = RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, journal, {});
   ASSERT_TRUE(summary.ok()) << summary.status();
   std::set<int64_t> kept;
   for (const auto& entry : fs::directory_iterator(directory->rounds())) kept.insert(std::stoll(entry.path().filename().string()));

@@ -1,0 +1,113 @@
+#include "run/site_files.h"
+
+#include <utility>
+
+#include "base/hash.h"
+
+namespace fedalt {
+namespace {
+
+void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length,
+              std::vector<std::string>& notes) {
+  if (report.prompts_cut == 0) return;
+  notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what,
+                               " prompts are longer than train.max_length ", max_length, "; ", report.tokens_cut,
+                               " tokens were cut from their beginnings (responses are whole)"));
+}
+
+int64_t BytesOf(const std::vector<TokenizedExample>& examples) {
+  int64_t bytes = 0;
+  for (const TokenizedExample& example : examples)
+    bytes += static_cast<int64_t>(sizeof(example) + example.tokens.size() * sizeof(int32_t));
+  return bytes;
+}
+
+int64_t BytesOf(const SiteData& site) {
+  int64_t bytes = BytesOf(site.train) + BytesOf(site.validation) + 2 * BytesOf(site.test.tokenized);  // the prompts are part of it
+  for (const Example& example : site.test.examples)
+    bytes += static_cast<int64_t>(sizeof(example) + example.instruction.size() + example.input.size() + example.output.size());
+  return bytes;
+}
+
+StatusOr<std::string> HashesOf(const SiteFiles& files) {
+  std::string hashes;
+  for (const auto& path : {files.train, files.validation, files.test}) {
+    if (path.empty()) continue;
+    ASSIGN_OR_RETURN(const std::string hash, Sha256OfFile(path));
+    hashes += hash;
+  }
+  return hashes;
+}
+
+}  // namespace
+
+StatusOr<std::shared_ptr<const SiteFilesSource>> SiteFilesSource::Open(const RunConfig& config,
+                                                                       std::shared_ptr<const Tokenizer> tokenizer,
+                                                                       std::vector<std::string>& notes, int64_t resident_bytes) {
+  ASSIGN_OR_RETURN(PromptTemplate prompt_template, PromptTemplate::Named(config.prompt_template));
+  std::shared_ptr<SiteFilesSource> source(new SiteFilesSource(config, std::move(tokenizer), std::move(prompt_template)));
+  for (size_t k = 0; k < config.sites.size(); ++k) {
+    ASSIGN_OR_RETURN(SiteData data, source->Read(k, &notes));
+    source->infos_.push_back({data.name, static_cast<int64_t>(data.train.size())});
+    source->resident_.emplace_back();
+    source->hashes_.emplace_back();
+    if (const int64_t bytes = BytesOf(data); bytes <= resident_bytes) {
+      resident_bytes -= bytes;
+      source->resident_.back() = std::make_shared<const SiteData>(std::move(data));
+    } else {
+      ASSIGN_OR_RETURN(source->hashes_.back(), HashesOf(config.sites[k]));
+    }
+  }
+  return source;
+}
+
+StatusOr<std::shared_ptr<const SiteData>> SiteFilesSource::Load(size_t site) const {
+  if (resident_[site]) return resident_[site];
+  ASSIGN_OR_RETURN(const std::string hashes, HashesOf(config_.sites[site]));
+  if (hashes != hashes_[site])
+    return DataError(absl::StrCat("the data of site ", infos_[site].name, " (", config_.sites[site].train.string(),
+                                  ") have changed since the run began; put the old files back and resume"));
+  ASSIGN_OR_RETURN(SiteData data, Read(site, nullptr));
+  return std::make_shared<const SiteData>(std::move(data));
+}
+
+StatusOr<SiteData> SiteFilesSource::Read(size_t index, std::vector<std::string>* notes) const {
+  const SiteFiles& files = config_.sites[index];
+  SiteData site;
+  site.name = files.name;
+  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(files.train));
+  TrainValidationSplit split;
+  if (!files.validation.empty()) {
+    ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
+    split.train = std::move(examples);
+  } else {
+    split = SplitValidation(std::move(examples), config_.validation, config_.federation.seed, index);
+  }
+  if (split.train.empty())
+    return DataError(
+        absl::StrCat(files.train.string(), ": nothing is left to train on after the validation share; lower `validation`"));
+  TokenizeReport train_report, validation_report, test_report;
+  const TokenizeOptions options{config_.max_length};
+  const auto tokenize = [&](const std::vector<Example>& from, const std::filesystem::path& path, TokenizeReport* report) {
+    auto tokenized = TokenizeForTraining(from, *tokenizer_, prompt_template_, options, report);
+    return tokenized.ok() ? std::move(tokenized)
+                          : StatusOr<std::vector<TokenizedExample>>(Annotate(tokenized.status(), path.string()));
+  };
+  ASSIGN_OR_RETURN(site.train, tokenize(split.train, files.train, &train_report));
+  ASSIGN_OR_RETURN(site.validation,
+                   tokenize(split.validation, files.validation.empty() ? files.train : files.validation, &validation_report));
+  ASSIGN_OR_RETURN(std::vector<Example> test, ReadExamples(files.test));
+  EvalOptions eval = config_.federation.eval.options;
+  eval.max_length = config_.max_length;
+  auto set = MakeEvalSet(std::move(test), *tokenizer_, prompt_template_, eval, &test_report);
+  if (!set.ok()) return Annotate(set.status(), files.test.string());
+  site.test = std::move(set).value();
+  if (notes != nullptr) {
+    NoteCuts(site.name, "training", train_report, config_.max_length, *notes);
+    NoteCuts(site.name, "validation", validation_report, config_.max_length, *notes);
+    NoteCuts(site.name, "test", test_report, config_.max_length, *notes);
+  }
+  return site;
+}
+
+}  // namespace fedalt
