@@ -218,6 +218,7 @@ at::Tensor Packed(const std::vector<at::Tensor>& inputs, const AttentionPlan& pl
           .to(of_group[0].scalar_type());
     };
     std::vector<at::Tensor> of_group;
+    of_group.reserve(inputs.size());
     for (const at::Tensor& input : inputs) of_group.push_back(input.narrow(0, group.first_row, group.rows));
     parts.push_back(Recomputed(expression, of_group));
   }
