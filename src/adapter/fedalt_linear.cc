@@ -49,6 +49,7 @@ struct Recipe : torch::CustomClassHolder {
 
 /// The zero matrix of the first round contributes exactly nothing. Normally the first entry decides.
 bool IsZero(const at::Tensor& b_or) {
+  if (!b_or.is_cpu()) return false;  // looking would wait for the device; products with zeros are as exact
   if (!b_or.is_contiguous() || b_or.scalar_type() != at::kFloat) return !b_or.any().item<bool>();
   const float* values = b_or.data_ptr<float>();
   for (int64_t i = 0; i < b_or.numel(); ++i)
@@ -237,8 +238,10 @@ at::Tensor FedaltLinear::Forward(const Linear& base, const at::Tensor& x_ti, con
   if (mode.branches == BranchMode::kBase) return base.BaseForward(x_ti);
   const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, mode, x_ti);
   if (recipe->columns() == 0) return base.BaseForward(x_ti);  // the only term is absent, and the mixer weighs nothing
-  if (context.rows != nullptr && mode.dropout > 0.0)
+  if (context.rows != nullptr && mode.dropout > 0.0) {
     recipe->dropout = DrawDropout(*context.rows, x_ti.size(1), mode.dropout, context.dropout_key, module_id_);
+    recipe->dropout->words = recipe->dropout->words.to(x_ti.device());
+  }
   const LoraFactors& own = adapters_.individual;
   const bool differentiable = at::GradMode::is_enabled() && (NeedsGradient(x_ti) || NeedsGradient(own.a_ri) ||
                                                              NeedsGradient(own.b_or) || NeedsGradient(adapters_.mixer));

@@ -6,7 +6,9 @@
 #include <type_traits>
 #include <vector>
 
+#include "adapter/low_rank_expressions.h"
 #include "base/check.h"
+#include "model/tensor_expressions.h"
 #include "model/transformer_simd.h"
 
 namespace fedalt {
@@ -175,6 +177,7 @@ int64_t PaddedColumns(const at::Tensor& few) {
 }  // namespace
 
 Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const DropoutBits* mask, const at::Tensor& g_in) {
+  if (ByExpressions(x_in)) return expressions::ProjectRows(x_in, a_cf, mask, g_in);
   const at::Tensor x_tf = x_in.contiguous(), g_1f = g_in.defined() ? g_in.contiguous() : g_in;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   Projection out;
@@ -201,6 +204,7 @@ Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const Dro
 
 void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b_cf, const DropoutBits* mask,
                    const PlainColumn& plain) {
+  if (ByExpressions(y_tf)) return expressions::AddRankUpdate(y_tf, h_tc, b_cf, mask, plain);
   FEDALT_CHECK(y_tf.is_contiguous(), "the result of a product is contiguous");
   const int64_t tokens = y_tf.size(0), features = y_tf.size(1), columns = h_tc.size(1);
   const at::Tensor h = h_tc.contiguous();
@@ -223,6 +227,7 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
 }
 
 ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const DropoutBits* mask, const at::Tensor& of_tokens_t1) {
+  if (ByExpressions(x_in)) return expressions::SumOverTokens(x_in, h_tc, mask, of_tokens_t1);
   const at::Tensor x_tf = x_in.contiguous(), p_t1 = of_tokens_t1.defined() ? of_tokens_t1.contiguous() : of_tokens_t1;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   ColumnSums out;

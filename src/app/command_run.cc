@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "model/device.h"
 #include "run/run.h"
 #include "run/run_directory.h"
 
@@ -59,6 +60,9 @@ Status Announce(const RunConfig& config, const fs::path& directory) {
                        config.sites.size() > 1 ? " ... " + config.sites.back().name : "", ")"));
   LogInfo(absl::StrCat("method   ", method.name, ", preset ", method.preset, ", ", config.federation.rounds, " rounds"));
   LogInfo(absl::StrCat("threads  ", config.threads > 0 ? static_cast<int>(config.threads) : DescribeMachine().cores));
+  const CudaReport cuda = DescribeCuda();
+  ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(config.device, cuda));
+  LogInfo(absl::StrCat("device   ", DeviceName(device, cuda)));
   LogInfo(absl::StrCat("memory   up to ", BytesText(plan.total), " (weights ", BytesText(plan.base), ", activations ",
                        BytesText(plan.activations), ", adapters ", BytesText(plan.adapters), "); ", BytesText(plan.available),
                        " available"));

@@ -5,6 +5,7 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>  // newer versions of ATen.h do not bring it
 
 #include <cstdint>
 #include <string>

@@ -51,6 +51,7 @@ void Dispatch(Arguments... arguments) {
     case CpuKernels::kAvx2:
       return RunAvx2<Kernel>(arguments...);
     case CpuKernels::kPortable:
+    case CpuKernels::kTensor:
       return Kernel::template Run<16>(arguments...);
   }
 }

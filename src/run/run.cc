@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
+#include <torch/version.h>
 
 #include <chrono>
 
@@ -15,6 +16,7 @@
 #include "base/progress.h"
 #include "base/strict_json.h"
 #include "fed/local_transport.h"
+#include "model/device.h"
 #include "run/file_journal.h"
 #include "run/run_directory.h"
 
@@ -26,13 +28,17 @@ namespace fs = std::filesystem;
 /// What same bits depend on, beside configuration and data.
 OrderedJson Environment(const RunConfig& config) {
   const Machine machine = DescribeMachine();
+  const bool cuda = config.device == "cuda";
   return {{"cpu", machine.cpu_model},
           {"avx2", machine.avx2},
           {"avx512", machine.avx512},
           {"kernels", CpuKernelsName(ActiveCpuKernels())},
           {"threads", at::get_num_threads()},
           {"sites_at_once", config.federation.sites_at_once},
-          {"dtype", config.dtype}};
+          {"dtype", config.dtype},
+          {"device", config.device},
+          {"device_name", DeviceName(cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU), DescribeCuda())},
+          {"libtorch", TORCH_VERSION}};
 }
 
 Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {

@@ -21,19 +21,20 @@ struct MemoryPlan {
   int64_t adapters = 0;     ///< of the sites at once, with their optimizers, and the sum
   int64_t program = 0;      ///< libraries, tokenizer, buffers
   int64_t total = 0;
-  int64_t available = 0;
+  int64_t available = 0;  ///< on the device of the run
 };
 
 /// Everything that the commands run, eval, generate and export need of a configuration: loaded and checked.
 struct LoadedRun {
-  RunConfig config;  ///< dtype and sites_at_once are decided
+  RunConfig config;  ///< dtype, device and sites_at_once are decided
   std::shared_ptr<const Transformer> model;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const SiteSource> sites;
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
-/// Memory needed by the run, from config.json and the configuration alone (nothing is loaded). Errors: kModel.
+/// Memory needed by the run, from config.json and the configuration alone (nothing is loaded). Errors: kModel,
+/// kConfig (its device).
 StatusOr<MemoryPlan> PlanMemory(const RunConfig& config);
 
 /// Model and tokenizer (LoadedRun::sites stays null); refuses what will not fit into memory (kMemory) before it loads anything.
