@@ -4,6 +4,7 @@
 #include <cmath>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <numeric>
 
 #include "base/random.h"
@@ -137,6 +138,16 @@ StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, c
                                                      const GenerateOptions& options, const ForwardContext& context) {
   RETURN_IF_ERROR(CheckRequest(model, prompts, options));
   const at::NoGradGuard no_grad;
+  std::vector<std::unique_ptr<LinearExtension>> prepared;
+  std::vector<const LinearExtension*> extensions;
+  ForwardContext prepared_context = context;
+  if (context.extensions != nullptr) {
+    for (const LinearExtension* extension : *context.extensions) {
+      prepared.push_back(extension == nullptr ? nullptr : extension->Prepared());
+      extensions.push_back(prepared.back() != nullptr ? prepared.back().get() : extension);
+    }
+    prepared_context.extensions = &extensions;
+  }
   // Neighbours in length share a batch, so that they take about the same time and memory.
   std::vector<size_t> order(prompts.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -149,7 +160,7 @@ StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, c
                                 prompts,
                                 {order.begin() + static_cast<int64_t>(begin), order.begin() + static_cast<int64_t>(end)},
                                 options,
-                                context};
+                                prepared_context};
       auto texts = options.beams == 1 ? SampleBatch(batch) : BeamSearchBatch(batch);
       for (size_t i = 0; i < texts.size(); ++i) results[batch.indices[i]] = std::move(texts[i]);
       if (options.progress && !options.progress(static_cast<int64_t>(end))) break;
