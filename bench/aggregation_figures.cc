@@ -5,11 +5,11 @@
 #include <string>
 #include <utility>
 
-#include "base/allocator.h"
 #include "base/check.h"
 #include "fed/local_transport.h"
 #include "figures.h"
 #include "measure.h"
+#include "model/tensor_memory.h"
 
 namespace fedalt::bench {
 namespace {
@@ -22,7 +22,7 @@ void Copy(const float* from, float* to, int64_t count) {
 }
 
 double AggregateShare(bool quick) {
-  KeepPages();
+  KeepTensorMemory();
   const int64_t length = quick ? 1000 : 4'200'000, contributions = quick ? 10 : 10'000;
   // A few contributions that come again and again: more bytes than a cache holds, and nothing to make between the sums.
   constexpr int64_t kDifferent = 8;

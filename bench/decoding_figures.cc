@@ -1,18 +1,18 @@
 // Decoding: greedy generation by the product's generator with a site's adapters, against the bytes that it has to read.
 #include <string>
 
-#include "base/allocator.h"
 #include "base/check.h"
 #include "figures.h"
 #include "measure.h"
 #include "model/generate.h"
+#include "model/tensor_memory.h"
 #include "synthetic.h"
 
 namespace fedalt::bench {
 namespace {
 
 double DecodeShare(const Geometry& full, bool quick) {
-  KeepPages();
+  KeepTensorMemory();
   const Geometry geometry = quick ? kGeometryTiny : full;
   const auto model = RandomModel(geometry, at::kBFloat16);
   const auto adapters = SomeAdapters(*model);

@@ -28,7 +28,6 @@
 #include "base/machine.h"
 #include "figures.h"
 #include "measure.h"
-#include "model/tensor_allocator.h"
 #include "scratch.h"
 
 namespace fedalt::bench {
@@ -185,7 +184,6 @@ int Main(int argc, char** argv) {
   if (!arguments.child.empty()) {
     const auto figure = find(arguments.child);
     if (figure == all.end()) return Usage("no figure " + arguments.child);
-    TakeTensorsFromMalloc();
     at::set_num_threads(arguments.threads > 0 ? arguments.threads : DescribeMachine().cores);
     SetScratch(arguments.scratch);
     std::printf("%.6g\n", figure->measure(arguments.quick));

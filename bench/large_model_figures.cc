@@ -2,12 +2,12 @@
 #include <cstdio>
 #include <string>
 
-#include "base/allocator.h"
 #include "base/check.h"
 #include "base/machine.h"
 #include "figures.h"
 #include "measure.h"
 #include "model/generate.h"
+#include "model/tensor_memory.h"
 #include "scratch.h"
 #include "synthetic.h"
 #include "timed_training.h"
@@ -28,7 +28,7 @@ struct LargeModel {
 
 /// Loads the invocation's model, and writes it first if no figure has done so. No model: the disk is too small, which was said.
 LargeModel Prepare(bool quick) {
-  KeepPages();
+  KeepTensorMemory();
   LargeModel large{quick ? kGeometryTiny : kGeometry7B, quick ? kLoadTiny : kLoad, nullptr, nullptr};
   const std::filesystem::path directory = Scratch() / "large-model", unfinished = Scratch() / "large-model.part";
   if (!std::filesystem::exists(directory)) {

@@ -4,11 +4,11 @@
 
 #include <string>
 
-#include "base/allocator.h"
 #include "base/check.h"
 #include "data/packed_batch.h"
 #include "figures.h"
 #include "measure.h"
+#include "model/tensor_memory.h"
 #include "peft_style.h"
 #include "synthetic.h"
 #include "timed_training.h"
@@ -75,13 +75,13 @@ Timing TrainBaseAlone(const Setup& setup) {
 }
 
 double TrainShare(const Geometry& geometry, at::ScalarType dtype, bool quick) {
-  KeepPages();
+  KeepTensorMemory();
   const Setup setup(geometry, dtype, quick);
   return TrainFedalt(setup).share;
 }
 
 double AdapterOverhead(bool quick) {
-  KeepPages();
+  KeepTensorMemory();
   const Setup setup(kGeometryS, at::kBFloat16, quick);
   return TrainBaseAlone(setup).share / TrainFedalt(setup).share - 1.0;
 }
@@ -91,7 +91,7 @@ double SpeedupSameType(bool quick) {
   const Setup setup(kGeometryS, at::kBFloat16, quick);
   PeftStyleModel peer(setup.geometry, *setup.model, *SomeAdapters(*setup.model));
   const Timing theirs = Alternate(setup, setup.steps, [&] { peer.Step(setup.examples); });
-  KeepPages();
+  KeepTensorMemory();
   return TrainFedalt(setup).share / theirs.share;
 }
 
@@ -102,12 +102,12 @@ double SpeedupOverFloat32(bool quick) {
     PeftStyleModel peer(setup.geometry, *setup.model, *SomeAdapters(*setup.model));
     theirs = Alternate(setup, setup.steps, [&] { peer.Step(setup.examples); }).seconds;
   }
-  KeepPages();
+  KeepTensorMemory();
   return theirs / TrainFedalt(Setup(kGeometryS, at::kBFloat16, quick)).seconds;
 }
 
 double PeakMegabytes(const Geometry& geometry, bool quick) {
-  KeepPages();
+  KeepTensorMemory();
   Setup setup(geometry, at::kBFloat16, quick);
   setup.steps = 2;
   const auto adapters = SomeAdapters(*setup.model);

@@ -8,9 +8,9 @@ _fedalt() {
   fi
   case ${COMP_WORDS[1]} in
     run) words="--format --help --out --quiet --resume" ;;
-    eval) words="--data --format --help --round --site" ;;
-    generate) words="--adapter --alone --beams --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
-    export) words="--help --merged --out --round --site" ;;
+    eval) words="--data --device --format --help --round --site" ;;
+    generate) words="--adapter --alone --beams --device --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
+    export) words="--device --help --merged --out --round --site" ;;
     doctor) words="--format --help" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi

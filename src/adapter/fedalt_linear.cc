@@ -3,11 +3,13 @@
 #include <torch/csrc/autograd/custom_function.h>
 #include <torch/custom_class.h>
 
+#include <cmath>
 #include <optional>
 #include <utility>
 
 #include "adapter/low_rank_products.h"
 #include "base/check.h"
+#include "model/tensor_expressions.h"
 
 // Legend: t token, i input feature, o output feature, c column of the stacked branches [rest of world | individual], r rank.
 //
@@ -49,6 +51,7 @@ struct Recipe : torch::CustomClassHolder {
 
 /// The zero matrix of the first round contributes exactly nothing. Normally the first entry decides.
 bool IsZero(const at::Tensor& b_or) {
+  if (!b_or.is_cpu()) return false;  // looking would wait for the device; products with zeros are as exact
   if (!b_or.is_contiguous() || b_or.scalar_type() != at::kFloat) return !b_or.any().item<bool>();
   const float* values = b_or.data_ptr<float>();
   for (int64_t i = 0; i < b_or.numel(); ++i)
@@ -79,9 +82,9 @@ void SetFactors(const LayerMode& mode, Recipe& recipe) {
   }
 }
 
-c10::intrusive_ptr<Recipe> MakeRecipe(const LayerAdapters& adapters, const LayerMode& mode, const at::Tensor& x_ti) {
+c10::intrusive_ptr<Recipe> MakeRecipe(const LayerAdapters& adapters, const LayerMode& mode, at::ScalarType x_type) {
   auto recipe = c10::make_intrusive<Recipe>();
-  recipe->work = x_ti.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  recipe->work = x_type == at::kDouble ? at::kDouble : at::kFloat;
   SetFactors(mode, *recipe);
   const BranchMode b = mode.branches;
   const bool individual = b == BranchMode::kBoth || b == BranchMode::kRestOfWorldOff || b == BranchMode::kIndividualAlone;
@@ -100,9 +103,34 @@ at::Tensor MixerDirection(const at::Tensor& mixer_2i) {
   return mixer_2i.narrow(0, 0, 1) - mixer_2i.narrow(0, 1, 1);
 }
 
+/// Gate on the CPU. z: one per token, one for all, or null for constant weights.
+template <typename T>
+void GateRows(const Recipe& recipe, const T* values, int64_t values_row, const T* z, int64_t z_row, int64_t tokens, T* gated) {
+  const int64_t others = recipe.rest_of_world_columns, all = recipe.columns();
+  for (int64_t t = 0; t < tokens; ++t, values += values_row, gated += all) {
+    T rest_of_world = static_cast<T>(recipe.rest_of_world_factor), individual = static_cast<T>(recipe.individual_factor);
+    if (z != nullptr) {
+      rest_of_world /= 1 + std::exp(z[t * z_row]);
+      individual /= 1 + std::exp(-z[t * z_row]);
+    }
+    for (int64_t c = 0; c < others; ++c) gated[c] = values[c] * rest_of_world;
+    for (int64_t c = others; c < all; ++c) gated[c] = values[c] * individual;
+  }
+}
+
 /// The columns of both branches times their weights.
 at::Tensor Gate(const Recipe& recipe, const at::Tensor& values_tc, const at::Tensor& z_t1) {
   at::Tensor gated = at::empty({values_tc.size(0), recipe.columns()}, values_tc.options());
+  if (!ByExpressions(values_tc)) {
+    const auto run = [&](auto zero) {
+      using T = decltype(zero);
+      const T* const z = recipe.mixer == MixerUse::kConstant ? nullptr : z_t1.data_ptr<T>();
+      GateRows<T>(recipe, values_tc.data_ptr<T>(), values_tc.stride(0), z, recipe.mixer == MixerUse::kToken ? 1 : 0,
+                  values_tc.size(0), gated.data_ptr<T>());
+    };
+    recipe.work == at::kDouble ? run(0.0) : run(0.0f);
+    return gated;
+  }
   const auto branch = [&](int64_t begin, int64_t count, double factor, double sign) {
     if (count == 0) return;
     at::Tensor out = gated.narrow(1, begin, count);
@@ -129,6 +157,28 @@ at::Tensor MixerGradient(const Recipe& recipe, const at::Tensor& e_tc, const at:
   return difference.mul_(at::sigmoid(z_t1) * at::sigmoid(-z_t1));
 }
 
+/// The stacked branches, laid out as the forward's products read them.
+struct Factors {
+  at::Tensor a_ci;          ///< its transpose is contiguous
+  at::Tensor b_oc;          ///< likewise
+  at::Tensor direction_1i;  ///< of the mixer: G_I - G_R for a token mixer, (1, 1) for a layer's, undefined without one
+};
+
+Factors Stack(const Recipe& recipe, const LayerAdapters& adapters) {
+  const at::NoGradGuard no_grad;
+  std::vector<at::Tensor> a_parts, b_parts;
+  const auto add = [&](const LoraFactors& branch) {
+    a_parts.push_back(branch.a_ri.t());
+    b_parts.push_back(branch.b_or.t());
+  };
+  if (recipe.rest_of_world_columns > 0) add(adapters.rest_of_world);
+  if (recipe.individual_columns > 0) add(adapters.individual);
+  Factors factors{at::cat(a_parts, 1).contiguous().t(), at::cat(b_parts, 0).contiguous().t(), {}};
+  if (recipe.mixer == MixerUse::kToken) factors.direction_1i = MixerDirection(adapters.mixer);
+  if (recipe.mixer == MixerUse::kLayer) factors.direction_1i = MixerDirection(adapters.mixer.view({2, 1})).contiguous();
+  return factors;
+}
+
 /// Everything that the backward pass needs beside x, W0 and the recipe. All of it is small.
 struct Saved {
   at::Tensor a_ci;  ///< stacked A
@@ -137,23 +187,13 @@ struct Saved {
   at::Tensor z_t1;  ///< undefined without a mixer
 };
 
-at::Tensor Compute(const Recipe& recipe, const Linear& base, const LayerAdapters& adapters, const at::Tensor& x_ti, Saved* saved) {
+at::Tensor Compute(const Recipe& recipe, const Linear& base, const Factors& factors, const at::Tensor& x_ti, Saved* saved) {
   at::Tensor y_to = base.BaseForward(x_ti);
-  std::vector<at::Tensor> a_parts, b_parts;
-  if (recipe.rest_of_world_columns > 0) {
-    a_parts.push_back(adapters.rest_of_world.a_ri);
-    b_parts.push_back(adapters.rest_of_world.b_or);
-  }
-  if (recipe.individual_columns > 0) {
-    a_parts.push_back(adapters.individual.a_ri);
-    b_parts.push_back(adapters.individual.b_or);
-  }
-  const at::Tensor a_ci = at::cat(a_parts, 0), b_oc = at::cat(b_parts, 1);
-  const at::Tensor direction_1i = recipe.mixer == MixerUse::kToken ? MixerDirection(adapters.mixer) : at::Tensor();
-  Projection down = ProjectRows(x_ti, a_ci, recipe.mask(), direction_1i);
-  if (recipe.mixer == MixerUse::kLayer) down.z_t1 = MixerDirection(adapters.mixer).view({1, 1});
-  AddRankUpdate(y_to, Gate(recipe, down.u_tc, down.z_t1), b_oc.t(), nullptr);
-  if (saved != nullptr) *saved = {a_ci, b_oc, down.u_tc, down.z_t1};
+  const at::Tensor direction_1i = recipe.mixer == MixerUse::kToken ? factors.direction_1i : at::Tensor();
+  Projection down = ProjectRows(x_ti, factors.a_ci, recipe.mask(), direction_1i);
+  if (recipe.mixer == MixerUse::kLayer) down.z_t1 = factors.direction_1i;
+  AddRankUpdate(y_to, Gate(recipe, down.u_tc, down.z_t1), factors.b_oc.t(), nullptr);
+  if (saved != nullptr) *saved = {factors.a_ci, factors.b_oc, down.u_tc, down.z_t1};
   return y_to;
 }
 
@@ -204,7 +244,7 @@ struct FedaltFunction : torch::autograd::Function<FedaltFunction> {
     (void)a_ri;  // named as inputs so that the graph leads to them; Compute reads them from `adapters`
     (void)b_or;
     Saved saved;
-    Variable y_to = Compute(*recipe, *base, *adapters, x_ti, &saved);
+    Variable y_to = Compute(*recipe, *base, Stack(*recipe, *adapters), x_ti, &saved);
     ctx->save_for_backward({x_ti, mixer, base->weight(), saved.a_ci, saved.b_oc, saved.u_tc, saved.z_t1});
     ctx->saved_data["recipe"] = c10::IValue::make_capsule(recipe);
     return y_to;
@@ -223,6 +263,21 @@ struct FedaltFunction : torch::autograd::Function<FedaltFunction> {
   }
 };
 
+/// FedaltLinear::Prepared. Without a recipe, only the base is left.
+class PreparedLinear final : public LinearExtension {
+ public:
+  PreparedLinear(c10::intrusive_ptr<Recipe> recipe, Factors factors) : recipe_(std::move(recipe)), factors_(std::move(factors)) {}
+
+  at::Tensor Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const override {
+    FEDALT_CHECK(context.rows == nullptr && !at::GradMode::is_enabled(), "a prepared layer neither trains nor drops out");
+    return !recipe_ ? base.BaseForward(x_ti) : Compute(*recipe_, base, factors_, x_ti, nullptr);
+  }
+
+ private:
+  c10::intrusive_ptr<Recipe> recipe_;
+  Factors factors_;
+};
+
 bool NeedsGradient(const at::Tensor& tensor) {
   return tensor.defined() && tensor.requires_grad();
 }
@@ -235,17 +290,26 @@ FedaltLinear::FedaltLinear(LayerAdapters adapters, const LayerMode* mode, uint64
 at::Tensor FedaltLinear::Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const {
   const LayerMode& mode = *mode_;
   if (mode.branches == BranchMode::kBase) return base.BaseForward(x_ti);
-  const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, mode, x_ti);
+  const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, mode, x_ti.scalar_type());
   if (recipe->columns() == 0) return base.BaseForward(x_ti);  // the only term is absent, and the mixer weighs nothing
-  if (context.rows != nullptr && mode.dropout > 0.0)
+  if (context.rows != nullptr && mode.dropout > 0.0) {
     recipe->dropout = DrawDropout(*context.rows, x_ti.size(1), mode.dropout, context.dropout_key, module_id_);
+    recipe->dropout->words = recipe->dropout->words.to(x_ti.device());
+  }
   const LoraFactors& own = adapters_.individual;
   const bool differentiable = at::GradMode::is_enabled() && (NeedsGradient(x_ti) || NeedsGradient(own.a_ri) ||
                                                              NeedsGradient(own.b_or) || NeedsGradient(adapters_.mixer));
-  if (!differentiable) return Compute(*recipe, base, adapters_, x_ti, nullptr);
+  if (!differentiable) return Compute(*recipe, base, Stack(*recipe, adapters_), x_ti, nullptr);
   // The graph does not take undefined inputs; an empty tensor stands for "no mixer".
   const at::Tensor mixer = adapters_.mixer.defined() ? adapters_.mixer : at::empty({0}, own.a_ri.options().requires_grad(false));
   return FedaltFunction::apply(x_ti, own.a_ri, own.b_or, mixer, recipe, &base, &adapters_);
+}
+
+std::unique_ptr<LinearExtension> FedaltLinear::Prepared() const {
+  if (mode_->branches == BranchMode::kBase) return std::make_unique<PreparedLinear>(c10::intrusive_ptr<Recipe>(), Factors{});
+  const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, *mode_, adapters_.individual.a_ri.scalar_type());
+  if (recipe->columns() == 0) return std::make_unique<PreparedLinear>(c10::intrusive_ptr<Recipe>(), Factors{});
+  return std::make_unique<PreparedLinear>(recipe, Stack(*recipe, adapters_));
 }
 
 at::Tensor FedaltLinear::IndividualWeight(const at::Tensor& x_ti) const {

@@ -52,6 +52,7 @@ class FedaltLinear : public LinearExtension {
   FedaltLinear(LayerAdapters adapters, const LayerMode* mode, uint64_t module_id);
 
   at::Tensor Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const override;
+  std::unique_ptr<LinearExtension> Prepared() const override;
 
   LayerAdapters& adapters() { return adapters_; }
   const LayerAdapters& adapters() const { return adapters_; }

@@ -3,9 +3,12 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
+#include "adapter/low_rank_expressions.h"
 #include "base/check.h"
+#include "model/tensor_expressions.h"
 #include "model/transformer_simd.h"
 
 namespace fedalt {
@@ -15,6 +18,7 @@ constexpr int64_t kRows = 12;             // tokens at once: as many accumulator
 constexpr int64_t kTokenChunk = 48;       // tokens of one step of a sum over tokens
 constexpr int64_t kFeatureBlock = 256;    // features of one step; a multiple of every vector and of dropout's words
 constexpr int64_t kSumBlock = 128;        // the same for a sum over tokens, where they are what threads share out
+constexpr int64_t kCacheLine = 64;        // bytes
 constexpr int64_t kWorthAFork = 1 << 16;  // multiply-adds
 
 int64_t GrainOf(int64_t cost_of_one) {
@@ -28,20 +32,31 @@ struct Bits {
   T kept_value = 1;
 };
 
-/// values[i] = mask * values[i] for features first .. first + n of one token; `first` is a multiple of a word.
-template <typename T>
-FEDALT_INLINE void MaskRow(T* values, const Bits<T>& bits, int64_t token, int64_t first, int64_t n) {
-  constexpr int64_t kWord = 16;
-  const uint16_t* words = bits.words + token * bits.row + first / kWord;
-  for (int64_t i = 0; i < n; i += kWord, ++words) {
-    const uint32_t word = *words;
-    T* const group = values + i;
-    if (i + kWord <= n) {
-      for (uint32_t j = 0; j < kWord; ++j) group[j] = (word >> j) & 1 ? group[j] * bits.kept_value : T(0);
-    } else {
-      for (uint32_t j = 0; j < static_cast<uint32_t>(n - i); ++j) group[j] = (word >> j) & 1 ? group[j] * bits.kept_value : T(0);
-    }
+constexpr int64_t kWord = 16;  // features of a word of the mask
+
+/// values[i] = mask * values[i] for the features of one word.
+template <typename T, int kBytes>
+FEDALT_INLINE void MaskWord(T* values, uint32_t word, T kept_value) {
+  using L = simd::Lanes<T, kBytes>;
+  using Integer = std::conditional_t<sizeof(T) == 4, uint32_t, uint64_t>;
+  typedef Integer I __attribute__((vector_size(kBytes)));
+  I bit{};
+  for (int64_t lane = 0; lane < L::kCount; ++lane) bit[lane] = Integer{1} << lane;
+  for (int64_t i = 0; i < kWord; i += L::kCount) {
+    const I kept = (I{} + static_cast<Integer>(word >> i)) & bit;
+    const typename L::V scaled = L::Load(values + i) * kept_value;
+    L::Store(values + i, kept != 0 ? scaled : typename L::V{});
   }
+}
+
+/// values[i] = mask * values[i] for features first .. first + n of one token; `first` is a multiple of a word.
+template <typename T, int kBytes>
+FEDALT_INLINE void MaskRow(T* values, const Bits<T>& bits, int64_t token, int64_t first, int64_t n) {
+  const uint16_t* words = bits.words + token * bits.row + first / kWord;
+  int64_t i = 0;
+  for (; i + kWord <= n; i += kWord) MaskWord<T, kBytes>(values + i, *words++, bits.kept_value);
+  for (const uint32_t word = i < n ? *words : 0; i < n; ++i)
+    values[i] = (word >> (i % kWord)) & 1 ? values[i] * bits.kept_value : T(0);
 }
 
 template <typename T, typename Storage>
@@ -71,7 +86,7 @@ struct ProjectKernel {
         T* const line = buffer + r * features;
         WidenRow(x + (t + r) * features, line, features);
         if (g != nullptr) z[t + r] = Dot<T, kBytes>(line, g, features);
-        if (bits.words != nullptr) MaskRow(line, bits, t + r, 0, features);
+        if (bits.words != nullptr) MaskRow<T, kBytes>(line, bits, t + r, 0, features);
       }
       simd::MatMul<T, kBytes>({buffer, features, 1}, a_transposed, columns, u + t * columns, columns, rows, columns, features,
                               false);
@@ -92,7 +107,7 @@ struct UpdateKernel {
                                 simd::PadColumns<T>(count), columns, false);
         for (int64_t r = 0; r < rows; ++r) {
           T* const line = buffer + r * kFeatureBlock;
-          if (bits.words != nullptr) MaskRow(line, bits, t + r, f, count);
+          if (bits.words != nullptr) MaskRow<T, kBytes>(line, bits, t + r, f, count);
           Storage* const to = y + (t + r) * features + f;
           if (p != nullptr) {
             const T factor = p[t + r];
@@ -114,12 +129,15 @@ struct SumKernel {
       const int64_t depth = std::min(kTokenChunk, tokens - t);
       for (int64_t k = 0; k < depth; ++k) {
         T* const line = buffer + k * kSumBlock;
+        // A block of columns out of long rows: the processor does not foresee where it goes on.
+        const Storage* const ahead = x + std::min(t + k + kTokenChunk, tokens - 1) * features + first;
+        for (int64_t i = 0; i < count; i += kCacheLine / static_cast<int64_t>(sizeof(Storage))) __builtin_prefetch(ahead + i);
         WidenRow(x + (t + k) * features + first, line, count);
         if (p != nullptr) {
           const T factor = p[t + k];
           for (int64_t i = 0; i < count; ++i) plain[first + i] += factor * line[i];
         }
-        if (bits.words != nullptr) MaskRow(line, bits, t + k, first, count);
+        if (bits.words != nullptr) MaskRow<T, kBytes>(line, bits, t + k, first, count);
       }
       simd::MatMul<T, kBytes>({buffer, 1, kSumBlock}, h + t * columns, columns, sums + first * columns, columns, count, columns,
                               depth, /*accumulate=*/t > 0);
@@ -159,6 +177,7 @@ int64_t PaddedColumns(const at::Tensor& few) {
 }  // namespace
 
 Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const DropoutBits* mask, const at::Tensor& g_in) {
+  if (ByExpressions(x_in)) return expressions::ProjectRows(x_in, a_cf, mask, g_in);
   const at::Tensor x_tf = x_in.contiguous(), g_1f = g_in.defined() ? g_in.contiguous() : g_in;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   Projection out;
@@ -185,6 +204,7 @@ Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const Dro
 
 void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b_cf, const DropoutBits* mask,
                    const PlainColumn& plain) {
+  if (ByExpressions(y_tf)) return expressions::AddRankUpdate(y_tf, h_tc, b_cf, mask, plain);
   FEDALT_CHECK(y_tf.is_contiguous(), "the result of a product is contiguous");
   const int64_t tokens = y_tf.size(0), features = y_tf.size(1), columns = h_tc.size(1);
   const at::Tensor h = h_tc.contiguous();
@@ -207,6 +227,7 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
 }
 
 ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const DropoutBits* mask, const at::Tensor& of_tokens_t1) {
+  if (ByExpressions(x_in)) return expressions::SumOverTokens(x_in, h_tc, mask, of_tokens_t1);
   const at::Tensor x_tf = x_in.contiguous(), p_t1 = of_tokens_t1.defined() ? of_tokens_t1.contiguous() : of_tokens_t1;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   ColumnSums out;

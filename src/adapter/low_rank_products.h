@@ -2,9 +2,10 @@
 // backward.
 //
 // A general matrix product copies both operands into its own layout first; with a handful of columns the copies cost more than the
-// product. Here each tall matrix is read (or written) once, widened from bfloat16 on the way, and dropout's mask is applied to what
-// is in cache. Sums run in the adapters' dtype (float32, or float64 for a float64 base) and in an order that does not depend on the
-// number of threads. Stateless, any thread; parallel inside. Shapes: t token, f feature, c column.
+// product. On the CPU (elsewhere see adapter/low_rank_expressions.h) each tall matrix is read (or written) once, widened from
+// bfloat16 on the way, and dropout's mask is applied to what is in cache. Sums run in the adapters' dtype (float32, or float64 for
+// a float64 base) and in an order that does not depend on the number of threads. Stateless, any thread; parallel inside. Shapes: t
+// token, f feature, c column.
 #pragma once
 
 #include <ATen/ATen.h>

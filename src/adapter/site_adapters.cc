@@ -34,16 +34,18 @@ bool Matches(const std::string& name, const std::string& target) {
 
 void FillUniform(at::Tensor& tensor, double bound, const RandomStream& stream) {
   FEDALT_CHECK(tensor.is_contiguous(), "adapters are contiguous");
+  at::Tensor drawn = tensor.is_cpu() ? tensor : at::empty_like(tensor, at::kCPU);
   const auto fill = [&](auto* values) {
     using Value = std::remove_pointer_t<decltype(values)>;
     for (int64_t i = 0; i < tensor.numel(); ++i)
       values[i] = static_cast<Value>(bound * (2.0 * stream.Uniform(static_cast<uint64_t>(i)) - 1.0));
   };
   if (tensor.scalar_type() == at::kDouble) {
-    fill(tensor.data_ptr<double>());
+    fill(drawn.data_ptr<double>());
   } else {
-    fill(tensor.data_ptr<float>());
+    fill(drawn.data_ptr<float>());
   }
+  if (!tensor.is_cpu()) tensor.copy_(drawn);
 }
 
 std::string Shape(at::IntArrayRef sizes) {
@@ -102,7 +104,7 @@ StatusOr<std::vector<AdaptedModule>> FindAdaptedModules(const Transformer& model
   return modules;
 }
 
-SiteAdapters::SiteAdapters(std::vector<AdaptedModule> modules, const AdapterConfig& config, at::ScalarType dtype)
+SiteAdapters::SiteAdapters(std::vector<AdaptedModule> modules, const AdapterConfig& config, at::ScalarType dtype, at::Device device)
     : modules_(std::move(modules)), config_(config) {
   FEDALT_CHECK(config.r > 0, "the configuration was checked");
   mode_.scale = config.scale();
@@ -110,7 +112,7 @@ SiteAdapters::SiteAdapters(std::vector<AdaptedModule> modules, const AdapterConf
   mode_.dropout = config.lora_dropout;
   mode_.mixer = config.mixer;
   mode_.fixed_p = config.fixed_p;
-  const auto options = at::TensorOptions().dtype(dtype);
+  const auto options = at::device(device).dtype(dtype);
   for (const AdaptedModule& module : modules_) {
     LayerAdapters adapters;
     adapters.individual = {at::zeros({config.r, module.in_features}, options), at::zeros({module.out_features, config.r}, options)};

@@ -41,7 +41,9 @@ struct InitOptions {
 
 class SiteAdapters {
  public:
-  SiteAdapters(std::vector<AdaptedModule> modules, const AdapterConfig& config, at::ScalarType dtype = at::kFloat);
+  /// `device`: the model's; the tensors live there.
+  SiteAdapters(std::vector<AdaptedModule> modules, const AdapterConfig& config, at::ScalarType dtype = at::kFloat,
+               at::Device device = at::kCPU);
   SiteAdapters(const SiteAdapters&) = delete;
   SiteAdapters& operator=(const SiteAdapters&) = delete;
 

@@ -34,6 +34,9 @@ int RunProgram(int argc, const char* const* argv);
 /// Adds --format text|json. `json` is set after parsing.
 void AddFormatOption(CLI::App& app, bool& json);
 
+/// Adds --device auto|cpu|cuda. `device` stays empty where it is not given.
+void AddDeviceOption(CLI::App& app, std::string& device);
+
 /// Text to stdout at once. A reader who has left is no error; a full disk is (kOutput).
 Status WriteResult(std::string_view text);
 

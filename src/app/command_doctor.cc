@@ -13,6 +13,7 @@
 #include "app/findings.h"
 #include "base/cpu_kernels.h"
 #include "base/machine.h"
+#include "model/device.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
 #include "run/run.h"
@@ -32,6 +33,12 @@ struct DoctorArguments {
   bool json = false;
 };
 
+void ExamineDevice(const CudaReport& cuda, Findings& findings) {
+  if (cuda.devices == 0) return findings.Ok("device", "cpu (device: auto); no CUDA device is seen");
+  findings.Ok("device", absl::StrCat("cuda (device: auto): ", DeviceName(at::Device(at::kCUDA, 0), cuda), ", ",
+                                     BytesText(cuda.memory_bytes), cuda.devices > 1 ? "; one of several, only this is used" : ""));
+}
+
 void ExamineMachine(Findings& findings) {
   constexpr int64_t kLittleDisk = 2'000'000'000;
   const Machine machine = DescribeMachine();
@@ -45,7 +52,9 @@ void ExamineMachine(Findings& findings) {
                                      has(machine.avx2, "avx2"), ",", has(machine.avx512, "avx512"), ",",
                                      has(machine.avx512_bf16, "avx512_bf16"), ",", has(machine.amx_bf16, "amx_bf16")));
   findings.Ok("kernels", absl::StrCat(CpuKernelsName(ActiveCpuKernels()), " (FEDALT_CPU_KERNELS can ask for less)"));
-  findings.Ok("libtorch", TORCH_VERSION);
+  const CudaReport cuda = DescribeCuda();
+  findings.Ok("libtorch", absl::StrCat(TORCH_VERSION, cuda.built_in ? ", with CUDA" : ", without CUDA"));
+  ExamineDevice(cuda, findings);
   const BlasReport blas = DescribeBlas(/*measure=*/true);
   const std::string warning = SlowBlasWarning(blas);
   const std::string what = absl::StrCat(blas.library, blas.path.empty() ? "" : " (" + blas.path + ")", ", float32 product ",
@@ -117,10 +126,10 @@ void ExamineMemory(const RunConfig& config, const std::shared_ptr<const Tokenize
                                         " (weights ", BytesText(plan->base), ", batches ", BytesText(plan->activations()),
                                         ", adapters of the sites at work ", BytesText(plan->adapters), ", program and data ",
                                         BytesText(plan->program), "), ", BytesText(plan->available), " are available");
-  if (plan->certain() > plan->available)
+  if (plan->available > 0 && plan->certain() > plan->available)
     return findings.Problem("memory",
                             MemoryError(absl::StrCat(text, "; use a smaller model, train.dtype bfloat16, or a larger machine")));
-  if (plan->total() > plan->available)
+  if (plan->available > 0 && plan->total() > plan->available)
     return findings.Warn("memory", absl::StrCat(text, "; lower train.batch_size and raise train.accumulate if it runs out"));
   findings.Ok("memory", text);
 }
@@ -157,10 +166,12 @@ Status Execute(const DoctorArguments& arguments) {
       findings.Ok("config", absl::StrCat(arguments.config, ": method ", config.federation.method.name, ", preset ",
                                          config.federation.method.preset, ", ", config.sites.size(), " sites, ",
                                          config.federation.rounds, " rounds"));
-      ExamineModel(config, findings);
+      const auto device = ChooseDevice(config.device, DescribeCuda());
+      if (!device.ok()) findings.Problem("device", device.status());
+      if (device.ok()) ExamineModel(config, findings);
       std::shared_ptr<const Tokenizer> tokenizer;
       ExamineTokenizer(config, findings, tokenizer);
-      ExamineMemory(config, tokenizer, findings);
+      if (device.ok()) ExamineMemory(config, tokenizer, findings);
       ExamineData(config, tokenizer.get(), findings);
     }
   }

@@ -22,6 +22,7 @@ struct EvalArguments {
   std::string directory;
   std::string site;
   std::string data;
+  std::string device;
   int64_t round = 0;
   bool json = false;
 };
@@ -55,7 +56,7 @@ StatusOr<OrderedJson> EvaluateSite(const EvalArguments& arguments, LoadedRun& ru
 }
 
 Status Execute(const EvalArguments& arguments) {
-  ASSIGN_OR_RETURN(LoadedRun run, OpenRun(arguments.directory));
+  ASSIGN_OR_RETURN(LoadedRun run, OpenRun(arguments.directory, arguments.device));
   const std::vector<std::string> names = arguments.site.empty() ? SiteNames(run.config) : std::vector<std::string>{arguments.site};
   Progress progress(0, "evaluation");
   int64_t done = 0;
@@ -90,6 +91,7 @@ void AddEvalCommand(CLI::App& program, Command& command) {
   app->add_option("--round", arguments->round, "Round whose models are used (default: the last)")
       ->type_name("N")
       ->check(CLI::NonNegativeNumber);
+  AddDeviceOption(*app, arguments->device);
   AddFormatOption(*app, arguments->json);
   app->footer(kExamples);
   app->callback([arguments, &command] { command.run = [arguments] { return Execute(*arguments); }; });

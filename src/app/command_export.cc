@@ -28,7 +28,7 @@ constexpr char kExamples[] =
     "  fedalt export runs/mine --site site-0 --out adapter --merged    also one approximate LoRA of rank 2r, with its error";
 
 struct ExportArguments {
-  std::string directory, site, out;
+  std::string directory, site, out, device;
   int64_t round = 0;
   bool merged = false;
 };
@@ -161,7 +161,7 @@ Status Execute(const ExportArguments& arguments) {
   RETURN_IF_ERROR(CheckOut(arguments.out));
   Export exported;
   exported.out = arguments.out;
-  ASSIGN_OR_RETURN(exported.run, OpenRun(arguments.directory));
+  ASSIGN_OR_RETURN(exported.run, OpenRun(arguments.directory, arguments.device));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(exported.run.config.federation.method));
   if (!method->trains())
     return UsageError(absl::StrCat("method ", method->name(), " trains no adapter, so there is nothing to export"));
@@ -193,6 +193,7 @@ void AddExportCommand(CLI::App& program, Command& command) {
       ->type_name("N")
       ->check(CLI::NonNegativeNumber);
   app->add_flag("--merged", arguments->merged, "Also both adapters as one LoRA of rank 2r, with the error that this causes");
+  AddDeviceOption(*app, arguments->device);
   app->footer(kExamples);
   app->callback([arguments, &command] { command.run = [arguments] { return Execute(*arguments); }; });
 }

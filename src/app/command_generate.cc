@@ -31,7 +31,7 @@ constexpr char kExamples[] =
 struct GenerateArguments {
   std::string directory, site, model, adapter;
   int64_t round = 0;
-  std::string prompt, input, input_text, prompt_template, alone;
+  std::string prompt, input, input_text, prompt_template, alone, device;
   bool has_prompt = false;
   GenerateOptions options;
   bool has_max_new_tokens = false;
@@ -48,7 +48,7 @@ struct Speaker {
 };
 
 Status OpenSite(const GenerateArguments& arguments, Speaker& speaker) {
-  ASSIGN_OR_RETURN(speaker.run, OpenRun(arguments.directory));
+  ASSIGN_OR_RETURN(speaker.run, OpenRun(arguments.directory, arguments.device));
   ASSIGN_OR_RETURN(speaker.site, LoadSiteModel(speaker.run, arguments.directory, arguments.site, arguments.round));
   SiteAdapters& adapters = speaker.site.site->adapters;
   if (arguments.alone == "individual") adapters.mode().branches = BranchMode::kIndividualAlone;
@@ -60,6 +60,7 @@ Status OpenSite(const GenerateArguments& arguments, Speaker& speaker) {
 Status OpenBare(const GenerateArguments& arguments, Speaker& speaker) {
   RunConfig config = DefaultRunConfig();
   config.model = arguments.model;
+  if (!arguments.device.empty()) config.device = arguments.device;
   ASSIGN_OR_RETURN(speaker.run, LoadModel(config));
   if (arguments.adapter.empty()) return absl::OkStatus();
   ASSIGN_OR_RETURN(speaker.adapters, LoadPeft(*speaker.run.model, arguments.adapter));
@@ -249,6 +250,7 @@ void AddGenerateCommand(CLI::App& program, Command& command) {
   auto arguments = std::make_shared<GenerateArguments>();
   CLI::App* app = program.add_subcommand("generate", "Let a site's personalised model, or a bare model, answer");
   AddOptions(*app, *arguments);
+  AddDeviceOption(*app, arguments->device);
   AddFormatOption(*app, arguments->json);
   app->footer(kExamples);
   app->callback([arguments, app, &command] {

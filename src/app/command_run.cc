@@ -11,6 +11,7 @@
 #include "base/hash.h"
 #include "base/log.h"
 #include "base/machine.h"
+#include "model/device.h"
 #include "run/run.h"
 #include "run/run_directory.h"
 
@@ -51,15 +52,19 @@ fs::path DefaultDirectory(const RunConfig& config, const std::string& resolved) 
   return path;
 }
 
-void Announce(const RunConfig& config, const fs::path& directory) {
+Status Announce(const RunConfig& config, const fs::path& directory) {
   const MethodOptions& method = config.federation.method;
   LogInfo(absl::StrCat("model    ", config.model.string()));
   LogInfo(absl::StrCat("sites    ", config.sites.size(), " (", config.sites.front().name,
                        config.sites.size() > 1 ? " ... " + config.sites.back().name : "", ")"));
   LogInfo(absl::StrCat("method   ", method.name, ", preset ", method.preset, ", ", config.federation.rounds, " rounds"));
   LogInfo(absl::StrCat("threads  ", config.threads > 0 ? static_cast<int>(config.threads) : DescribeMachine().cores));
+  const CudaReport cuda = DescribeCuda();
+  ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(config.device, cuda));
+  LogInfo(absl::StrCat("device   ", DeviceName(device, cuda)));
   LogInfo(absl::StrCat("output   ", directory.string()));
   if (const std::string warning = SlowBlasWarning(); !warning.empty()) LogWarning(warning);
+  return absl::OkStatus();
 }
 
 Status PrintOutcome(RunOutcome outcome, const RunConfig& config, const fs::path& directory, bool json) {
@@ -77,7 +82,7 @@ Status StartNew(const RunArguments& arguments) {
   ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(parsed.config));
   const std::string resolved = RunConfigToYaml(parsed.config, hashes);
   const fs::path directory = arguments.out.empty() ? DefaultDirectory(parsed.config, resolved) : fs::path(arguments.out);
-  Announce(parsed.config, directory);
+  RETURN_IF_ERROR(Announce(parsed.config, directory));
   ASSIGN_OR_RETURN(RunOutcome outcome, StartRun(parsed.config, resolved, directory));
   return PrintOutcome(std::move(outcome), parsed.config, directory, arguments.json);
 }
@@ -95,7 +100,7 @@ Status Resume(const RunArguments& arguments) {
   const bool finished = fs::exists(summary_file, error);
   if (!finished) {
     RETURN_IF_ERROR(VerifyHashes(parsed.config, parsed.hashes));
-    Announce(parsed.config, root);
+    RETURN_IF_ERROR(Announce(parsed.config, root));
   }
   ASSIGN_OR_RETURN(RunOutcome outcome, ResumeRun(parsed.config, root));
   if (outcome.was_finished) LogInfo(absl::StrCat("the run in ", root.string(), " is finished; nothing is left to do"));

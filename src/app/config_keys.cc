@@ -100,6 +100,7 @@ void AddEvalKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(EvalBatchSizeKey());
   keys.push_back(Boolean("eval.generate", [](RunConfig& c) -> bool& { return Eval(c).options.generate_answers; }));
   keys.push_back(SeedKey());
+  keys.push_back(TextChoice("device", {"auto", "cpu", "cuda"}, [](RunConfig& c) -> std::string& { return c.device; }));
   keys.push_back(ThreadsKey());
   keys.push_back(SitesAtOnceKey());
   keys.push_back(KeepRoundsKey());

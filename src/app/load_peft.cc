@@ -24,7 +24,7 @@ StatusOr<std::unique_ptr<SiteAdapters>> LoadPeft(const Transformer& model, const
   if (modules.empty())
     return ModelError(
         absl::StrCat(directory.string(), ": none of its linear layers is in the model; is it an adapter of another model?"));
-  auto adapters = std::make_unique<SiteAdapters>(std::move(modules), config);
+  auto adapters = std::make_unique<SiteAdapters>(std::move(modules), config, at::kFloat, model.device());
   adapters->Initialize({});
   if (Status status = adapters->SetIndividual(peft.factors); !status.ok()) return Annotate(status, directory.string());
   adapters->mode().branches = BranchMode::kIndividualAlone;

@@ -5,9 +5,8 @@
 #include <exception>
 
 #include "app/command.h"
-#include "base/allocator.h"
 #include "base/interrupt.h"
-#include "model/tensor_allocator.h"
+#include "model/tensor_memory.h"
 
 namespace {
 
@@ -38,8 +37,7 @@ namespace {
 }  // namespace
 
 int main(int argc, char** argv) {
-  fedalt::KeepPages();
-  fedalt::TakeTensorsFromMalloc();
+  fedalt::KeepTensorMemory();
   std::set_terminate(ReportUncaught);
   std::signal(SIGPIPE, SIG_IGN);
   fedalt::InstallInterruptHandler();

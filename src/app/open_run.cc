@@ -41,9 +41,10 @@ std::vector<std::string> SiteNames(const RunConfig& config) {
   return names;
 }
 
-StatusOr<LoadedRun> OpenRun(const fs::path& directory) {
+StatusOr<LoadedRun> OpenRun(const fs::path& directory, const std::string& device) {
   ASSIGN_OR_RETURN(const RunDirectory opened, RunDirectory::Open(directory));
-  ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(opened.config(), {}));
+  ASSIGN_OR_RETURN(ParsedConfig parsed, LoadConfig(opened.config(), {}));
+  if (!device.empty()) parsed.config.device = device;
   RETURN_IF_ERROR(VerifyHashes(parsed.config, SmallModelFiles(parsed.config, parsed.hashes)));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(parsed.config));
   run.config.federation.eval.options.max_length = run.config.max_length;

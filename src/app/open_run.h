@@ -11,8 +11,9 @@
 namespace fedalt {
 
 /// Reads the run's config.yaml, checks that the small model files are still those of the run, and loads model and tokenizer.
+/// `device`: auto, cpu or cuda; empty: as the run.
 /// Errors: kUsage (not a run directory), kConfig, kModel, kMemory.
-StatusOr<LoadedRun> OpenRun(const std::filesystem::path& directory);
+StatusOr<LoadedRun> OpenRun(const std::filesystem::path& directory, const std::string& device);
 
 /// Names of the sites, in order.
 std::vector<std::string> SiteNames(const RunConfig& config);

@@ -66,6 +66,12 @@ void AddFormatOption(CLI::App& app, bool& json) {
       ->type_name("text|json");
 }
 
+void AddDeviceOption(CLI::App& app, std::string& device) {
+  app.add_option("--device", device, "Where the model runs (default: as the run; auto with --model): auto is CUDA if there is one")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda"}))
+      ->type_name("auto|cpu|cuda");
+}
+
 std::string BytesText(int64_t bytes) {
   const double value = static_cast<double>(bytes);
   if (bytes < 1'000'000'000) return absl::StrFormat("%.0f MB", value / 1e6);

@@ -8,7 +8,7 @@
 namespace fedalt {
 namespace {
 
-constexpr std::array kNames = {"portable", "avx2", "avx512", "avx512_bf16"};
+constexpr std::array kNames = {"tensor", "portable", "avx2", "avx512", "avx512_bf16"};
 
 CpuKernels BestOfProcessor() {
 #if defined(__x86_64__)

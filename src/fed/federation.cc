@@ -415,7 +415,7 @@ StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const F
   ASSIGN_OR_RETURN(std::vector<AdaptedModule> modules, FindAdaptedModules(*inputs.model, options.adapter));
   AdapterConfig adapter = options.adapter;
   if (!method.has_rest_of_world()) adapter.mixer = MixerKind::kNone;
-  auto site = std::make_unique<Site>(index, info, std::move(modules), adapter);
+  auto site = std::make_unique<Site>(index, info, std::move(modules), adapter, inputs.model->device());
   site->adapters.Initialize({options.seed, static_cast<uint64_t>(index), method.init_shared_a()});
   site->adapters.mode().branches = method.branches();
   // With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.

@@ -81,7 +81,7 @@ NamedTensors Unflatten(std::span<const float> values, const NamedTensors& like) 
     FEDALT_CHECK(begin + count <= values.size(), "the flat vector holds all tensors");
     at::Tensor copy = at::empty(tensor.sizes(), at::kFloat);
     std::copy_n(values.begin() + static_cast<std::ptrdiff_t>(begin), count, copy.data_ptr<float>());
-    tensors.emplace_back(name, std::move(copy));
+    tensors.emplace_back(name, copy.to(tensor.device()));
     begin += count;
   }
   FEDALT_CHECK(begin == values.size(), "the flat vector holds nothing else");

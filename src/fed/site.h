@@ -48,8 +48,9 @@ struct LedgerEntry {
 
 /// Everything that a site keeps from one round to the next. Used by one thread at a time.
 struct Site {
-  Site(int64_t site_index, SiteInfo site_info, std::vector<AdaptedModule> modules, const AdapterConfig& config)
-      : index(site_index), info(std::move(site_info)), adapters(std::move(modules), config) {}
+  /// `device`: the model's.
+  Site(int64_t site_index, SiteInfo site_info, std::vector<AdaptedModule> modules, const AdapterConfig& config, at::Device device)
+      : index(site_index), info(std::move(site_info)), adapters(std::move(modules), config, at::kFloat, device) {}
 
   int64_t index = 0;
   SiteInfo info;

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "model/attention_kernel.h"
 #include "model/attention_kernel_bf16.h"
+#include "model/tensor_expressions.h"
 
 namespace fedalt {
 namespace {
@@ -190,15 +191,18 @@ void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, atte
 
 at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
                            int64_t window) {
+  if (ByExpressions(q)) return expressions::PackedAttention(q, k, v, plan, window);
   return AttentionFunction::apply(q, c10::optional<at::Tensor>(k), c10::optional<at::Tensor>(v), plan, window);
 }
 
 at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan) {
+  if (ByExpressions(qkv)) return expressions::PackedAttentionFused(qkv, plan);
   return AttentionFunction::apply(qkv, c10::optional<at::Tensor>(), c10::optional<at::Tensor>(), plan, int64_t{0});
 }
 
 at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in, const AttentionPlan& plan,
                            int64_t window, const CacheView& cache) {
+  if (ByExpressions(q_in)) return expressions::CachedAttention(q_in, k_in, v_in, plan, window, cache);
   const bool fused = !k_in.defined();
   const at::Tensor q = q_in.contiguous(), k = fused ? k_in : k_in.contiguous(), v = fused ? v_in : v_in.contiguous();
   const Layout layout = LayoutOf(plan.shape, fused);

@@ -1,9 +1,9 @@
 // Causal self-attention over packed sequences, with rotary or ALiBi positions, grouped key-value heads and an optional sliding
 // window.
 //
-// One hand-written CPU kernel: work is divided by (sequence, key-value head), probabilities never leave a thread's scratch memory
-// and are computed again in the backward pass. Softmax runs in float32 (float64 for float64 tensors). The result does not depend on
-// the number of threads. Thread-safe: no state outside the arguments.
+// On the CPU one hand-written kernel (elsewhere model/tensor_expressions.h): work is divided by (sequence, key-value head),
+// probabilities never leave a thread's scratch memory and are computed again in the backward pass. Softmax runs in float32 (float64
+// for float64 tensors). The result does not depend on the number of threads. Thread-safe: no state outside the arguments.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -14,6 +14,10 @@
 #include "model/rope.h"
 
 namespace fedalt {
+
+namespace expressions {
+struct Geometry;
+}
 
 struct AttentionShape {
   int64_t heads = 0;
@@ -28,6 +32,8 @@ struct AttentionPlan : public torch::CustomClassHolder {
   AttentionShape shape;
   std::vector<int64_t> offsets;                         ///< (B + 1) rows of the packed tokens
   std::vector<std::shared_ptr<const RopeTable>> ropes;  ///< per sequence; empty: q and k are not rotated
+  /// Of model/attention_expressions.cc, which fills it in the first layer of a call.
+  mutable std::shared_ptr<const expressions::Geometry> geometry;
 };
 using AttentionPlanPtr = c10::intrusive_ptr<AttentionPlan>;
 

@@ -262,42 +262,52 @@ FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
   }
 }
 
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE T Dot(const T* query, const Storage* key, int64_t d) {
+  using L = simd::Lanes<T, kBytes>;
+  typename L::V total{};
+  int64_t c = 0;
+  for (; c + L::kCount <= d; c += L::kCount) total += L::Load(query + c) * L::Load(key + c);
+  T sum = L::Sum(total);
+  for (; c < d; ++c) sum += query[c] * simd::Widen(key[c]);
+  return sum;
+}
+
+/// out = sum over rows [low, high] of p times the row, for kVectors vectors from column c on.
+template <typename T, int kBytes, int kVectors, typename Storage>
+FEDALT_INLINE void WeightedSum(const Rows<const Storage>& rows, const T* p, int64_t low, int64_t high, int64_t c, T* out) {
+  using L = simd::Lanes<T, kBytes>;
+  typename L::V sums[kVectors] = {};
+  for (int64_t j = low; j <= high; ++j) {
+    const Storage* const row = rows.at(j) + c;
+    for (int v = 0; v < kVectors; ++v) sums[v] += L::Load(row + v * L::kCount) * p[j];
+  }
+  for (int v = 0; v < kVectors; ++v) L::Store(out + c + v * L::kCount, sums[v]);
+}
+
 /// A few queries against a long cache: without transposing the keys, one dot product per key.
 template <typename T, int kBytes, typename Storage>
 FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
   using L = simd::Lanes<T, kBytes>;
   const int64_t d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(task.keys);
-  scratch.Reserve(task.group * (2 * d_pad + s_pad) + d_pad);
-  T *q = scratch.Take(task.group * d_pad), *out = scratch.Take(task.group * d_pad), *p = scratch.Take(task.group * s_pad);
-  T* line = scratch.Take(d_pad);
+  scratch.Reserve(2 * d_pad + s_pad);
+  T *q = scratch.Take(d_pad), *out = scratch.Take(d_pad), *p = scratch.Take(s_pad);
   for (int64_t i = 0; i < task.queries; ++i) {
     const int64_t high = task.keys - task.queries + i, low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
-    for (int64_t head = 0; head < task.group; ++head) {
-      Rows<const Storage> rows = task.q;
-      rows.data += head * task.q_head;
-      Pack<T>(rows, i, i + 1, high - i, task.rope, d, q + head * d_pad);
-    }
-    for (int64_t j = low; j <= high; ++j) {
-      Pack<T>(task.k, j, j + 1, 0, RopeRows<T>{}, d, line);
-      for (int64_t head = 0; head < task.group; ++head) {
-        typename L::V total{};
-        for (int64_t c = 0; c < d_pad; c += L::kCount) total += L::Load(line + c) * L::Load(q + head * d_pad + c);
-        p[head * s_pad + j] = L::Sum(total);
-      }
-    }
     const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
-    for (int64_t head = 0; head < task.group; ++head)
-      SoftmaxRow<T, kBytes>(p + head * s_pad, begin, end, low, high, task.scale,
-                            task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
-    std::fill(out, out + task.group * d_pad, T(0));
-    for (int64_t j = low; j <= high; ++j) {
-      Pack<T>(task.v, j, j + 1, 0, RopeRows<T>{}, d, line);
-      for (int64_t head = 0; head < task.group; ++head)
-        for (int64_t c = 0; c < d_pad; c += L::kCount)
-          L::Store(out + head * d_pad + c, L::Load(out + head * d_pad + c) + L::Load(line + c) * p[head * s_pad + j]);
+    for (int64_t head = 0; head < task.group; ++head) {
+      LoadRow<T>(task.q.at(i) + head * task.q_head, q, d, task.rope, high);
+      for (int64_t j = low; j <= high; ++j) p[j] = Dot<T, kBytes>(q, task.k.at(j), d);
+      SoftmaxRow<T, kBytes>(p, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
+      int64_t c = 0;
+      for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4>(task.v, p, low, high, c, out);
+      for (; c + L::kCount <= d; c += L::kCount) WeightedSum<T, kBytes, 1>(task.v, p, low, high, c, out);
+      for (; c < d; ++c) {
+        out[c] = 0;
+        for (int64_t j = low; j <= high; ++j) out[c] += p[j] * simd::Widen(task.v.at(j)[c]);
+      }
+      StoreGradientRow<T>(out, task.out.at(i) + head * task.out_head, d, RopeRows<T>{}, 0);
     }
-    for (int64_t head = 0; head < task.group; ++head)
-      StoreGradientRow<T>(out + head * d_pad, task.out.at(i) + head * task.out_head, d, RopeRows<T>{}, 0);
   }
 }
 

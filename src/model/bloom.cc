@@ -116,7 +116,7 @@ BloomLayer Bloom::ReadLayer(int64_t index, WeightReader& reader) {
 
 at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
   const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, nullptr, cache);
-  at::Tensor x = Apply(embedding_norm_, at::embedding(embedding_vd_, tokens.token_ids_t));
+  at::Tensor x = Apply(embedding_norm_, at::embedding(embedding_vd_, tokens.token_ids_t.to(device())));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const BloomLayer& layer = layers_[i];
     at::Tensor normed = Apply(layer.input_norm, x);
@@ -134,9 +134,9 @@ at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context,
 }  // namespace
 
 StatusOr<std::shared_ptr<const Transformer>> MakeBloom(const ModelConfig& config, const NamedTensors& tensors,
-                                                       at::ScalarType dtype) {
-  WeightReader reader(tensors, "transformer.", dtype);
-  auto model = std::make_shared<const Bloom>(config, dtype, reader);
+                                                       const TransformerLoadOptions& options) {
+  WeightReader reader(tensors, "transformer.", options);
+  auto model = std::make_shared<const Bloom>(config, options.dtype, reader);
   if (!reader.status().ok()) return reader.status();
   return model;
 }

@@ -6,6 +6,7 @@
 #include <type_traits>
 
 #include "base/check.h"
+#include "model/tensor_expressions.h"
 #include "model/transformer_simd.h"
 
 namespace fedalt {
@@ -145,7 +146,7 @@ void Compute(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tens
 bool TakesFewRows(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
   const at::ScalarType type = x_ti.scalar_type();
   return x_ti.dim() == 2 && x_ti.size(0) <= kFewRows && (type == at::kFloat || type == at::kBFloat16) &&
-         weight_oi.scalar_type() == type && x_ti.is_contiguous() && weight_oi.is_contiguous() && x_ti.device().is_cpu() &&
+         weight_oi.scalar_type() == type && x_ti.is_contiguous() && weight_oi.is_contiguous() && !ByExpressions(x_ti) &&
          (!bias_o.defined() || bias_o.is_contiguous());
 }
 

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <exception>
 #include <limits>
+#include <memory>
 #include <numeric>
 
 #include "base/random.h"
@@ -65,11 +66,11 @@ std::vector<int64_t> Choose(const at::Tensor& logits, const GenerateBatch& batch
                             int64_t position) {
   std::vector<int64_t> chosen(active.size());
   if (batch.options.temperature == 0.0) {
-    const at::Tensor best = logits.argmax(1);  // the lowest id among equals
+    const at::Tensor best = logits.argmax(1).cpu();  // the lowest id among equals
     std::copy_n(best.data_ptr<int64_t>(), active.size(), chosen.begin());
     return chosen;
   }
-  const at::Tensor values = logits.to(at::kFloat).contiguous();
+  const at::Tensor values = logits.to(at::kCPU, at::kFloat).contiguous();
   for (size_t i = 0; i < active.size(); ++i) {
     const uint64_t prompt = batch.indices[active[i]];
     const double uniform =
@@ -91,7 +92,7 @@ at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<
   if (hidden.size(0) != static_cast<int64_t>(runs.size())) {
     at::Tensor last = at::empty({static_cast<int64_t>(runs.size())}, at::kLong);
     for (size_t i = 0; i < runs.size(); ++i) last.data_ptr<int64_t>()[i] = tokens.offsets[i + 1] - 1;
-    hidden = hidden.index_select(0, last);
+    hidden = hidden.index_select(0, last.to(hidden.device()));
   }
   return batch.model.Logits(hidden);
 }
@@ -109,7 +110,7 @@ bool IsEos(const GenerateOptions& options, int64_t token) {
 std::vector<std::vector<int32_t>> SampleBatch(const GenerateBatch& batch) {
   const size_t count = batch.indices.size();
   std::vector<std::vector<int32_t>> out(count), runs;
-  KvCache cache(batch.model.config(), static_cast<int64_t>(count), CacheCapacity(batch), batch.model.dtype());
+  KvCache cache(batch.model.config(), static_cast<int64_t>(count), CacheCapacity(batch), batch.model.dtype(), batch.model.device());
   std::vector<size_t> active(count);  // positions in the batch, in the order of the cache
   std::iota(active.begin(), active.end(), size_t{0});
   for (const size_t i : batch.indices) runs.push_back(batch.prompts[i]);
@@ -137,6 +138,16 @@ StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, c
                                                      const GenerateOptions& options, const ForwardContext& context) {
   RETURN_IF_ERROR(CheckRequest(model, prompts, options));
   const at::NoGradGuard no_grad;
+  std::vector<std::unique_ptr<LinearExtension>> prepared;
+  std::vector<const LinearExtension*> extensions;
+  ForwardContext prepared_context = context;
+  if (context.extensions != nullptr) {
+    for (const LinearExtension* extension : *context.extensions) {
+      prepared.push_back(extension == nullptr ? nullptr : extension->Prepared());
+      extensions.push_back(prepared.back() != nullptr ? prepared.back().get() : extension);
+    }
+    prepared_context.extensions = &extensions;
+  }
   // Neighbours in length share a batch, so that they take about the same time and memory.
   std::vector<size_t> order(prompts.size());
   std::iota(order.begin(), order.end(), size_t{0});
@@ -149,7 +160,7 @@ StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, c
                                 prompts,
                                 {order.begin() + static_cast<int64_t>(begin), order.begin() + static_cast<int64_t>(end)},
                                 options,
-                                context};
+                                prepared_context};
       auto texts = options.beams == 1 ? SampleBatch(batch) : BeamSearchBatch(batch);
       for (size_t i = 0; i < texts.size(); ++i) results[batch.indices[i]] = std::move(texts[i]);
       if (options.progress && !options.progress(static_cast<int64_t>(end))) break;

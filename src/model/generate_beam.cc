@@ -91,7 +91,8 @@ std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch) {
   const size_t count = batch.indices.size();
   std::vector<std::vector<int32_t>> out(count), runs;
   if (options.max_new_tokens == 0) return out;
-  KvCache cache(batch.model.config(), static_cast<int64_t>(count) * options.beams, CacheCapacity(batch), batch.model.dtype());
+  KvCache cache(batch.model.config(), static_cast<int64_t>(count) * options.beams, CacheCapacity(batch), batch.model.dtype(),
+                batch.model.device());
   const int64_t keep = options.beams * std::max<int64_t>(2, 1 + static_cast<int64_t>(options.eos_ids.size()));
   std::vector<Search> searches(count);
   std::vector<int64_t> parents;
@@ -107,8 +108,8 @@ std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch) {
     at::Tensor sums = at::empty({log_p.size(0), 1}, at::kFloat);
     for (const Search& s : searches)
       for (size_t b = 0; b < s.running.size(); ++b) sums.data_ptr<float>()[s.first_row + b] = s.running[b].score;
-    const auto [scores, ids] = at::topk(log_p + sums, std::min(keep, log_p.size(1)), 1);
-    const at::Tensor scores_rk = scores.contiguous(), ids_rk = ids.contiguous();
+    const auto [scores, ids] = at::topk(log_p + sums.to(log_p.device()), std::min(keep, log_p.size(1)), 1);
+    const at::Tensor scores_rk = scores.cpu().contiguous(), ids_rk = ids.cpu().contiguous();
     std::vector<Search> open;
     parents.clear();
     runs.clear();

@@ -10,7 +10,7 @@
 
 namespace fedalt {
 
-KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype)
+KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype, at::Device device)
     : capacity_(capacity),
       num_slots_(batch),
       lengths_(static_cast<size_t>(batch), 0),
@@ -18,7 +18,7 @@ KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at:
       slots_(static_cast<size_t>(batch * capacity), 0) {
   std::iota(write_slots_.begin(), write_slots_.end(), 0);
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    keys_.push_back(at::empty({batch, config.num_kv_heads, capacity, config.head_dim}, dtype));
+    keys_.push_back(at::empty({batch, config.num_kv_heads, capacity, config.head_dim}, at::device(device).dtype(dtype)));
     values_.push_back(at::empty_like(keys_.back()));
   }
 }

@@ -5,8 +5,10 @@
 #pragma once
 
 #include <ATen/ATen.h>
+#include <ATen/core/grad_mode.h>  // newer versions of ATen.h do not bring it
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -38,6 +40,9 @@ class LinearExtension {
   virtual ~LinearExtension() = default;
   /// x: (T, d_in) in the base's dtype; returns (T, d_out) in x's dtype. Differentiable in x and in the extension's own parameters.
   virtual at::Tensor Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const = 0;
+  /// The same forward, prepared for many calls without gradients or dropout, as in generation. Valid as long as nobody writes what
+  /// it was made from. Null: there is nothing to prepare.
+  virtual std::unique_ptr<LinearExtension> Prepared() const { return nullptr; }
 };
 
 class Linear {

@@ -73,7 +73,7 @@ Llama::Llama(const ModelConfig& config, at::ScalarType dtype, WeightReader& read
   if (!reader.status().ok()) return;
   parameters_ = reader.taken();
   shape_ = {config.num_heads, config.num_kv_heads, config.head_dim, 1.0 / std::sqrt(static_cast<double>(config.head_dim)), {}};
-  rope_ = std::make_unique<Rope>(config, dtype == at::kDouble ? at::kDouble : at::kFloat);
+  rope_ = std::make_unique<Rope>(config, dtype == at::kDouble ? at::kDouble : at::kFloat, device());
 }
 
 LlamaLayer Llama::ReadLayer(int64_t index, WeightReader& reader) {
@@ -104,7 +104,7 @@ at::Tensor Llama::Attend(const LlamaLayer& layer, const at::Tensor& x_td, const 
 
 at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
   const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, rope_.get(), cache);
-  at::Tensor x = at::embedding(embedding_vd_, tokens.token_ids_t);
+  at::Tensor x = at::embedding(embedding_vd_, tokens.token_ids_t.to(device()));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const LlamaLayer& layer = layers_[i];
     CacheView view;
@@ -122,9 +122,9 @@ at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context,
 }  // namespace
 
 StatusOr<std::shared_ptr<const Transformer>> MakeLlama(const ModelConfig& config, const NamedTensors& tensors,
-                                                       at::ScalarType dtype) {
-  WeightReader reader(tensors, "model.", dtype);
-  auto model = std::make_shared<const Llama>(config, dtype, reader);
+                                                       const TransformerLoadOptions& options) {
+  WeightReader reader(tensors, "model.", options);
+  auto model = std::make_shared<const Llama>(config, options.dtype, reader);
   if (!reader.status().ok()) return reader.status();
   return model;
 }

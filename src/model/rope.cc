@@ -40,12 +40,13 @@ void ScaleYarn(std::vector<float>& frequencies, const RopeScaling& s, double the
 
 }  // namespace
 
-Rope::Rope(const ModelConfig& config, at::ScalarType dtype)
+Rope::Rope(const ModelConfig& config, at::ScalarType dtype, at::Device device)
     : scaling_(config.rope_scaling),
       theta_(config.rope_theta),
       head_dim_(config.head_dim),
       max_positions_(config.max_position_embeddings),
-      dtype_(dtype) {
+      dtype_(dtype),
+      device_(device) {
   if (scaling_.original_max_position_embeddings <= 0) scaling_.original_max_position_embeddings = max_positions_;
   frequencies_ = Frequencies(theta_);
   if (scaling_.type == "linear") {
@@ -80,8 +81,8 @@ std::shared_ptr<const RopeTable> Rope::Compute(const std::vector<float>& frequen
       s[p * pairs + i] = attention_factor_ * std::sin(static_cast<double>(angle));
     }
   table->positions = positions;
-  table->cos = cos.to(dtype_);
-  table->sin = sin.to(dtype_);
+  table->cos = cos.to(device_, dtype_);
+  table->sin = sin.to(device_, dtype_);
   return table;
 }
 

@@ -21,8 +21,8 @@ struct RopeTable {
 
 class Rope {
  public:
-  /// `dtype`: kFloat or kDouble, the type in which attention computes.
-  Rope(const ModelConfig& config, at::ScalarType dtype);
+  /// `dtype`: kFloat or kDouble, the type in which attention computes. `device`: where it computes.
+  Rope(const ModelConfig& config, at::ScalarType dtype, at::Device device = at::kCPU);
 
   /// The table for a sequence that has (or will have) `length` tokens. With dynamic scaling it depends on the length once that
   /// exceeds max_position_embeddings; a table never has fewer than `length` positions.
@@ -39,6 +39,7 @@ class Rope {
   int64_t head_dim_;
   int64_t max_positions_;
   at::ScalarType dtype_;
+  at::Device device_;
   double attention_factor_ = 1.0;
   std::vector<float> frequencies_;
   std::shared_ptr<const RopeTable> table_;

@@ -10,14 +10,15 @@
 namespace fedalt {
 namespace {
 
-StatusOr<std::shared_ptr<const Transformer>> Build(const ModelConfig& config, const NamedTensors& tensors, at::ScalarType dtype) {
+StatusOr<std::shared_ptr<const Transformer>> Build(const ModelConfig& config, const NamedTensors& tensors,
+                                                   const TransformerLoadOptions& options) {
   switch (config.family) {
     case ModelFamily::kLlama:
     case ModelFamily::kMistral:
     case ModelFamily::kQwen2:
-      return MakeLlama(config, tensors, dtype);
+      return MakeLlama(config, tensors, options);
     case ModelFamily::kBloom:
-      return MakeBloom(config, tensors, dtype);
+      return MakeBloom(config, tensors, options);
   }
   return ModelError("unknown model family");
 }
@@ -30,7 +31,7 @@ StatusOr<std::shared_ptr<const Transformer>> Transformer::FromTensors(const Mode
                "a model computes in float32, bfloat16 or float64");
   // Here, and only here, libtorch's exceptions of loading become a Status.
   try {
-    return Build(config, tensors, options.dtype);
+    return Build(config, tensors, options);
   } catch (const std::bad_alloc&) {
     return MemoryError("not enough memory for the model's weights; use dtype bfloat16 or a smaller model");
   } catch (const c10::Error& error) {

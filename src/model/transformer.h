@@ -20,7 +20,7 @@ namespace fedalt {
 
 /// Sequences laid end to end: sequence i is rows offsets[i] .. offsets[i + 1]; positions count from 0 in each.
 struct PackedTokens {
-  at::Tensor token_ids_t;        ///< (T) int64
+  at::Tensor token_ids_t;        ///< (T) int64, on the CPU wherever the model is
   std::vector<int64_t> offsets;  ///< (B + 1), offsets[0] = 0, offsets[B] = T
 };
 
@@ -30,8 +30,8 @@ struct CacheView;
 /// a time.
 class KvCache {
  public:
-  /// `batch`: the most sequences that it will ever hold; it starts with that many empty ones.
-  KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype);
+  /// `batch`: the most sequences that it will ever hold; it starts with that many empty ones. `device`: the model's.
+  KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype, at::Device device = at::kCPU);
   int64_t batch() const { return static_cast<int64_t>(lengths_.size()); }
   int64_t capacity() const { return capacity_; }
   const std::vector<int64_t>& lengths() const { return lengths_; }  ///< tokens stored so far, per sequence
@@ -58,6 +58,7 @@ class KvCache {
 
 struct TransformerLoadOptions {
   at::ScalarType dtype = at::kFloat;  ///< of the base's weights and activations: kFloat, kBFloat16 or kDouble (tests)
+  at::Device device = at::kCPU;       ///< where weights and activations live (model/device.h)
 };
 
 class Transformer {
@@ -65,14 +66,15 @@ class Transformer {
   /// Reads config.json and the weights, and checks that they fit each other. Errors: kModel.
   static StatusOr<std::shared_ptr<const Transformer>> Load(const std::filesystem::path& directory,
                                                            const TransformerLoadOptions& options);
-  /// The same from tensors in memory, under their Hugging Face names (others are ignored). Tensors of the model's dtype are shared,
-  /// not copied.
+  /// The same from tensors in memory, under their Hugging Face names (others are ignored). Tensors of the model's dtype and device
+  /// are shared, not copied.
   static StatusOr<std::shared_ptr<const Transformer>> FromTensors(const ModelConfig& config, const NamedTensors& tensors,
                                                                   const TransformerLoadOptions& options = {});
   virtual ~Transformer() = default;
 
   virtual const ModelConfig& config() const = 0;
   virtual at::ScalarType dtype() const = 0;
+  at::Device device() const { return head().device(); }
   /// Linears that may carry an extension, in model order; linears()[i]->index() == i. The head is not among them.
   virtual const std::vector<const Linear*>& linears() const = 0;
   /// Every parameter under its HF name (frozen, requires_grad false); a pretraining tool may set requires_grad on them.

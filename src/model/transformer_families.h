@@ -10,9 +10,9 @@
 namespace fedalt {
 
 StatusOr<std::shared_ptr<const Transformer>> MakeLlama(const ModelConfig& config, const NamedTensors& tensors,
-                                                       at::ScalarType dtype);
+                                                       const TransformerLoadOptions& options);
 StatusOr<std::shared_ptr<const Transformer>> MakeBloom(const ModelConfig& config, const NamedTensors& tensors,
-                                                       at::ScalarType dtype);
+                                                       const TransformerLoadOptions& options);
 
 /// The plan of one forward call; `rope` may be null, `cache` too. Checks that offsets and token ids make sense.
 AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,

@@ -7,6 +7,7 @@
 #include <type_traits>
 
 #include "base/check.h"
+#include "model/tensor_expressions.h"
 #include "model/transformer_simd.h"
 
 namespace fedalt {
@@ -189,10 +190,12 @@ class SiluProductFunction : public torch::autograd::Function<SiluProductFunction
 }  // namespace
 
 at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double eps) {
+  if (ByExpressions(x_td)) return expressions::RmsNorm(x_td, weight_d, eps);
   return RmsNormFunction::apply(x_td, weight_d, eps);
 }
 
 at::Tensor SiluProduct(const at::Tensor& gate, const at::Tensor& up) {
+  if (ByExpressions(gate)) return expressions::SiluProduct(gate, up);
   return SiluProductFunction::apply(gate, up);
 }
 

@@ -1,6 +1,6 @@
-// Small fused operations of the transformer on the CPU, differentiable: one pass over memory where a chain of tensor operations
-// would take several. They compute in float32 (float64 for float64 tensors) and do not depend on the number of threads.
-// Thread-safe.
+// Small fused operations of the transformer, differentiable: on the CPU (elsewhere see model/tensor_expressions.h) one pass over
+// memory where a chain of tensor operations would take several. They compute in float32 (float64 for float64 tensors) and do not
+// depend on the number of threads. Thread-safe.
 #pragma once
 
 #include <ATen/ATen.h>

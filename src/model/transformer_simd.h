@@ -51,6 +51,7 @@ void Dispatch(Arguments... arguments) {
     case CpuKernels::kAvx2:
       return RunAvx2<Kernel>(arguments...);
     case CpuKernels::kPortable:
+    case CpuKernels::kTensor:
       return Kernel::template Run<16>(arguments...);
   }
 }
@@ -122,9 +123,16 @@ struct Lanes {
   }
   static FEDALT_INLINE V Fill(T x) { return V{} + x; }
   static FEDALT_INLINE T Sum(const V& v) {
-    T sum = 0;
-    for (int64_t i = 0; i < kCount; ++i) sum += v[i];
-    return sum;
+    if constexpr (kBytes == 16) {
+      T sum = 0;
+      for (int64_t i = 0; i < kCount; ++i) sum += v[i];
+      return sum;
+    } else {
+      using Half = Lanes<T, kBytes / 2>;
+      typename Half::V halves[2];
+      std::memcpy(halves, &v, sizeof(V));
+      return Half::Sum(halves[0] + halves[1]);
+    }
   }
   static FEDALT_INLINE T Max(const V& v) {
     T max = v[0];

@@ -12,8 +12,8 @@ std::string ShapeText(at::IntArrayRef shape) {
 
 }  // namespace
 
-WeightReader::WeightReader(const NamedTensors& tensors, std::string prefix, at::ScalarType dtype)
-    : tensors_(tensors.begin(), tensors.end()), prefix_(std::move(prefix)), dtype_(dtype) {}
+WeightReader::WeightReader(const NamedTensors& tensors, std::string prefix, const TransformerLoadOptions& options)
+    : tensors_(tensors.begin(), tensors.end()), prefix_(std::move(prefix)), options_(options) {}
 
 const at::Tensor* WeightReader::Find(const std::string& name) const {
   auto it = tensors_.find(name);
@@ -43,7 +43,7 @@ at::Tensor WeightReader::Take(const std::string& name, std::initializer_list<int
                                       ", expected a floating-point type (quantised weights are not supported)"));
     return {};
   }
-  at::Tensor tensor = stored->to(dtype_).contiguous();
+  at::Tensor tensor = stored->to(options_.device, options_.dtype).contiguous();
   taken_.emplace_back(name, tensor);
   return tensor;
 }

@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "model/linear.h"
 #include "model/safetensors.h"
+#include "model/transformer.h"
 
 namespace fedalt {
 
@@ -18,9 +19,10 @@ namespace fedalt {
 class WeightReader {
  public:
   /// `prefix`: what every name starts with ("model."). Files of the bare base model, which leave it out, are read too.
-  WeightReader(const NamedTensors& tensors, std::string prefix, at::ScalarType dtype);
+  WeightReader(const NamedTensors& tensors, std::string prefix, const TransformerLoadOptions& options);
 
-  /// The tensor in the model's dtype (the same memory if it is stored so). `stored_as`: other names under which it may lie.
+  /// The tensor in the model's dtype and on its device (the same memory if it is there already). `stored_as`: other names under
+  /// which it may lie.
   at::Tensor Take(const std::string& name, std::initializer_list<int64_t> shape, std::initializer_list<const char*> stored_as = {});
 
   /// <name>.weight (out, in) and, if `bias`, <name>.bias (out). `index`: see Linear.
@@ -35,7 +37,7 @@ class WeightReader {
 
   std::map<std::string, at::Tensor> tensors_;
   std::string prefix_;
-  at::ScalarType dtype_;
+  TransformerLoadOptions options_;
   NamedTensors taken_;
   Status status_;
 };

@@ -57,7 +57,7 @@ struct MemoryPlan {
   int64_t training = 0;
   int64_t evaluation = 0;
   int64_t exchange = 0;
-  int64_t available = 0;  ///< what there is
+  int64_t available = 0;  ///< what there is, on the device of the run; 0: unknown
 
   int64_t certain() const { return program + base + adapters; }
   int64_t activations() const;  ///< the greatest phase

@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
+#include <torch/version.h>
 
 #include <chrono>
 
@@ -15,6 +16,7 @@
 #include "base/progress.h"
 #include "base/strict_json.h"
 #include "fed/local_transport.h"
+#include "model/device.h"
 #include "run/file_journal.h"
 #include "run/run_directory.h"
 
@@ -26,13 +28,17 @@ namespace fs = std::filesystem;
 /// What same bits depend on, beside configuration and data.
 OrderedJson Environment(const RunConfig& config) {
   const Machine machine = DescribeMachine();
+  const bool cuda = config.device == "cuda";
   return {{"cpu", machine.cpu_model},
           {"avx2", machine.avx2},
           {"avx512", machine.avx512},
           {"kernels", CpuKernelsName(ActiveCpuKernels())},
           {"threads", at::get_num_threads()},
           {"sites_at_once", config.federation.sites_at_once},
-          {"dtype", config.dtype}};
+          {"dtype", config.dtype},
+          {"device", config.device},
+          {"device_name", DeviceName(cuda ? at::Device(at::kCUDA, 0) : at::Device(at::kCPU), DescribeCuda())},
+          {"libtorch", TORCH_VERSION}};
 }
 
 Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
@@ -105,7 +111,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
         absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
   }
   if (progress) progress->Finish();
-  LogInfo(absl::StrCat("memory   had its peak at ", Megabytes(PeakResident()), ", expected ", Megabytes(plan.total())));
+  if (run.config.device == "cpu")
+    LogInfo(absl::StrCat("memory   had its peak at ", Megabytes(PeakResident()), ", expected ", Megabytes(plan.total())));
   ASSIGN_OR_RETURN(const int64_t last_round, journal.LastClosedRound());
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> sites, RecordedResults(directory, last_round));
   OrderedJson json = SummaryToJson(*summary, sites);

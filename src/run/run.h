@@ -17,7 +17,7 @@ namespace fedalt {
 
 /// Everything that the commands run, eval, generate and export need of a configuration: loaded and checked.
 struct LoadedRun {
-  RunConfig config;  ///< dtype and sites_at_once are decided
+  RunConfig config;  ///< dtype, device and sites_at_once are decided
   std::shared_ptr<const Transformer> model;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const SiteSource> sites;
@@ -25,11 +25,12 @@ struct LoadedRun {
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
-/// The most that the run may need, from the model's files and the configuration alone: nothing is loaded, and every example counts
-/// as long as max_length allows. Errors: kModel.
+/// Of the device that the run computes on; on others than the CPU an estimate. The most that the run may need, from the model's
+/// files and the configuration alone: nothing is loaded, and every example counts as long as max_length allows. Errors: kModel,
+/// kConfig (its device).
 StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config);
 /// What the run will need, from the lengths of its data. run.model may be absent (it is then counted as still to be loaded);
-/// tokenizer and sites are loaded. Errors: kModel.
+/// tokenizer and sites are loaded. Errors: kModel, kConfig (its device).
 StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run);
 
 /// Model and tokenizer (LoadedRun::sites stays null); refuses what will not fit into memory (kMemory) before it loads anything.

@@ -34,8 +34,9 @@ struct RunConfig {
   std::filesystem::path
       initial_adapter;  ///< PEFT directory that every site's individual adapter starts from; may hold "{site}"; empty: none
   int32_t max_length = 512;
-  std::string dtype = "auto";  ///< auto | float32 | bfloat16
-  int64_t threads = 0;         ///< 0: all cores
+  std::string dtype = "auto";   ///< auto | float32 | bfloat16
+  std::string device = "auto";  ///< auto | cpu | cuda
+  int64_t threads = 0;          ///< 0: all cores
   bool sites_at_once_auto = true;
   FederationOptions federation;
   std::vector<std::string> metrics = {"rouge1",

@@ -6,6 +6,8 @@
 #include <cmath>
 
 #include "base/check.h"
+#include "model/tensor_expressions.h"
+#include "train/expressions.h"
 
 namespace fedalt {
 namespace {
@@ -47,6 +49,7 @@ void ApplyAdamw(const AdamwStep& options, at::Tensor& parameter, const at::Tenso
   for (const at::Tensor* tensor : {&parameter, &first_moment, &second_moment})
     FEDALT_CHECK(tensor->is_contiguous() && tensor->sizes() == g.sizes() && tensor->scalar_type() == g.scalar_type(),
                  "parameter, gradient and moments have one shape and dtype");
+  if (ByExpressions(parameter)) return expressions::ApplyAdamw(options, parameter, g, first_moment, second_moment);
   const auto update = [&](auto zero) {
     using T = decltype(zero);
     Update<T>(options, parameter.data_ptr<T>(), g.data_ptr<T>(), first_moment.data_ptr<T>(), second_moment.data_ptr<T>(),
@@ -60,6 +63,7 @@ void ApplyAdamw(const AdamwStep& options, at::Tensor& parameter, const at::Tenso
 }
 
 double GlobalNorm(const std::vector<at::Tensor>& gradients) {
+  if (!gradients.empty() && ByExpressions(gradients.front())) return expressions::GlobalNorm(gradients);
   double sum = 0.0;
   for (const at::Tensor& gradient : gradients) {
     const at::Tensor g = gradient.contiguous();

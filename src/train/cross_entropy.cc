@@ -7,7 +7,9 @@
 #include <vector>
 
 #include "base/check.h"
+#include "model/tensor_expressions.h"
 #include "model/transformer_simd.h"
+#include "train/expressions.h"
 
 namespace fedalt {
 namespace {
@@ -64,6 +66,7 @@ void Rows(at::Tensor& logits_nv, const at::Tensor& targets_n, double factor, dou
 void CrossEntropy(at::Tensor& logits_nv, const at::Tensor& targets_n, double gradient_factor, double* nll) {
   FEDALT_CHECK(logits_nv.is_contiguous() && targets_n.is_contiguous() && logits_nv.size(0) == targets_n.size(0),
                "one target per row");
+  if (ByExpressions(logits_nv)) return expressions::CrossEntropy(logits_nv, targets_n, gradient_factor, nll);
   switch (logits_nv.scalar_type()) {
     case at::kFloat:
       return Rows<float, float>(logits_nv, targets_n, gradient_factor, nll);

@@ -18,8 +18,8 @@ PackedTokens TokensOf(const PackedBatch& batch) {
   return {at::from_blob(ids, {static_cast<int64_t>(batch.tokens.size())}, at::kLong), batch.offsets};
 }
 
-at::Tensor IndexTensor(const std::vector<int64_t>& values) {
-  return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong);
+at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
+  return at::from_blob(const_cast<int64_t*>(values.data()), {static_cast<int64_t>(values.size())}, at::kLong).to(device);
 }
 
 /// Calls visit(first, hidden_nd, targets_n) on consecutive pieces of the response rows.
@@ -27,7 +27,7 @@ template <typename Visit>
 void ForPieces(const Transformer& model, const PackedBatch& batch, const at::Tensor& hidden_nd, const Visit& visit) {
   const auto rows = static_cast<int64_t>(batch.targets.size());
   const int64_t piece = LogitRowsAtOnce(model.config().vocab_size, static_cast<int64_t>(c10::elementSize(model.dtype())));
-  const at::Tensor targets_n = IndexTensor(batch.targets);
+  const at::Tensor targets_n = IndexTensor(batch.targets, hidden_nd.device());
   for (int64_t first = 0; first < rows; first += piece) {
     const int64_t count = std::min(piece, rows - first);
     visit(first, hidden_nd.narrow(0, first, count), targets_n.narrow(0, first, count));
@@ -61,7 +61,8 @@ TokenRows RowsOf(const PackedBatch& batch) {
 ResponseLoss ForwardLoss(const Transformer& model, const PackedBatch& batch, const ForwardContext& context) {
   const at::NoGradGuard no_grad;
   ResponseLoss loss;
-  const at::Tensor hidden_nd = model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows));
+  const at::Tensor hidden_nd =
+      model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows, model.device()));
   ForPieces(model, batch, hidden_nd, [&](int64_t, const at::Tensor& piece_nd, const at::Tensor& targets_n) {
     at::Tensor logits_nv = at::linear(piece_nd, model.head());
     AddLoss(logits_nv, targets_n, 0.0, loss);
@@ -73,7 +74,8 @@ ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch,
                              const std::vector<at::Tensor>& parameters, std::vector<at::Tensor>& gradients) {
   FEDALT_CHECK(at::GradMode::is_enabled(), "training needs gradients");
   ResponseLoss loss;
-  const at::Tensor hidden_nd = model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows));
+  const at::Tensor hidden_nd =
+      model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows, model.device()));
   FEDALT_CHECK(hidden_nd.requires_grad(), "no trained parameter takes part in the forward");
   at::Tensor d_hidden_nd = at::empty_like(hidden_nd);
   ForPieces(model, batch, hidden_nd.detach(), [&](int64_t first, const at::Tensor& piece_nd, const at::Tensor& targets_n) {

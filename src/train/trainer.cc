@@ -46,6 +46,7 @@ class GradientScope {
   std::vector<at::Tensor> tensors_;
 };
 
+/// A state that was loaded lies on the CPU.
 Status PrepareState(const NamedTensors& trained, TrainState& state) {
   if (state.names.empty() && state.first_moments.empty()) {
     for (const auto& [name, tensor] : trained) {
@@ -65,6 +66,8 @@ Status PrepareState(const NamedTensors& trained, TrainState& state) {
         absl::StrFormat("optimizer state: it holds moments of %d tensors, this pass trains %d others; start the pass with "
                         "an empty state or keep adapter and mixer options as they were",
                         state.names.size(), trained.size()));
+  for (size_t i = 0; i < trained.size(); ++i)
+    for (at::Tensor* moment : {&state.first_moments[i], &state.second_moments[i]}) *moment = moment->to(trained[i].second.device());
   return absl::OkStatus();
 }
 

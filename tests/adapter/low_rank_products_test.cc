@@ -13,7 +13,8 @@ struct Case {
   int64_t tokens, features, columns;
 };
 constexpr Case kCases[] = {{1, 1, 1}, {5, 16, 3}, {13, 37, 17}, {50, 300, 16}, {97, 513, 33}};
-constexpr CpuKernels kLevels[] = {CpuKernels::kPortable, CpuKernels::kAvx2, CpuKernels::kAvx512, CpuKernels::kAvx512Bf16};
+constexpr CpuKernels kLevels[] = {CpuKernels::kTensor, CpuKernels::kPortable, CpuKernels::kAvx2, CpuKernels::kAvx512,
+                                  CpuKernels::kAvx512Bf16};
 
 struct Inputs {
   at::Tensor x, a, h, p, g, mask;  // mask as numbers

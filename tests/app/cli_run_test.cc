@@ -4,6 +4,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli_process.h"
+#include "model/device.h"
 
 namespace fedalt {
 namespace {
@@ -70,6 +71,15 @@ TEST_F(CliRun, ResolvedConfigurationStartsTheSameRunAgain) {
   ASSERT_EQ(again["sites"].size(), first["sites"].size());
   for (size_t i = 0; i < again["sites"].size(); ++i) EXPECT_EQ(again["sites"][i]["loss"], first["sites"][i]["loss"]);
   EXPECT_EQ(testing::Slurp(folder_->path() / "again/config.yaml"), testing::Slurp(folder_->path() / "out/config.yaml"));
+}
+
+TEST_F(CliRun, SaysWhatItsBitsDependOn) {
+  const json environment = json::parse(testing::Slurp(folder_->path() / "out/environment.json"), nullptr, false);
+  const bool cuda = DescribeCuda().devices > 0;
+  EXPECT_EQ(environment.value("device", ""), cuda ? "cuda" : "cpu") << environment;
+  EXPECT_EQ(environment.value("device_name", "") == "CPU", !cuda);
+  EXPECT_NE(environment.value("libtorch", ""), "");
+  EXPECT_NE(testing::Slurp(folder_->path() / "out/config.yaml").find("device: auto"), std::string::npos);
 }
 
 TEST_F(CliRun, AFinishedRunSaysSo) {

@@ -7,6 +7,7 @@
 #include <set>
 
 #include "app/cli_process.h"
+#include "model/device.h"
 
 namespace fedalt {
 namespace {
@@ -109,6 +110,21 @@ TEST_F(CliUsage, KindsOfErrorHaveTheirCodes) {
   ExpectError(RunFedalt(folder_, {"generate", "--model", "model"}), 5, "no prompt");
 }
 
+TEST_F(CliUsage, DevicesThatAreNotThereAreRefused) {
+  testing::WriteTinyRun(folder_);
+  ExpectError(Run({"run", "config.yaml", "device=gpu"}), 3, "device is \"gpu\"; expected one of auto, cpu, cuda");
+  ExpectError(Run({"generate", "--model", "model", "--prompt", "x", "--device", "gpu"}), 2, "--device");
+  const ProcessResult on_cpu = Run({"generate", "--model", "model", "--prompt", "cat", "--max-new-tokens", "1", "--device", "cpu"});
+  EXPECT_EQ(on_cpu.code, 0) << on_cpu.err;
+  if (DescribeCuda().devices > 0) GTEST_SKIP() << "there is a CUDA device here; the rest tests what is said where there is none";
+  ExpectError(Run({"run", "config.yaml", "device=cuda", "--out", "out", "--quiet"}), 3, "device is cuda, but ");
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "out"));
+  ExpectError(Run({"generate", "--model", "model", "--prompt", "x", "--device", "cuda"}), 3, "or use device cpu");
+  const ProcessResult doctor = Run({"doctor", "config.yaml", "device=cuda"});
+  EXPECT_EQ(doctor.code, 3);
+  EXPECT_NE(doctor.out.find("device is cuda, but "), std::string::npos) << doctor.out;
+}
+
 TEST_F(CliUsage, ConfigurationsAreRefusedBeforeAnythingIsWritten) {
   testing::WriteTinyRun(folder_);
   folder_.Write("model/model.safetensors", "broken");
@@ -121,8 +137,9 @@ TEST_F(CliUsage, DoctorDescribesMachineModelAndData) {
   testing::WriteTinyRun(folder_);
   const ProcessResult text = RunFedalt(folder_, {"doctor", "config.yaml"});
   EXPECT_EQ(text.code, 0) << text.out << text.err;
-  for (const char* part : {"machine", "blas", "libtorch", "memory", "disk", "vocabulary 96", "target module q_proj: 2 layers",
-                           "EOS 2", "train: 4 examples", "### Instruction:\\nwhat is the sound of a cat\\n\\n### Response:\\n"}) {
+  for (const char* part :
+       {"machine", "blas", "libtorch", "device", "memory", "disk", "vocabulary 96", "target module q_proj: 2 layers", "EOS 2",
+        "train: 4 examples", "### Instruction:\\nwhat is the sound of a cat\\n\\n### Response:\\n"}) {
     EXPECT_NE(text.out.find(part), std::string::npos) << text.out << "lacks: " << part;
   }
   const ProcessResult json = Run({"doctor", "config.yaml", "--format", "json"});

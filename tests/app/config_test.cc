@@ -148,6 +148,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
                                               "eval.batch_size=6",
                                               "eval.generate=false",
                                               "seed=18446744073709551615",
+                                              "device=cuda",
                                               "threads=3",
                                               "sites_at_once=2",
                                               "keep.rounds=last 4"};
@@ -331,6 +332,7 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
                             "eval.beams=0",
                             "eval.metrics=[bleu]",
                             "eval.generate=1",
+                            "device=gpu",
                             "seed=-1",
                             "threads=0",
                             "sites_at_once=none",

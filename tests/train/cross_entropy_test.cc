@@ -11,7 +11,8 @@
 namespace fedalt {
 namespace {
 
-constexpr CpuKernels kLevels[] = {CpuKernels::kPortable, CpuKernels::kAvx2, CpuKernels::kAvx512, CpuKernels::kAvx512Bf16};
+constexpr CpuKernels kLevels[] = {CpuKernels::kTensor, CpuKernels::kPortable, CpuKernels::kAvx2, CpuKernels::kAvx512,
+                                  CpuKernels::kAvx512Bf16};
 
 TEST(CrossEntropy, EqualsLogSoftmaxAndItsGradient) {
   for (const CpuKernels level : kLevels) {
