@@ -3,8 +3,13 @@
 //   fedalt_bench [NAME...] [--quick] [--repeats N] [--out FILE] [--commit ID] [--threads N]
 //
 // Without names all figures. --out keeps the figures of an earlier report that are not measured again. --quick: the smallest sizes,
-// to see that it works; its values mean nothing. fedalt_bench --child NAME prints one value: what the processes of their own do.
+// to see that it works; its values mean nothing. Files that figures need lie in a directory beside FILE, or in TMPDIR, while it
+// runs (15 GB for a model of 7 B parameters); Ctrl-C removes them, too. fedalt_bench --child NAME --scratch DIR prints one value:
+// what the processes of their own do.
 #include <ATen/Parallel.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -19,15 +24,17 @@
 #include <vector>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/machine.h"
 #include "figures.h"
 #include "measure.h"
+#include "scratch.h"
 
 namespace fedalt::bench {
 
 std::vector<FigureDefinition> AllFigures() {
   std::vector<FigureDefinition> all;
-  for (const auto& group : {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures()})
+  for (const auto& group : {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures(), MemoryFigures()})
     all.insert(all.end(), group.begin(), group.end());
   return all;
 }
@@ -39,7 +46,7 @@ using Json = nlohmann::ordered_json;
 struct Arguments {
   std::vector<std::string> names;
   std::string child, commit = "unknown";
-  std::filesystem::path out;
+  std::filesystem::path out, scratch;
   bool quick = false;
   int repeats = 3, threads = 0;
 };
@@ -60,14 +67,19 @@ std::optional<double> InChild(const FigureDefinition& figure, const Arguments& a
   if (::pipe(pipe_ends) != 0) return std::nullopt;
   const pid_t child = ::fork();
   if (child == 0) {
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
     ::dup2(pipe_ends[1], STDOUT_FILENO);
     ::close(pipe_ends[0]);
     const std::string threads = std::to_string(arguments.threads);
-    ::execl("/proc/self/exe", "fedalt_bench", "--child", figure.name, "--threads", threads.c_str(),
-            arguments.quick ? "--quick" : static_cast<char*>(nullptr), static_cast<char*>(nullptr));
+    ::execl("/proc/self/exe", "fedalt_bench", "--child", figure.name, "--threads", threads.c_str(), "--scratch",
+            arguments.scratch.c_str(), arguments.quick ? "--quick" : static_cast<char*>(nullptr), static_cast<char*>(nullptr));
     ::_exit(99);
   }
   ::close(pipe_ends[1]);
+  pollfd ready{pipe_ends[0], POLLIN, 0};
+  constexpr int kLookAgainMs = 200;
+  while (::poll(&ready, 1, kLookAgainMs) <= 0)
+    if (InterruptRequested()) ::kill(child, SIGTERM);
   FILE* const answer = ::fdopen(pipe_ends[0], "r");
   double value = 0.0;
   const bool read = answer != nullptr && std::fscanf(answer, "%lf", &value) == 1;
@@ -114,6 +126,7 @@ int Report(const Arguments& arguments, const std::vector<FigureDefinition>& want
         if (!value) break;
         values.push_back(*value);
       }
+      if (InterruptRequested()) return static_cast<int>(ErrorKind::kInterrupted);
       failed = failed || static_cast<int>(values.size()) < arguments.repeats;
       entry["value"] = values.empty() ? Json(nullptr) : Json(Median(values));
       entry["values"] = values;
@@ -154,6 +167,8 @@ int Main(int argc, char** argv) {
       arguments.child = argv[++i];
     } else if (argument == "--repeats" && more) {
       arguments.repeats = std::max(1, std::atoi(argv[++i]));
+    } else if (argument == "--scratch" && more) {
+      arguments.scratch = argv[++i];
     } else if (argument == "--threads" && more) {
       arguments.threads = std::max(0, std::atoi(argv[++i]));
     } else if (argument.starts_with("-")) {
@@ -170,6 +185,7 @@ int Main(int argc, char** argv) {
     const auto figure = find(arguments.child);
     if (figure == all.end()) return Usage("no figure " + arguments.child);
     at::set_num_threads(arguments.threads > 0 ? arguments.threads : DescribeMachine().cores);
+    SetScratch(arguments.scratch);
     std::printf("%.6g\n", figure->measure(arguments.quick));
     return 0;
   }
@@ -178,6 +194,12 @@ int Main(int argc, char** argv) {
     if (find(name) == all.end()) return Usage("no figure " + name);
     wanted.push_back(*find(name));
   }
+  InstallInterruptHandler();
+  const auto scratch = ScratchDirectory::Make(arguments.out.empty()             ? std::filesystem::temp_directory_path()
+                                              : arguments.out.has_parent_path() ? arguments.out.parent_path()
+                                                                                : ".");
+  if (!scratch.ok()) return Usage(std::string(scratch.status().message()));
+  arguments.scratch = scratch->path();
   return Report(arguments, wanted.empty() ? all : wanted);
 }
 

@@ -23,5 +23,6 @@ std::vector<FigureDefinition> TrainingFigures();
 std::vector<FigureDefinition> DecodingFigures();
 std::vector<FigureDefinition> AggregationFigures();
 std::vector<FigureDefinition> LargeModelFigures();
+std::vector<FigureDefinition> MemoryFigures();
 
 }  // namespace fedalt::bench

@@ -31,13 +31,12 @@ double PeakBytes() {
 ProductProbe::ProductProbe(int64_t tokens, int64_t in, int64_t out, at::ScalarType dtype)
     : x_ti_(at::randn({tokens, in}).to(dtype)), weight_oi_(at::randn({out, in}).to(dtype)) {}
 
-double ProductProbe::Rate() const {
+double ProductProbe::Rate(double least_seconds) const {
   const double operations =
       2.0 * static_cast<double>(x_ti_.size(0)) * static_cast<double>(x_ti_.size(1)) * static_cast<double>(weight_oi_.size(0));
-  constexpr double kLeastSeconds = 0.02;
   int count = 0;
   double seconds = 0.0;
-  while (seconds < kLeastSeconds) {
+  while (seconds < least_seconds) {
     seconds += SecondsOf([&] { at::linear(x_ti_, weight_oi_); });
     ++count;
   }

@@ -17,7 +17,8 @@ double PeakBytes();
 class ProductProbe {
  public:
   ProductProbe(int64_t tokens, int64_t in, int64_t out, at::ScalarType dtype);
-  double Rate() const;
+  /// Over `least_seconds` at least.
+  double Rate(double least_seconds = 0.02) const;
 
  private:
   at::Tensor x_ti_, weight_oi_;

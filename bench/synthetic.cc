@@ -1,8 +1,11 @@
 #include "synthetic.h"
 
+#include <algorithm>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/check.h"
+#include "base/file.h"
 #include "base/random.h"
 
 namespace fedalt::bench {
@@ -16,6 +19,40 @@ at::Tensor Values(std::vector<int64_t> shape, uint64_t stream, float size) {
   for (int64_t i = 0; i < tensor.numel(); ++i)
     values[i] = size * static_cast<float>(2 * random.Uniform(static_cast<uint64_t>(i)) - 1);
   return tensor;
+}
+
+struct NamedShape {
+  std::string name;
+  std::vector<int64_t> shape;
+  bool is_norm() const { return shape.size() == 1; }
+};
+
+/// What a Llama's weights are called, and their shapes.
+std::vector<NamedShape> TensorsOf(const Geometry& g) {
+  std::vector<NamedShape> tensors = {{"model.embed_tokens.weight", {g.vocab, g.hidden}},
+                                     {"lm_head.weight", {g.vocab, g.hidden}},
+                                     {"model.norm.weight", {g.hidden}}};
+  for (int64_t layer = 0; layer < g.layers; ++layer) {
+    const std::string prefix = absl::StrCat("model.layers.", layer, ".");
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
+      tensors.push_back({absl::StrCat(prefix, "self_attn.", name, ".weight"), {g.hidden, g.hidden}});
+    tensors.push_back({prefix + "mlp.gate_proj.weight", {g.intermediate, g.hidden}});
+    tensors.push_back({prefix + "mlp.up_proj.weight", {g.intermediate, g.hidden}});
+    tensors.push_back({prefix + "mlp.down_proj.weight", {g.hidden, g.intermediate}});
+    tensors.push_back({prefix + "input_layernorm.weight", {g.hidden}});
+    tensors.push_back({prefix + "post_attention_layernorm.weight", {g.hidden}});
+  }
+  return tensors;
+}
+
+int64_t ElementsOf(const std::vector<int64_t>& shape) {
+  int64_t count = 1;
+  for (const int64_t size : shape) count *= size;
+  return count;
+}
+
+void Check(const Status& status) {
+  FEDALT_CHECK(status.ok(), std::string(status.message()));
 }
 
 }  // namespace
@@ -38,29 +75,65 @@ ModelConfig Geometry::Config() const {
   return config;
 }
 
+int64_t Geometry::Parameters() const {
+  int64_t count = 0;
+  for (const NamedShape& tensor : TensorsOf(*this)) count += ElementsOf(tensor.shape);
+  return count;
+}
+
 std::shared_ptr<const Transformer> RandomModel(const Geometry& geometry, at::ScalarType dtype) {
   NamedTensors tensors;
   uint64_t stream = 1;
-  const auto add = [&](const std::string& name, std::vector<int64_t> shape) {
-    tensors.emplace_back(name, Values(std::move(shape), stream++, 0.05f).to(dtype));
-  };
-  const auto ones = [&](const std::string& name) { tensors.emplace_back(name, at::ones({geometry.hidden}, dtype)); };
-  add("model.embed_tokens.weight", {geometry.vocab, geometry.hidden});
-  add("lm_head.weight", {geometry.vocab, geometry.hidden});
-  ones("model.norm.weight");
-  for (int64_t layer = 0; layer < geometry.layers; ++layer) {
-    const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
-      add(absl::StrCat(prefix, "self_attn.", name, ".weight"), {geometry.hidden, geometry.hidden});
-    add(prefix + "mlp.gate_proj.weight", {geometry.intermediate, geometry.hidden});
-    add(prefix + "mlp.up_proj.weight", {geometry.intermediate, geometry.hidden});
-    add(prefix + "mlp.down_proj.weight", {geometry.hidden, geometry.intermediate});
-    ones(prefix + "input_layernorm.weight");
-    ones(prefix + "post_attention_layernorm.weight");
-  }
+  for (const auto& [name, shape] : TensorsOf(geometry))
+    tensors.emplace_back(name, shape.size() == 1 ? at::ones(shape, dtype) : Values(shape, stream++, 0.05f).to(dtype));
   auto model = Transformer::FromTensors(geometry.Config(), tensors, {dtype});
   FEDALT_CHECK(model.ok(), std::string(model.status().message()));
   return *model;
+}
+
+void WriteModelDirectory(const Geometry& geometry, at::ScalarType dtype, const std::filesystem::path& directory) {
+  const std::vector<NamedShape> shapes = TensorsOf(geometry);
+  int64_t largest = 0;
+  for (const NamedShape& tensor : shapes) largest = std::max(largest, ElementsOf(tensor.shape));
+  // Random values again and again. The period is odd, so that no two rows of a matrix are alike.
+  constexpr int64_t kPeriod = (int64_t{1} << 22) - 3;
+  const at::Tensor values = at::randn({kPeriod}).mul_(0.02).to(dtype);
+  const at::Tensor block = values.repeat({largest / kPeriod + 2});
+
+  Check(MakeDirectories(directory));
+  const SyncTogether no_waiting;  // nobody needs these files after a crash
+  nlohmann::ordered_json places = nlohmann::ordered_json::object();
+  constexpr int64_t kShardBytes = 4'000'000'000;
+  NamedTensors shard;
+  int64_t shard_bytes = 0, shards = 0, begin = 0;
+  for (const NamedShape& tensor : shapes) {
+    const int64_t count = ElementsOf(tensor.shape);
+    begin = (begin + 1'000'003) % kPeriod;
+    shard.emplace_back(tensor.name,
+                       tensor.is_norm() ? at::ones(tensor.shape, dtype) : block.narrow(0, begin, count).view(tensor.shape));
+    shard_bytes += count * static_cast<int64_t>(block.element_size());
+    const std::string file = absl::StrCat("model-", shards + 1, ".safetensors");
+    places[tensor.name] = file;
+    if (shard_bytes < kShardBytes && &tensor != &shapes.back()) continue;
+    Check(WriteSafetensors(directory / file, shard));
+    shard.clear();
+    shard_bytes = 0;
+    ++shards;
+  }
+  Check(WriteFileAtomic(directory / "model.safetensors.index.json", nlohmann::ordered_json{{"weight_map", places}}.dump()));
+  const nlohmann::ordered_json config = {{"model_type", "llama"},
+                                         {"hidden_act", "silu"},
+                                         {"vocab_size", geometry.vocab},
+                                         {"hidden_size", geometry.hidden},
+                                         {"intermediate_size", geometry.intermediate},
+                                         {"num_hidden_layers", geometry.layers},
+                                         {"num_attention_heads", geometry.heads},
+                                         {"num_key_value_heads", geometry.heads},
+                                         {"max_position_embeddings", geometry.Config().max_position_embeddings},
+                                         {"rms_norm_eps", 1e-6},
+                                         {"tie_word_embeddings", false},
+                                         {"eos_token_id", nullptr}};
+  Check(WriteFileAtomic(directory / "config.json", config.dump(1) + "\n"));
 }
 
 std::vector<TokenizedExample> RandomExamples(const Geometry& geometry, const Load& load) {

@@ -11,16 +11,12 @@
 #include "model/tensor_memory.h"
 #include "peft_style.h"
 #include "synthetic.h"
+#include "timed_training.h"
 #include "train/response_loss.h"
 #include "train/trainer.h"
 
 namespace fedalt::bench {
 namespace {
-
-struct Timing {
-  double seconds;  ///< median of a step
-  double share;    ///< median of (necessary operations / seconds) / (rate of the probe just before and after)
-};
 
 struct Setup {
   Geometry geometry;
@@ -55,31 +51,9 @@ Timing Alternate(const Setup& setup, int steps, const Step& step) {
   return {Median(seconds), Median(shares)};
 }
 
-/// The product's trainer, as `fedalt run` calls it; its callback after each step runs the probe.
 Timing TrainFedalt(const Setup& setup) {
   const auto adapters = SomeAdapters(*setup.model);
-  TrainState state;
-  const ProductProbe probe(setup.load.sequences * setup.load.length, setup.geometry.hidden, setup.geometry.intermediate,
-                           setup.model->dtype());
-  const double flops = NecessaryFlops(setup.geometry, setup.load);
-  std::vector<double> seconds, shares;
-  double before = 0.0;
-  auto begin = std::chrono::steady_clock::now();
-  const auto on_step = [&](int64_t step, int64_t, double) {
-    const double taken = std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-    const double after = probe.Rate();
-    if (step > 1) {  // the first one allocates
-      seconds.push_back(taken);
-      shares.push_back(flops / taken / ((before + after) / 2));
-    }
-    before = after;
-    begin = std::chrono::steady_clock::now();
-    return true;
-  };
-  const TrainOptions options{.steps = setup.steps + 1, .batch_size = setup.load.sequences};
-  const auto report = TrainLocalPass(*setup.model, *adapters, setup.examples, options, {}, state, on_step);
-  FEDALT_CHECK(report.ok(), std::string(report.status().message()));
-  return {Median(seconds), Median(shares)};
+  return TimeTraining({*setup.model, setup.geometry, setup.load, setup.steps}, *adapters);
 }
 
 /// The frozen base, forward and backward. The first norm asks for a gradient, so that the backward runs through all layers.

@@ -106,17 +106,30 @@ void ExamineModel(const RunConfig& config, Findings& findings) {
                                       (*files)->files().size() == 1 ? " file" : " files"));
     ExamineTargets(config, **files, findings);
   }
-  const StatusOr<MemoryPlan> plan = PlanMemory(config);
+}
+
+/// What the run will need: by the lengths of its data where they can be read, else at most.
+StatusOr<MemoryPlan> PlanFor(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer) {
+  if (tokenizer != nullptr) {
+    LoadedRun run;
+    run.config = config;
+    run.tokenizer = tokenizer;
+    if (LoadSites(run).ok()) return PlanMemoryOf(run);  // what is wrong with the data is told elsewhere
+  }
+  return PlanMemoryBefore(config);
+}
+
+void ExamineMemory(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer, Findings& findings) {
+  const StatusOr<MemoryPlan> plan = PlanFor(config, tokenizer);
   if (!plan.ok()) return findings.Problem("memory", plan.status());
-  const std::string text =
-      absl::StrCat("the run needs up to ", BytesText(plan->total), " (weights ", BytesText(plan->base), ", activations ",
-                   BytesText(plan->activations), ", adapters of all sites ", BytesText(plan->adapters), ", program ",
-                   BytesText(plan->program), "), ", BytesText(plan->available), " are available");
-  const int64_t certain = plan->total - plan->activations;
-  if (certain > plan->available)
+  const std::string text = absl::StrCat("the run needs ", BytesText(plan->total()), " at its peak, in ", plan->greatest_phase(),
+                                        " (weights ", BytesText(plan->base), ", batches ", BytesText(plan->activations()),
+                                        ", adapters of the sites at work ", BytesText(plan->adapters), ", program and data ",
+                                        BytesText(plan->program), "), ", BytesText(plan->available), " are available");
+  if (plan->available > 0 && plan->certain() > plan->available)
     return findings.Problem("memory",
                             MemoryError(absl::StrCat(text, "; use a smaller model, train.dtype bfloat16, or a larger machine")));
-  if (plan->total > plan->available)
+  if (plan->available > 0 && plan->total() > plan->available)
     return findings.Warn("memory", absl::StrCat(text, "; lower train.batch_size and raise train.accumulate if it runs out"));
   findings.Ok("memory", text);
 }
@@ -153,13 +166,12 @@ Status Execute(const DoctorArguments& arguments) {
       findings.Ok("config", absl::StrCat(arguments.config, ": method ", config.federation.method.name, ", preset ",
                                          config.federation.method.preset, ", ", config.sites.size(), " sites, ",
                                          config.federation.rounds, " rounds"));
-      if (const auto device = ChooseDevice(config.device, DescribeCuda()); !device.ok()) {
-        findings.Problem("device", device.status());
-      } else {
-        ExamineModel(config, findings);
-      }
+      const auto device = ChooseDevice(config.device, DescribeCuda());
+      if (!device.ok()) findings.Problem("device", device.status());
+      if (device.ok()) ExamineModel(config, findings);
       std::shared_ptr<const Tokenizer> tokenizer;
       ExamineTokenizer(config, findings, tokenizer);
+      if (device.ok()) ExamineMemory(config, tokenizer, findings);
       ExamineData(config, tokenizer.get(), findings);
     }
   }

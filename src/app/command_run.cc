@@ -53,7 +53,6 @@ fs::path DefaultDirectory(const RunConfig& config, const std::string& resolved) 
 }
 
 Status Announce(const RunConfig& config, const fs::path& directory) {
-  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config));
   const MethodOptions& method = config.federation.method;
   LogInfo(absl::StrCat("model    ", config.model.string()));
   LogInfo(absl::StrCat("sites    ", config.sites.size(), " (", config.sites.front().name,
@@ -63,9 +62,6 @@ Status Announce(const RunConfig& config, const fs::path& directory) {
   const CudaReport cuda = DescribeCuda();
   ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(config.device, cuda));
   LogInfo(absl::StrCat("device   ", DeviceName(device, cuda)));
-  LogInfo(absl::StrCat("memory   up to ", BytesText(plan.total), " (weights ", BytesText(plan.base), ", activations ",
-                       BytesText(plan.activations), ", adapters ", BytesText(plan.adapters), "); ", BytesText(plan.available),
-                       " available"));
   LogInfo(absl::StrCat("output   ", directory.string()));
   if (const std::string warning = SlowBlasWarning(); !warning.empty()) LogWarning(warning);
   return absl::OkStatus();

@@ -42,44 +42,41 @@ void DecideSitesAtOnce(RunConfig& config, const ModelConfig& model, at::Device d
                                         : 1;
 }
 
-/// Parameters of the adapters of one site: A and B of every adapted linear, both branches.
-int64_t AdapterParameters(const RunConfig& config, const ModelConfig& model) {
-  const bool all = std::find(config.federation.adapter.target_modules.begin(), config.federation.adapter.target_modules.end(),
-                             "all-linear") != config.federation.adapter.target_modules.end();
-  const int64_t d = model.hidden_size, ffn = model.intermediate_size;
-  const int64_t per_layer =
-      all ? 4 * 2 * d + 3 * (d + ffn) : static_cast<int64_t>(config.federation.adapter.target_modules.size()) * 2 * d;
-  return 2 * model.num_layers * per_layer * config.federation.adapter.r;
-}
-
 std::string Gigabytes(int64_t bytes) {
   return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
 }
 
-}  // namespace
-
-StatusOr<MemoryPlan> PlanMemory(const RunConfig& given) {
-  RunConfig config = given;
-  ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
+/// `token_rows`: of the embedding that tokens can reach; 0: all. `loaded`: the model is in memory already.
+StatusOr<MemoryPlan> PlanFor(RunConfig config, const WorkSizes& work, int64_t token_rows, bool loaded) {
   const CudaReport cuda = DescribeCuda();
   ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(config.device, cuda));
-  ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config, device));
-  DecideSitesAtOnce(config, model, device);
-  const auto bytes = static_cast<int64_t>(c10::elementSize(dtype));
-  MemoryPlan plan;
-  plan.base = ParameterCount(model) * bytes;
-  const int64_t tokens = config.federation.train.batch_size * config.max_length;
-  // Per token and layer: about ten activations of d, four of ffn, and the adapters' float32 inputs; logits in float32 on every
-  // token at worst.
-  const int64_t per_layer = (10 * model.hidden_size + 4 * model.intermediate_size) * bytes + 4 * model.hidden_size * 4;
-  plan.activations = config.federation.sites_at_once * tokens * (model.num_layers * per_layer + 2 * model.vocab_size * 4);
-  // Of a site at work both branches, the individual's gradient and two moments, and what it sends: about four times the pair. While
-  // contributions are summed no site is at work: the int64 values, what is published and those that are added together are less.
-  plan.adapters = (config.federation.sites_at_once * 4 + 2) * AdapterParameters(config, model) * 4;
-  plan.program = 200'000'000;
-  plan.total = plan.base + plan.activations + plan.adapters + plan.program;
-  plan.available = device.is_cpu() ? DescribeMachine().memory_available_bytes : cuda.memory_bytes;
+  MemoryInputs inputs;
+  inputs.work = work;
+  ASSIGN_OR_RETURN(inputs.model, ReadModelConfig(config.model));
+  ASSIGN_OR_RETURN(inputs.dtype, DecideDtype(config, device));
+  DecideSitesAtOnce(config, inputs.model, device);
+  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
+  inputs.weights = WeightsOf(*files, inputs.model, inputs.dtype, token_rows > 0 ? token_rows : inputs.model.vocab_size);
+  if (device.is_cpu()) {
+    inputs.program = HeldByProgram(loaded ? inputs.weights.converted : 0);
+    return PlanMemory(config, inputs);
+  }
+  constexpr int64_t kDeviceLibraries = 600'000'000;  // the context and workspaces of BLAS; an estimate
+  inputs.program = kDeviceLibraries;
+  inputs.weights = {.mapped = 0, .converted = inputs.weights.mapped + inputs.weights.converted, .stored = 0};
+  MemoryPlan plan = PlanMemory(config, inputs);
+  plan.available = cuda.memory_bytes;
   return plan;
+}
+
+}  // namespace
+
+StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config) {
+  return PlanFor(config, LargestWork(config), 0, false);
+}
+
+StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run) {
+  return PlanFor(run.config, run.work, run.tokenizer->vocab_size(), run.model != nullptr);
 }
 
 StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
@@ -89,16 +86,16 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   run.config.device = device.is_cpu() ? "cpu" : "cuda";
   PrepareDevice(device);
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
-  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemory(config));
+  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryBefore(config));
   // Only weights and adapters are certain to be needed in full; activations are an upper bound.
-  const int64_t certain = plan.base + plan.adapters + plan.program;
+  const int64_t certain = plan.certain();
   if (plan.available > 0 && certain > plan.available)
-    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total), " of memory (weights ", Gigabytes(plan.base),
+    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total()), " of memory (weights ", Gigabytes(plan.base),
                                     ", adapters of the sites at work ", Gigabytes(plan.adapters), ", activations up to ",
-                                    Gigabytes(plan.activations), ") and ", Gigabytes(plan.available),
+                                    Gigabytes(plan.activations()), ") and ", Gigabytes(plan.available),
                                     " are available; use a smaller model, train.dtype bfloat16, or a larger machine"));
-  if (plan.available > 0 && plan.total > plan.available)
-    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total), " with batches of max_length, ",
+  if (plan.available > 0 && plan.total() > plan.available)
+    run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total()), " with batches of max_length, ",
                                      Gigabytes(plan.available),
                                      " available; lower train.batch_size (and raise train.accumulate) if it runs out"));
   DecideSitesAtOnce(run.config, model, device);
@@ -119,7 +116,9 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
 
 Status LoadSites(LoadedRun& run) {
   run.config.federation.eval.options.max_length = run.config.max_length;
-  ASSIGN_OR_RETURN(run.sites, SiteFilesSource::Open(run.config, run.tokenizer, run.notes));
+  ASSIGN_OR_RETURN(const auto sites, SiteFilesSource::Open(run.config, run.tokenizer, run.notes));
+  run.sites = sites;
+  run.work = sites->work();
   return absl::OkStatus();
 }
 

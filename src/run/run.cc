@@ -74,8 +74,20 @@ StatusOr<std::vector<OrderedJson>> RecordedResults(const RunDirectory& directory
   return json.get<std::vector<OrderedJson>>();
 }
 
+std::string Megabytes(int64_t bytes) {
+  return absl::StrFormat("%.0f MB", static_cast<double>(bytes) / 1e6);
+}
+
+std::string MemoryText(const MemoryPlan& plan) {
+  return absl::StrCat("memory   expects a peak of ", Megabytes(plan.total()), ", in ", plan.greatest_phase(), " (program and data ",
+                      Megabytes(plan.program), ", weights ", Megabytes(plan.base), ", sites at work ", Megabytes(plan.adapters),
+                      ", batches ", Megabytes(plan.activations()), "); ", Megabytes(plan.available), " available");
+}
+
 StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
   for (const std::string& note : run.notes) LogWarning(note);
+  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryOf(run));
+  LogInfo(MemoryText(plan));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
   LocalTransport transport(method->ledger_policy());
   FileJournal journal(directory, JournalOptions(run, *method));
@@ -99,6 +111,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
         absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
   }
   if (progress) progress->Finish();
+  if (run.config.device == "cpu")
+    LogInfo(absl::StrCat("memory   had its peak at ", Megabytes(PeakResident()), ", expected ", Megabytes(plan.total())));
   ASSIGN_OR_RETURN(const int64_t last_round, journal.LastClosedRound());
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> sites, RecordedResults(directory, last_round));
   OrderedJson json = SummaryToJson(*summary, sites);

@@ -9,20 +9,11 @@
 
 #include "base/status.h"
 #include "fed/federation.h"
+#include "run/memory_plan.h"
 #include "run/results_json.h"
 #include "run/run_config.h"
 
 namespace fedalt {
-
-/// Memory in bytes that a run may need at its peak (batches as long as max_length allows), and what there is.
-struct MemoryPlan {
-  int64_t base = 0;         ///< weights in the compute dtype
-  int64_t activations = 0;  ///< of one training step, or of one batch of generation, times the sites at once
-  int64_t adapters = 0;     ///< of the sites at once, with their optimizers, and the sum
-  int64_t program = 0;      ///< libraries, tokenizer, buffers
-  int64_t total = 0;
-  int64_t available = 0;  ///< on the device of the run
-};
 
 /// Everything that the commands run, eval, generate and export need of a configuration: loaded and checked.
 struct LoadedRun {
@@ -30,16 +21,21 @@ struct LoadedRun {
   std::shared_ptr<const Transformer> model;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const SiteSource> sites;
+  WorkSizes work;                  ///< of the sites' data
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
-/// Memory needed by the run, from config.json and the configuration alone (nothing is loaded). Errors: kModel,
+/// Of the device that the run computes on; on others than the CPU an estimate. The most that the run may need, from the model's
+/// files and the configuration alone: nothing is loaded, and every example counts as long as max_length allows. Errors: kModel,
 /// kConfig (its device).
-StatusOr<MemoryPlan> PlanMemory(const RunConfig& config);
+StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config);
+/// What the run will need, from the lengths of its data. run.model may be absent (it is then counted as still to be loaded);
+/// tokenizer and sites are loaded. Errors: kModel, kConfig (its device).
+StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run);
 
 /// Model and tokenizer (LoadedRun::sites stays null); refuses what will not fit into memory (kMemory) before it loads anything.
 StatusOr<LoadedRun> LoadModel(const RunConfig& config);
-/// Reads, splits and tokenizes every site's data, and keeps in memory what is small. Precondition: run.model is loaded. Errors:
+/// Reads, splits and tokenizes every site's data, and keeps in memory what is small. Precondition: run.tokenizer is loaded. Errors:
 /// kData.
 Status LoadSites(LoadedRun& run);
 

@@ -46,8 +46,10 @@ StatusOr<std::shared_ptr<const SiteFilesSource>> SiteFilesSource::Open(const Run
                                                                        std::vector<std::string>& notes, int64_t resident_bytes) {
   ASSIGN_OR_RETURN(PromptTemplate prompt_template, PromptTemplate::Named(config.prompt_template));
   std::shared_ptr<SiteFilesSource> source(new SiteFilesSource(config, std::move(tokenizer), std::move(prompt_template)));
+  WorkMeter meter(config);
   for (size_t k = 0; k < config.sites.size(); ++k) {
     ASSIGN_OR_RETURN(SiteData data, source->Read(k, &notes));
+    meter.Add(data);
     source->infos_.push_back({data.name, static_cast<int64_t>(data.train.size())});
     source->resident_.emplace_back();
     source->hashes_.emplace_back();
@@ -58,6 +60,7 @@ StatusOr<std::shared_ptr<const SiteFilesSource>> SiteFilesSource::Open(const Run
       ASSIGN_OR_RETURN(source->hashes_.back(), HashesOf(config.sites[k]));
     }
   }
+  source->work_ = meter.Sizes();
   return source;
 }
 

@@ -7,6 +7,7 @@
 
 #include "fed/site.h"
 #include "run/run_config.h"
+#include "run/work_sizes.h"
 #include "text/prompt_template.h"
 #include "text/tokenizer.h"
 
@@ -27,6 +28,8 @@ class SiteFilesSource : public SiteSource {
   const std::vector<SiteInfo>& sites() const override { return infos_; }
   /// Errors: kData (also for files that have changed since Open).
   StatusOr<std::shared_ptr<const SiteData>> Load(size_t site) const override;
+  /// The largest batches that will be made of the data of all sites, as Open met them.
+  const WorkSizes& work() const { return work_; }
 
  private:
   SiteFilesSource(const RunConfig& config, std::shared_ptr<const Tokenizer> tokenizer, PromptTemplate prompt_template)
@@ -37,6 +40,7 @@ class SiteFilesSource : public SiteSource {
   std::shared_ptr<const Tokenizer> tokenizer_;
   PromptTemplate prompt_template_;
   std::vector<SiteInfo> infos_;
+  WorkSizes work_;
   std::vector<std::shared_ptr<const SiteData>> resident_;  // per site; null: it is read again
   std::vector<std::string> hashes_;                        // of the files of a site that is read again
 };

@@ -25,9 +25,8 @@ at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
 /// Calls visit(first, hidden_nd, targets_n) on consecutive pieces of the response rows.
 template <typename Visit>
 void ForPieces(const Transformer& model, const PackedBatch& batch, const at::Tensor& hidden_nd, const Visit& visit) {
-  const int64_t rows = static_cast<int64_t>(batch.targets.size()), vocabulary = std::max<int64_t>(1, model.config().vocab_size);
-  const int64_t element = static_cast<int64_t>(c10::elementSize(model.dtype()));
-  const int64_t piece = std::clamp<int64_t>(kLogitsBytes / (element * vocabulary), 16, 2048);
+  const auto rows = static_cast<int64_t>(batch.targets.size());
+  const int64_t piece = LogitRowsAtOnce(model.config().vocab_size, static_cast<int64_t>(c10::elementSize(model.dtype())));
   const at::Tensor targets_n = IndexTensor(batch.targets, hidden_nd.device());
   for (int64_t first = 0; first < rows; first += piece) {
     const int64_t count = std::min(piece, rows - first);
@@ -44,6 +43,10 @@ void AddLoss(at::Tensor& logits_nv, const at::Tensor& targets_n, double gradient
 }
 
 }  // namespace
+
+int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t element_bytes) {
+  return std::clamp<int64_t>(kLogitsBytes / (element_bytes * std::max<int64_t>(1, vocabulary)), 16, 2048);
+}
 
 TokenRows RowsOf(const PackedBatch& batch) {
   TokenRows rows;

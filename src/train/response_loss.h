@@ -6,6 +6,7 @@
 
 #include <ATen/ATen.h>
 
+#include <cstdint>
 #include <vector>
 
 #include "adapter/site_adapters.h"
@@ -25,6 +26,9 @@ ResponseLoss ForwardLoss(const Transformer& model, const PackedBatch& batch, con
 /// Forward and backward of sum / divisor: `gradients` (one per parameter, same order) are added to, or made if undefined.
 ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch, const ForwardContext& context, double divisor,
                              const std::vector<at::Tensor>& parameters, std::vector<at::Tensor>& gradients);
+
+/// Rows of a batch whose logits exist at once. `element_bytes`: of the model's dtype.
+int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t element_bytes);
 
 /// Where the rows of a batch come from.
 TokenRows RowsOf(const PackedBatch& batch);
