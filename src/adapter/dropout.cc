@@ -19,7 +19,6 @@ namespace {
 
 constexpr int64_t kChunk = 512;      // features drawn at once; the draws stay in the first-level cache
 constexpr int64_t kGrain = 1 << 14;  // entries per task
-constexpr int64_t kWordBits = 16;
 
 /// Bit j of words[i]: whether draw 16 i + j keeps its entry.
 void PackBits(const uint32_t* draws, uint32_t threshold, int64_t count, uint16_t* words) {

@@ -22,9 +22,11 @@
 
 namespace fedalt {
 
-/// The mask of one linear in one step: bit f % 16 of words[t][f / 16] says whether entry (t, f) is kept.
+inline constexpr int64_t kWordBits = 16;
+
+/// The mask of one linear in one step: bit f % kWordBits of words[t][f / kWordBits] says whether entry (t, f) is kept.
 struct DropoutBits {
-  at::Tensor words;         ///< (T, ceil(d / 16)) of 16 bits each (kShort)
+  at::Tensor words;         ///< (T, ceil(d / kWordBits)), kShort
   double kept_value = 1.0;  ///< 1 / (1 - p)
 };
 

@@ -1,8 +1,5 @@
 #include "adapter/fedalt_linear.h"
 
-#include <torch/csrc/autograd/custom_function.h>
-#include <torch/custom_class.h>
-
 #include <cmath>
 #include <optional>
 #include <utility>
@@ -22,21 +19,17 @@
 //
 //   dB_I = d^T h_I                   f = [w_R e_R  w_I e_I]           dA_I = f_I^T x'
 //   q    = p_I p_R s (e_I^T u_I - g e_R^T u_R)                        dG = [q^T x; -q^T x]   (layer mixer: [sum q; -sum q])
-//   dx   = W0^T d + q (G_I - G_R) + mask (f A)
+//   dx  += q (G_I - G_R) + mask (f A)                               (W0^T d is there already)
 //
 // Everything with a narrow side is done by adapter/low_rank_products.h, which reads each tall matrix once.
 
 namespace fedalt {
 namespace {
 
-using torch::autograd::AutogradContext;
-using torch::autograd::Variable;
-using torch::autograd::variable_list;
-
 enum class MixerUse { kConstant, kToken, kLayer };
 
 /// What one forward decided; its backward follows the same decisions.
-struct Recipe : torch::CustomClassHolder {
+struct Recipe {
   at::ScalarType work = at::kFloat;  ///< dtype of the adapters' arithmetic
   MixerUse mixer = MixerUse::kConstant;
   double individual_factor = 0.0;     ///< s, or s p_I where p_I is constant
@@ -82,20 +75,21 @@ void SetFactors(const LayerMode& mode, Recipe& recipe) {
   }
 }
 
-c10::intrusive_ptr<Recipe> MakeRecipe(const LayerAdapters& adapters, const LayerMode& mode, at::ScalarType x_type) {
-  auto recipe = c10::make_intrusive<Recipe>();
-  recipe->work = x_type == at::kDouble ? at::kDouble : at::kFloat;
-  SetFactors(mode, *recipe);
+/// Without columns there is no term: it is absent, and the mixer weighs nothing.
+Recipe MakeRecipe(const LayerAdapters& adapters, const LayerMode& mode, at::ScalarType x_type) {
+  Recipe recipe;
+  recipe.work = x_type == at::kDouble ? at::kDouble : at::kFloat;
+  SetFactors(mode, recipe);
   const BranchMode b = mode.branches;
   const bool individual = b == BranchMode::kBoth || b == BranchMode::kRestOfWorldOff || b == BranchMode::kIndividualAlone;
   const bool rest_of_world = b == BranchMode::kBoth || b == BranchMode::kIndividualOff || b == BranchMode::kRestOfWorldAlone;
   if (individual) {
-    FEDALT_CHECK(adapters.individual.a_ri.scalar_type() == recipe->work,
+    FEDALT_CHECK(adapters.individual.a_ri.scalar_type() == recipe.work,
                  "adapters are float64 where the base is, float32 otherwise");
-    recipe->individual_columns = adapters.individual.a_ri.size(0);
+    recipe.individual_columns = adapters.individual.a_ri.size(0);
   }
   if (rest_of_world && adapters.rest_of_world.b_or.defined() && !IsZero(adapters.rest_of_world.b_or))
-    recipe->rest_of_world_columns = adapters.rest_of_world.a_ri.size(0);
+    recipe.rest_of_world_columns = adapters.rest_of_world.a_ri.size(0);
   return recipe;
 }
 
@@ -179,102 +173,92 @@ Factors Stack(const Recipe& recipe, const LayerAdapters& adapters) {
   return factors;
 }
 
-/// Everything that the backward pass needs beside x, W0 and the recipe. All of it is small.
-struct Saved {
-  at::Tensor a_ci;  ///< stacked A
-  at::Tensor b_oc;  ///< stacked B
+/// What passes through the factors.
+struct Activations {
   at::Tensor u_tc;
   at::Tensor z_t1;  ///< undefined without a mixer
 };
 
-at::Tensor Compute(const Recipe& recipe, const Linear& base, const Factors& factors, const at::Tensor& x_ti, Saved* saved) {
-  at::Tensor y_to = base.BaseForward(x_ti);
+/// y += the term.
+Activations AddTerm(const Recipe& recipe, const Factors& factors, const at::Tensor& x_ti, at::Tensor& y_to) {
   const at::Tensor direction_1i = recipe.mixer == MixerUse::kToken ? factors.direction_1i : at::Tensor();
-  Projection down = ProjectRows(x_ti, factors.a_ci, recipe.mask(), direction_1i);
-  if (recipe.mixer == MixerUse::kLayer) down.z_t1 = factors.direction_1i;
-  AddRankUpdate(y_to, Gate(recipe, down.u_tc, down.z_t1), factors.b_oc.t(), nullptr);
-  if (saved != nullptr) *saved = {factors.a_ci, factors.b_oc, down.u_tc, down.z_t1};
-  return y_to;
+  const Projection down = ProjectRows(x_ti, factors.a_ci, recipe.mask(), direction_1i);
+  Activations passing{down.u_tc, recipe.mixer == MixerUse::kLayer ? factors.direction_1i : down.z_t1};
+  AddRankUpdate(y_to, Gate(recipe, passing.u_tc, passing.z_t1), factors.b_oc.t(), nullptr);
+  return passing;
 }
 
+/// Whose gradients are asked for.
 struct Wanted {
-  bool x = false, a = false, b = false, mixer = false;
-};
-struct Gradients {
-  at::Tensor x_ti, a_ri, b_or, mixer;
+  bool a = false, b = false, mixer = false;
 };
 
-Gradients ComputeGradients(const Recipe& recipe, const Saved& saved, const at::Tensor& x_ti, const at::Tensor& weight_oi,
-                           const at::Tensor& d_to, const at::Tensor& mixer, const Wanted& wanted) {
-  Gradients out;
-  const int64_t first = recipe.rest_of_world_columns, count = recipe.individual_columns;
-  const at::Tensor e_tc = ProjectRows(d_to, saved.b_oc.t(), nullptr).u_tc;
-  if (wanted.b) out.b_or = SumOverTokens(d_to, Gate(recipe, saved.u_tc, saved.z_t1).narrow(1, first, count), nullptr).sums_fc;
-  const at::Tensor f_tc = wanted.x || wanted.a ? Gate(recipe, e_tc, saved.z_t1) : at::Tensor();
-  const bool token_mixer = recipe.mixer == MixerUse::kToken;
-  const at::Tensor q_t1 =
-      wanted.mixer || (token_mixer && wanted.x) ? MixerGradient(recipe, e_tc, saved.u_tc, saved.z_t1) : at::Tensor();
-  const at::Tensor token_q_t1 = token_mixer ? q_t1 : at::Tensor();
-  if (wanted.a) {
-    const ColumnSums sums =
-        SumOverTokens(x_ti, f_tc.narrow(1, first, count), recipe.mask(), wanted.mixer ? token_q_t1 : at::Tensor());
-    out.a_ri = sums.sums_fc.t();
-    if (sums.plain_1f.defined()) out.mixer = at::cat({sums.plain_1f, -sums.plain_1f}, 0);
-  } else if (wanted.mixer && token_mixer) {
-    const at::Tensor row_1i = SumOverTokens(x_ti, q_t1, nullptr).sums_fc.t();
-    out.mixer = at::cat({row_1i, -row_1i}, 0);
-  }
-  if (wanted.mixer && recipe.mixer == MixerUse::kLayer) {
-    const at::Tensor total = q_t1.sum().view({1});
-    out.mixer = at::cat({total, -total});
-  }
-  if (wanted.x) {
-    out.x_ti = at::mm(d_to, weight_oi);
-    const PlainColumn through_mixer = {token_q_t1, token_mixer ? MixerDirection(mixer) : at::Tensor()};
-    AddRankUpdate(out.x_ti, f_tc, saved.a_ci, recipe.mask(), through_mixer);
-  }
-  return out;
-}
-
-/// The autograd node. Its differentiable inputs are x, A_I, B_I and the mixer; everything else is constant.
-struct FedaltFunction : torch::autograd::Function<FedaltFunction> {
-  static Variable forward(AutogradContext* ctx, const Variable& x_ti, const Variable& a_ri, const Variable& b_or,
-                          const Variable& mixer, const c10::intrusive_ptr<Recipe>& recipe, const Linear* base,
-                          const LayerAdapters* adapters) {
-    (void)a_ri;  // named as inputs so that the graph leads to them; Compute reads them from `adapters`
-    (void)b_or;
-    Saved saved;
-    Variable y_to = Compute(*recipe, *base, Stack(*recipe, *adapters), x_ti, &saved);
-    ctx->save_for_backward({x_ti, mixer, base->weight(), saved.a_ci, saved.b_oc, saved.u_tc, saved.z_t1});
-    ctx->saved_data["recipe"] = c10::IValue::make_capsule(recipe);
-    return y_to;
-  }
-
-  static variable_list backward(AutogradContext* ctx, variable_list grad_outputs) {
-    const variable_list kept = ctx->get_saved_variables();
-    const auto capsule = ctx->saved_data["recipe"].toCapsule();
-    const Recipe& recipe = static_cast<const Recipe&>(*capsule);
-    const bool individual = recipe.individual_columns > 0, mixer = recipe.mixer != MixerUse::kConstant;
-    const Wanted wanted{ctx->needs_input_grad(0), individual && ctx->needs_input_grad(1), individual && ctx->needs_input_grad(2),
-                        mixer && ctx->needs_input_grad(3)};
-    const Saved saved{kept[3], kept[4], kept[5], kept[6]};
-    Gradients g = ComputeGradients(recipe, saved, kept[0], kept[2], grad_outputs[0].contiguous(), kept[1], wanted);
-    return {g.x_ti, g.a_ri, g.b_or, g.mixer, Variable(), Variable(), Variable()};
-  }
-};
-
-/// FedaltLinear::Prepared. Without a recipe, only the base is left.
-class PreparedLinear final : public LinearExtension {
+/// All that the backward pass needs beside x and d. It is small.
+class SavedTerm final : public LinearExtension::Saved {
  public:
-  PreparedLinear(c10::intrusive_ptr<Recipe> recipe, Factors factors) : recipe_(std::move(recipe)), factors_(std::move(factors)) {}
+  SavedTerm(Recipe recipe, Factors factors, Activations activations, const Wanted& wanted, bool has_mixer)
+      : recipe_(std::move(recipe)),
+        factors_(std::move(factors)),
+        activations_(std::move(activations)),
+        wanted_(wanted),
+        has_mixer_(has_mixer) {}
 
-  at::Tensor Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const override {
-    FEDALT_CHECK(context.rows == nullptr && !at::GradMode::is_enabled(), "a prepared layer neither trains nor drops out");
-    return !recipe_ ? base.BaseForward(x_ti) : Compute(*recipe_, base, factors_, x_ti, nullptr);
+  std::vector<at::Tensor> Backward(const at::Tensor& x_ti, const at::Tensor& d_to, at::Tensor* dx_ti) const override {
+    const at::Tensor &u_tc = activations_.u_tc, &z_t1 = activations_.z_t1;
+    const int64_t first = recipe_.rest_of_world_columns, count = recipe_.individual_columns;
+    const bool token_mixer = recipe_.mixer == MixerUse::kToken;
+    at::Tensor da_ri, db_or, d_mixer;
+    const at::Tensor e_tc = ProjectRows(d_to, factors_.b_oc.t(), nullptr).u_tc;
+    if (wanted_.b) db_or = SumOverTokens(d_to, Gate(recipe_, u_tc, z_t1).narrow(1, first, count), nullptr).sums_fc;
+    const at::Tensor f_tc = dx_ti != nullptr || wanted_.a ? Gate(recipe_, e_tc, z_t1) : at::Tensor();
+    const at::Tensor q_t1 =
+        wanted_.mixer || (token_mixer && dx_ti != nullptr) ? MixerGradient(recipe_, e_tc, u_tc, z_t1) : at::Tensor();
+    const at::Tensor token_q_t1 = token_mixer ? q_t1 : at::Tensor();
+    if (wanted_.a) {
+      const ColumnSums sums =
+          SumOverTokens(x_ti, f_tc.narrow(1, first, count), recipe_.mask(), wanted_.mixer ? token_q_t1 : at::Tensor());
+      da_ri = sums.sums_fc.t();
+      if (sums.plain_1f.defined()) d_mixer = at::cat({sums.plain_1f, -sums.plain_1f}, 0);
+    } else if (wanted_.mixer && token_mixer) {
+      const at::Tensor row_1i = SumOverTokens(x_ti, q_t1, nullptr).sums_fc.t();
+      d_mixer = at::cat({row_1i, -row_1i}, 0);
+    }
+    if (wanted_.mixer && recipe_.mixer == MixerUse::kLayer) {
+      const at::Tensor total = q_t1.sum().view({1});
+      d_mixer = at::cat({total, -total});
+    }
+    if (dx_ti != nullptr) {
+      const PlainColumn through_mixer = {token_q_t1, token_mixer ? factors_.direction_1i : at::Tensor()};
+      AddRankUpdate(*dx_ti, f_tc, factors_.a_ci, recipe_.mask(), through_mixer);
+    }
+    std::vector<at::Tensor> gradients = {da_ri, db_or};
+    if (has_mixer_) gradients.push_back(d_mixer);
+    return gradients;
   }
 
  private:
-  c10::intrusive_ptr<Recipe> recipe_;
+  Recipe recipe_;
+  Factors factors_;
+  Activations activations_;
+  Wanted wanted_;
+  bool has_mixer_;
+};
+
+/// FedaltLinear::Prepared. Without columns nothing is added.
+class PreparedLinear final : public LinearExtension {
+ public:
+  PreparedLinear(Recipe recipe, Factors factors) : recipe_(std::move(recipe)), factors_(std::move(factors)) {}
+
+  std::vector<at::Tensor> Parameters() const override { return {}; }
+  std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
+                             bool differentiable) const override {
+    FEDALT_CHECK(context.rows == nullptr && !differentiable, "a prepared layer neither trains nor drops out");
+    if (recipe_.columns() > 0) AddTerm(recipe_, factors_, x_ti, y_to);
+    return nullptr;
+  }
+
+ private:
+  Recipe recipe_;
   Factors factors_;
 };
 
@@ -287,29 +271,34 @@ bool NeedsGradient(const at::Tensor& tensor) {
 FedaltLinear::FedaltLinear(LayerAdapters adapters, const LayerMode* mode, uint64_t module_id)
     : adapters_(std::move(adapters)), mode_(mode), module_id_(module_id) {}
 
-at::Tensor FedaltLinear::Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const {
-  const LayerMode& mode = *mode_;
-  if (mode.branches == BranchMode::kBase) return base.BaseForward(x_ti);
-  const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, mode, x_ti.scalar_type());
-  if (recipe->columns() == 0) return base.BaseForward(x_ti);  // the only term is absent, and the mixer weighs nothing
-  if (context.rows != nullptr && mode.dropout > 0.0) {
-    recipe->dropout = DrawDropout(*context.rows, x_ti.size(1), mode.dropout, context.dropout_key, module_id_);
-    recipe->dropout->words = recipe->dropout->words.to(x_ti.device());
+std::vector<at::Tensor> FedaltLinear::Parameters() const {
+  std::vector<at::Tensor> parameters = {adapters_.individual.a_ri, adapters_.individual.b_or};
+  if (adapters_.mixer.defined()) parameters.push_back(adapters_.mixer);
+  return parameters;
+}
+
+std::unique_ptr<LinearExtension::Saved> FedaltLinear::Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
+                                                          bool differentiable) const {
+  Recipe recipe = MakeRecipe(adapters_, *mode_, x_ti.scalar_type());
+  if (recipe.columns() == 0) return nullptr;
+  if (context.rows != nullptr && mode_->dropout > 0.0) {
+    recipe.dropout = DrawDropout(*context.rows, x_ti.size(1), mode_->dropout, context.dropout_key, module_id_);
+    recipe.dropout->words = recipe.dropout->words.to(x_ti.device());
   }
-  const LoraFactors& own = adapters_.individual;
-  const bool differentiable = at::GradMode::is_enabled() && (NeedsGradient(x_ti) || NeedsGradient(own.a_ri) ||
-                                                             NeedsGradient(own.b_or) || NeedsGradient(adapters_.mixer));
-  if (!differentiable) return Compute(*recipe, base, Stack(*recipe, adapters_), x_ti, nullptr);
-  // The graph does not take undefined inputs; an empty tensor stands for "no mixer".
-  const at::Tensor mixer = adapters_.mixer.defined() ? adapters_.mixer : at::empty({0}, own.a_ri.options().requires_grad(false));
-  return FedaltFunction::apply(x_ti, own.a_ri, own.b_or, mixer, recipe, &base, &adapters_);
+  Factors factors = Stack(recipe, adapters_);
+  Activations activations = AddTerm(recipe, factors, x_ti, y_to);
+  if (!differentiable) return nullptr;
+  const bool individual = recipe.individual_columns > 0, mixer = recipe.mixer != MixerUse::kConstant;
+  const Wanted wanted{individual && NeedsGradient(adapters_.individual.a_ri),
+                      individual && NeedsGradient(adapters_.individual.b_or), mixer && NeedsGradient(adapters_.mixer)};
+  return std::make_unique<SavedTerm>(std::move(recipe), std::move(factors), std::move(activations), wanted,
+                                     adapters_.mixer.defined());
 }
 
 std::unique_ptr<LinearExtension> FedaltLinear::Prepared() const {
-  if (mode_->branches == BranchMode::kBase) return std::make_unique<PreparedLinear>(c10::intrusive_ptr<Recipe>(), Factors{});
-  const c10::intrusive_ptr<Recipe> recipe = MakeRecipe(adapters_, *mode_, adapters_.individual.a_ri.scalar_type());
-  if (recipe->columns() == 0) return std::make_unique<PreparedLinear>(c10::intrusive_ptr<Recipe>(), Factors{});
-  return std::make_unique<PreparedLinear>(recipe, Stack(*recipe, adapters_));
+  Recipe recipe = MakeRecipe(adapters_, *mode_, adapters_.individual.a_ri.scalar_type());
+  Factors factors = recipe.columns() > 0 ? Stack(recipe, adapters_) : Factors{};
+  return std::make_unique<PreparedLinear>(std::move(recipe), std::move(factors));
 }
 
 at::Tensor FedaltLinear::IndividualWeight(const at::Tensor& x_ti) const {

@@ -4,9 +4,9 @@
 //   x' = dropout(x)                                      one mask for both branches; the mixer sees x, not x'
 //   y  = W0 x + b + s ( p_I B_I A_I x' + g p_R B_R A_R x' )     s = lora_alpha / r, g = gain (1 in the paper)
 //
-// Forward and backward are written by hand as one autograd function (the backward's formulas stand in fedalt_linear.cc). x' is
-// described in dropout.h. A layer may be used from several threads as long as nobody writes its tensors or its mode.
-// Shapes: t token, i input feature (d_in), o output feature (d_out), r rank.
+// Forward and backward are written by hand (the backward's formulas stand in fedalt_linear.cc) and run inside the one autograd
+// function of the linear's stack (model/linear.h). x' is described in dropout.h. A layer may be used from several threads as long
+// as nobody writes its tensors or its mode. Shapes: t token, i input feature (d_in), o output feature (d_out), r rank.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -51,7 +51,9 @@ class FedaltLinear : public LinearExtension {
   /// `mode` must outlive the layer. `module_id`: StableId of the linear's name, part of every dropout draw's address.
   FedaltLinear(LayerAdapters adapters, const LayerMode* mode, uint64_t module_id);
 
-  at::Tensor Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const override;
+  std::vector<at::Tensor> Parameters() const override;  ///< A_I, B_I, and the mixer where there is one
+  std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
+                             bool differentiable) const override;
   std::unique_ptr<LinearExtension> Prepared() const override;
 
   LayerAdapters& adapters() { return adapters_; }

@@ -10,7 +10,6 @@ at::Tensor Work(const at::Tensor& tall) {
 /// mask(values); `values` itself without dropout.
 at::Tensor Masked(const at::Tensor& values_tf, const DropoutBits* mask) {
   if (mask == nullptr) return values_tf;
-  constexpr int64_t kWordBits = 16;
   const at::Tensor bit = at::arange(kWordBits, mask->words.options());
   const at::Tensor kept = at::bitwise_and(at::bitwise_right_shift(mask->words.unsqueeze(2), bit), at::Scalar(1));
   return values_tf * (kept.flatten(1).narrow(1, 0, values_tf.size(1)).to(values_tf.scalar_type()) * mask->kept_value);

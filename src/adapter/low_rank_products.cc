@@ -32,8 +32,6 @@ struct Bits {
   T kept_value = 1;
 };
 
-constexpr int64_t kWord = 16;  // features of a word of the mask
-
 /// values[i] = mask * values[i] for the features of one word.
 template <typename T, int kBytes>
 FEDALT_INLINE void MaskWord(T* values, uint32_t word, T kept_value) {
@@ -42,7 +40,7 @@ FEDALT_INLINE void MaskWord(T* values, uint32_t word, T kept_value) {
   typedef Integer I __attribute__((vector_size(kBytes)));
   I bit{};
   for (int64_t lane = 0; lane < L::kCount; ++lane) bit[lane] = Integer{1} << lane;
-  for (int64_t i = 0; i < kWord; i += L::kCount) {
+  for (int64_t i = 0; i < kWordBits; i += L::kCount) {
     const I kept = (I{} + static_cast<Integer>(word >> i)) & bit;
     const typename L::V scaled = L::Load(values + i) * kept_value;
     L::Store(values + i, kept != 0 ? scaled : typename L::V{});
@@ -52,11 +50,11 @@ FEDALT_INLINE void MaskWord(T* values, uint32_t word, T kept_value) {
 /// values[i] = mask * values[i] for features first .. first + n of one token; `first` is a multiple of a word.
 template <typename T, int kBytes>
 FEDALT_INLINE void MaskRow(T* values, const Bits<T>& bits, int64_t token, int64_t first, int64_t n) {
-  const uint16_t* words = bits.words + token * bits.row + first / kWord;
+  const uint16_t* words = bits.words + token * bits.row + first / kWordBits;
   int64_t i = 0;
-  for (; i + kWord <= n; i += kWord) MaskWord<T, kBytes>(values + i, *words++, bits.kept_value);
+  for (; i + kWordBits <= n; i += kWordBits) MaskWord<T, kBytes>(values + i, *words++, bits.kept_value);
   for (const uint32_t word = i < n ? *words : 0; i < n; ++i)
-    values[i] = (word >> (i % kWord)) & 1 ? values[i] * bits.kept_value : T(0);
+    values[i] = (word >> (i % kWordBits)) & 1 ? values[i] * bits.kept_value : T(0);
 }
 
 template <typename T, typename Storage>
@@ -64,28 +62,17 @@ FEDALT_INLINE void WidenRow(const Storage* from, T* to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = simd::Widen(from[i]);
 }
 
-template <typename T, int kBytes>
-FEDALT_INLINE T Dot(const T* a, const T* b, int64_t n) {
-  using L = simd::Lanes<T, kBytes>;
-  typename L::V total{};
-  int64_t i = 0;
-  for (; i + L::kCount <= n; i += L::kCount) total += L::Load(a + i) * L::Load(b + i);
-  T sum = L::Sum(total);
-  for (; i < n; ++i) sum += a[i] * b[i];
-  return sum;
-}
-
 /// Tokens [begin, end): u = mask(x) A^T and z = x g.
 struct ProjectKernel {
   template <int kBytes, typename Storage, typename T>
-  static FEDALT_INLINE void Run(const Storage* x, int64_t features, const T* a_transposed, int64_t columns, const T* g,
-                                Bits<T> bits, T* u, T* z, int64_t begin, int64_t end, T* buffer) {
+  static FEDALT_INLINE void Run(const Storage* x, int64_t x_row, int64_t features, const T* a_transposed, int64_t columns,
+                                const T* g, Bits<T> bits, T* u, T* z, int64_t begin, int64_t end, T* buffer) {
     for (int64_t t = begin; t < end; t += kRows) {
       const int64_t rows = std::min(kRows, end - t);
       for (int64_t r = 0; r < rows; ++r) {
         T* const line = buffer + r * features;
-        WidenRow(x + (t + r) * features, line, features);
-        if (g != nullptr) z[t + r] = Dot<T, kBytes>(line, g, features);
+        WidenRow(x + (t + r) * x_row, line, features);
+        if (g != nullptr) z[t + r] = simd::Dot<T, kBytes>(line, g, features);
         if (bits.words != nullptr) MaskRow<T, kBytes>(line, bits, t + r, 0, features);
       }
       simd::MatMul<T, kBytes>({buffer, features, 1}, a_transposed, columns, u + t * columns, columns, rows, columns, features,
@@ -97,8 +84,8 @@ struct ProjectKernel {
 /// Tokens [begin, end): y += mask(h b) + p g.
 struct UpdateKernel {
   template <int kBytes, typename Storage, typename T>
-  static FEDALT_INLINE void Run(Storage* y, int64_t features, const T* h, int64_t columns, const T* b, int64_t b_row, Bits<T> bits,
-                                const T* p, const T* g, int64_t begin, int64_t end, T* buffer) {
+  static FEDALT_INLINE void Run(Storage* y, int64_t y_row, int64_t features, const T* h, int64_t columns, const T* b, int64_t b_row,
+                                Bits<T> bits, const T* p, const T* g, int64_t begin, int64_t end, T* buffer) {
     for (int64_t t = begin; t < end; t += kRows) {
       const int64_t rows = std::min(kRows, end - t);
       for (int64_t f = 0; f < features; f += kFeatureBlock) {
@@ -108,7 +95,7 @@ struct UpdateKernel {
         for (int64_t r = 0; r < rows; ++r) {
           T* const line = buffer + r * kFeatureBlock;
           if (bits.words != nullptr) MaskRow<T, kBytes>(line, bits, t + r, f, count);
-          Storage* const to = y + (t + r) * features + f;
+          Storage* const to = y + (t + r) * y_row + f;
           if (p != nullptr) {
             const T factor = p[t + r];
             for (int64_t i = 0; i < count; ++i) line[i] += factor * g[f + i];
@@ -123,16 +110,16 @@ struct UpdateKernel {
 /// Features [first, first + count) of: sums (d, C) = mask(x)^T h and plain (d) = p^T x.
 struct SumKernel {
   template <int kBytes, typename Storage, typename T>
-  static FEDALT_INLINE void Run(const Storage* x, int64_t tokens, int64_t features, const T* h, int64_t columns, const T* p,
+  static FEDALT_INLINE void Run(const Storage* x, int64_t x_row, int64_t tokens, const T* h, int64_t columns, const T* p,
                                 Bits<T> bits, T* sums, T* plain, int64_t first, int64_t count, T* buffer) {
     for (int64_t t = 0; t < tokens; t += kTokenChunk) {
       const int64_t depth = std::min(kTokenChunk, tokens - t);
       for (int64_t k = 0; k < depth; ++k) {
         T* const line = buffer + k * kSumBlock;
         // A block of columns out of long rows: the processor does not foresee where it goes on.
-        const Storage* const ahead = x + std::min(t + k + kTokenChunk, tokens - 1) * features + first;
+        const Storage* const ahead = x + std::min(t + k + kTokenChunk, tokens - 1) * x_row + first;
         for (int64_t i = 0; i < count; i += kCacheLine / static_cast<int64_t>(sizeof(Storage))) __builtin_prefetch(ahead + i);
-        WidenRow(x + (t + k) * features + first, line, count);
+        WidenRow(x + (t + k) * x_row + first, line, count);
         if (p != nullptr) {
           const T factor = p[t + k];
           for (int64_t i = 0; i < count; ++i) plain[first + i] += factor * line[i];
@@ -144,6 +131,11 @@ struct SumKernel {
     }
   }
 };
+
+/// Rows may lie apart, their elements may not.
+at::Tensor WholeRows(const at::Tensor& matrix) {
+  return matrix.stride(1) == 1 ? matrix : matrix.contiguous();
+}
 
 /// (R, n) -> contiguous (R, n padded to whole vectors), padding zeroed.
 at::Tensor Padded(const at::Tensor& matrix, int64_t columns) {
@@ -178,7 +170,7 @@ int64_t PaddedColumns(const at::Tensor& few) {
 
 Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const DropoutBits* mask, const at::Tensor& g_in) {
   if (ByExpressions(x_in)) return expressions::ProjectRows(x_in, a_cf, mask, g_in);
-  const at::Tensor x_tf = x_in.contiguous(), g_1f = g_in.defined() ? g_in.contiguous() : g_in;
+  const at::Tensor x_tf = WholeRows(x_in), g_1f = g_in.defined() ? g_in.contiguous() : g_in;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   Projection out;
   simd::WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
@@ -194,7 +186,7 @@ Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const Dro
     at::parallel_for(0, (tokens + kRows - 1) / kRows, GrainOf(kRows * features * columns / 4), [&](int64_t begin, int64_t end) {
       thread_local std::vector<T> buffer;
       buffer.resize(static_cast<size_t>(kRows * features));
-      simd::Dispatch<ProjectKernel>(x, features, a, columns, g, BitsOf<T>(mask), us, z, begin * kRows,
+      simd::Dispatch<ProjectKernel>(x, x_tf.stride(0), features, a, columns, g, BitsOf<T>(mask), us, z, begin * kRows,
                                     std::min(end * kRows, tokens), buffer.data());
     });
     out.u_tc = u.narrow(1, 0, a_cf.size(0));
@@ -205,7 +197,7 @@ Projection ProjectRows(const at::Tensor& x_in, const at::Tensor& a_cf, const Dro
 void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b_cf, const DropoutBits* mask,
                    const PlainColumn& plain) {
   if (ByExpressions(y_tf)) return expressions::AddRankUpdate(y_tf, h_tc, b_cf, mask, plain);
-  FEDALT_CHECK(y_tf.is_contiguous(), "the result of a product is contiguous");
+  FEDALT_CHECK(y_tf.stride(1) == 1, "rows of a product may lie apart, their elements not");
   const int64_t tokens = y_tf.size(0), features = y_tf.size(1), columns = h_tc.size(1);
   const at::Tensor h = h_tc.contiguous();
   const at::Tensor p_t1 = plain.of_tokens_t1.defined() ? plain.of_tokens_t1.contiguous() : at::Tensor();
@@ -220,7 +212,7 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
                    *const g = DataOrNull<T>(g_1f);
     at::parallel_for(0, (tokens + kRows - 1) / kRows, GrainOf(kRows * features * columns / 4), [&](int64_t begin, int64_t end) {
       alignas(64) T buffer[kRows * kFeatureBlock];
-      simd::Dispatch<UpdateKernel>(y, features, hs, columns, bs, b_row, BitsOf<T>(mask), p, g, begin * kRows,
+      simd::Dispatch<UpdateKernel>(y, y_tf.stride(0), features, hs, columns, bs, b_row, BitsOf<T>(mask), p, g, begin * kRows,
                                    std::min(end * kRows, tokens), static_cast<T*>(buffer));
     });
   });
@@ -228,7 +220,7 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
 
 ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const DropoutBits* mask, const at::Tensor& of_tokens_t1) {
   if (ByExpressions(x_in)) return expressions::SumOverTokens(x_in, h_tc, mask, of_tokens_t1);
-  const at::Tensor x_tf = x_in.contiguous(), p_t1 = of_tokens_t1.defined() ? of_tokens_t1.contiguous() : of_tokens_t1;
+  const at::Tensor x_tf = WholeRows(x_in), p_t1 = of_tokens_t1.defined() ? of_tokens_t1.contiguous() : of_tokens_t1;
   const int64_t tokens = x_tf.size(0), features = x_tf.size(1);
   ColumnSums out;
   simd::WithTypes(x_tf.scalar_type(), [&](auto storage, auto work) {
@@ -247,7 +239,7 @@ ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const D
       alignas(64) T buffer[kTokenChunk * kSumBlock];
       for (int64_t block = begin; block < end; ++block) {
         const int64_t first = block * kSumBlock;
-        simd::Dispatch<SumKernel>(x, tokens, features, hs, columns, p, BitsOf<T>(mask), to, plain, first,
+        simd::Dispatch<SumKernel>(x, x_tf.stride(0), tokens, hs, columns, p, BitsOf<T>(mask), to, plain, first,
                                   std::min(kSumBlock, features - first), static_cast<T*>(buffer));
       }
     });

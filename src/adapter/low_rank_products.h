@@ -4,8 +4,8 @@
 // A general matrix product copies both operands into its own layout first; with a handful of columns the copies cost more than the
 // product. On the CPU (elsewhere see adapter/low_rank_expressions.h) each tall matrix is read (or written) once, widened from
 // bfloat16 on the way, and dropout's mask is applied to what is in cache. Sums run in the adapters' dtype (float32, or float64 for
-// a float64 base) and in an order that does not depend on the number of threads. Stateless, any thread; parallel inside. Shapes: t
-// token, f feature, c column.
+// a float64 base) and in an order that does not depend on the number of threads. Rows of tall matrices may lie apart (columns of
+// a stack, model/linear.h). Stateless, any thread; parallel inside. Shapes: t token, f feature, c column.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -27,7 +27,7 @@ struct Projection {
 /// x (T, d) kFloat, kBFloat16 or kDouble; a (C, d) and g (1, d) kFloat (kDouble for kDouble). `mask` null: no dropout.
 Projection ProjectRows(const at::Tensor& x_tf, const at::Tensor& a_cf, const DropoutBits* mask, const at::Tensor& g_1f = {});
 
-/// y += mask(h b) + of_tokens of_features, rounded to y's dtype once. y (T, d) contiguous, h (T, C), b (C, d).
+/// y += mask(h b) + of_tokens of_features, rounded to y's dtype once. y (T, d), h (T, C), b (C, d).
 void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b_cf, const DropoutBits* mask,
                    const PlainColumn& plain = {});
 

@@ -148,6 +148,10 @@ StatusOr<std::shared_ptr<MappedFile>> MappedFile::Open(const std::filesystem::pa
   return mapped;
 }
 
+void MappedFile::DropPages() const {
+  if (data_ != nullptr) ::madvise(const_cast<std::byte*>(data_), size_, MADV_DONTNEED);  // of a file: nothing is lost
+}
+
 MappedFile::~MappedFile() {
   if (data_ != nullptr) ::munmap(const_cast<std::byte*>(data_), size_);
 }

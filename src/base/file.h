@@ -54,6 +54,8 @@ class MappedFile {
 
   const std::byte* data() const { return data_; }
   size_t size() const { return size_; }
+  /// Gives back the memory of what was read so far; it is read again where it is needed.
+  void DropPages() const;
   const std::filesystem::path& path() const { return path_; }
 
  private:

@@ -146,7 +146,7 @@ Status Federation::Recover() {
   ASSIGN_OR_RETURN(sum_, journal_.LoadSum(closed));
   if (ExchangesIn(closed) && !sum_)
     return OutputError(absl::StrCat("the sum that round ", closed,
-                                    " published is missing from the run's files; put it back, or start ", "the run anew"));
+                                    " published is missing from the run's files; put it back, or start the run anew"));
   return absl::OkStatus();
 }
 

@@ -40,17 +40,18 @@ void Run(const Task<Storage, T>& task) {
   simd::Dispatch<OnePass<pass>>(&task, &scratch);
 }
 
-// Strides of one tensor of heads: element (row, head, d) is data[row * row_stride + head * head_stride + d].
+// Element (row, head, i) of q, k, v or the output is data[begin + row * this.row + head * this.head + i].
 struct HeadLayout {
   int64_t row = 0, head = 0, begin = 0;
 };
 struct Layout {
-  HeadLayout q, k, v;
+  HeadLayout q, k, v, out;
 };
-Layout LayoutOf(const AttentionShape& shape, bool fused) {
-  const int64_t d = shape.head_dim;
-  if (fused) return {{3 * shape.heads * d, 3 * d, 0}, {3 * shape.heads * d, 3 * d, d}, {3 * shape.heads * d, 3 * d, 2 * d}};
-  return {{shape.heads * d, d, 0}, {shape.kv_heads * d, d, 0}, {shape.kv_heads * d, d, 0}};
+Layout LayoutOf(const AttentionShape& shape) {
+  const int64_t d = shape.head_dim, row = shape.qkv_features(), q_end = shape.heads * d, k_end = q_end + shape.kv_heads * d;
+  const HeadLayout out = {q_end, d, 0};
+  if (shape.order == QkvOrder::kByHead) return {{row, 3 * d, 0}, {row, 3 * d, d}, {row, 3 * d, 2 * d}, out};
+  return {{row, d, 0}, {row, d, q_end}, {row, d, k_end}, out};
 }
 
 template <typename Storage>
@@ -96,81 +97,62 @@ int64_t Cost(const AttentionPlan& plan) {
   return pairs * plan.shape.heads * plan.shape.head_dim * 2;
 }
 
-// Pointers of q, k, v (or of their gradients); fused: all into one tensor.
-template <typename Storage>
-struct Pointers {
-  Storage *q, *k, *v;
-  Pointers(const at::Tensor& qt, const at::Tensor& kt, const at::Tensor& vt)
-      : q(qt.data_ptr<std::remove_const_t<Storage>>()),
-        k(kt.defined() ? kt.data_ptr<std::remove_const_t<Storage>>() : q),
-        v(vt.defined() ? vt.data_ptr<std::remove_const_t<Storage>>() : q) {}
-};
-
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& q_in, const c10::optional<at::Tensor>& k_in,
-                            const c10::optional<at::Tensor>& v_in, const AttentionPlanPtr& plan, int64_t window) {
-    const bool fused = !k_in.has_value();
-    const at::Tensor q = q_in.contiguous(), k = fused ? at::Tensor() : k_in->contiguous(),
-                     v = fused ? at::Tensor() : v_in->contiguous();
-    const Layout layout = LayoutOf(plan->shape, fused);
-    const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
-    at::Tensor out = at::empty({q.size(0), plan->shape.heads * plan->shape.head_dim}, q.options());
-    simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv_in, const AttentionPlanPtr& plan, int64_t window) {
+    const at::Tensor qkv = qkv_in.contiguous();
+    const Layout layout = LayoutOf(plan->shape);
+    at::Tensor out = at::empty({qkv.size(0), plan->shape.heads * plan->shape.head_dim}, qkv.options());
+    simd::WithTypes(qkv.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
-      const Pointers<const Storage> in(q, k, v);
+      const Storage* const in = qkv.data_ptr<Storage>();
       Storage* const out_data = out.data_ptr<Storage>();
       ForEachHead(*plan, Cost(*plan), [&](int64_t sequence, int64_t head) {
         auto task = BaseTask<Storage, T>(*plan, sequence, head, window);
         const int64_t row = plan->offsets[static_cast<size_t>(sequence)];
-        task.q = RowsOf(in.q, layout.q, row, head * task.group);
-        task.k = RowsOf(in.k, layout.k, row, head);
-        task.v = RowsOf(in.v, layout.v, row, head);
-        task.out = RowsOf(out_data, out_layout, row, head * task.group);
+        task.q = RowsOf(in, layout.q, row, head * task.group);
+        task.k = RowsOf(in, layout.k, row, head);
+        task.v = RowsOf(in, layout.v, row, head);
+        task.out = RowsOf(out_data, layout.out, row, head * task.group);
         task.q_head = layout.q.head;
-        task.out_head = out_layout.head;
+        task.out_head = layout.out.head;
         Run<Pass::kForward>(task);
       });
     });
-    ctx->save_for_backward({q, k, v});
+    ctx->save_for_backward({qkv});
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
     ctx->saved_data["window"] = window;
     return out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &q = saved[0], &k = saved[1], &v = saved[2];
-    const bool fused = !k.defined();
+    const at::Tensor qkv = ctx->get_saved_variables()[0], d_out = grads[0].contiguous();
     const auto plan = c10::static_intrusive_pointer_cast<AttentionPlan>(ctx->saved_data["plan"].toCapsule());
     const int64_t window = ctx->saved_data["window"].toInt();
-    const Layout layout = LayoutOf(plan->shape, fused);
-    const HeadLayout out_layout = LayoutOf(plan->shape, false).q;
-    const at::Tensor d_out = grads[0].contiguous();
-    at::Tensor dq = at::empty_like(q), dk = fused ? at::Tensor() : at::empty_like(k), dv = fused ? at::Tensor() : at::empty_like(v);
-    simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
+    const Layout layout = LayoutOf(plan->shape);
+    at::Tensor d_qkv = at::empty_like(qkv);
+    simd::WithTypes(qkv.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
-      const Pointers<const Storage> in(q, k, v);
-      const Pointers<Storage> out(dq, dk, dv);
-      const Storage* const d_out_data = d_out.data_ptr<Storage>();
+      const Storage *const in = qkv.data_ptr<Storage>(), *const d_out_data = d_out.data_ptr<Storage>();
+      Storage* const out = d_qkv.data_ptr<Storage>();
       ForEachHead(*plan, 3 * Cost(*plan), [&](int64_t sequence, int64_t head) {
         auto task = BaseTask<Storage, T>(*plan, sequence, head, window);
         const int64_t row = plan->offsets[static_cast<size_t>(sequence)];
-        task.q = RowsOf(in.q, layout.q, row, head * task.group);
-        task.k = RowsOf(in.k, layout.k, row, head);
-        task.v = RowsOf(in.v, layout.v, row, head);
-        task.d_out = RowsOf(d_out_data, out_layout, row, head * task.group);
-        task.d_q = RowsOf(out.q, layout.q, row, head * task.group);
-        task.d_k = RowsOf(out.k, layout.k, row, head);
-        task.d_v = RowsOf(out.v, layout.v, row, head);
+        task.q = RowsOf(in, layout.q, row, head * task.group);
+        task.k = RowsOf(in, layout.k, row, head);
+        task.v = RowsOf(in, layout.v, row, head);
+        task.d_out = RowsOf(d_out_data, layout.out, row, head * task.group);
+        task.d_q = RowsOf(out, layout.q, row, head * task.group);
+        task.d_k = RowsOf(out, layout.k, row, head);
+        task.d_v = RowsOf(out, layout.v, row, head);
         task.q_head = layout.q.head;
-        task.out_head = out_layout.head;
+        task.out_head = layout.out.head;
         Run<Pass::kBackward>(task);
       });
     });
-    return {dq, dk, dv, at::Tensor(), at::Tensor()};
+    return {d_qkv, at::Tensor(), at::Tensor()};
   }
 };
 
@@ -189,33 +171,25 @@ void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, atte
 
 }  // namespace
 
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
-                           int64_t window) {
-  if (ByExpressions(q)) return expressions::PackedAttention(q, k, v, plan, window);
-  return AttentionFunction::apply(q, c10::optional<at::Tensor>(k), c10::optional<at::Tensor>(v), plan, window);
+at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window) {
+  FEDALT_CHECK(qkv.dim() == 2 && qkv.size(1) == plan->shape.qkv_features(), "one row of q, k and v per token");
+  if (ByExpressions(qkv)) return expressions::PackedAttention(qkv, plan, window);
+  return AttentionFunction::apply(qkv, plan, window);
 }
 
-at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan) {
-  if (ByExpressions(qkv)) return expressions::PackedAttentionFused(qkv, plan);
-  return AttentionFunction::apply(qkv, c10::optional<at::Tensor>(), c10::optional<at::Tensor>(), plan, int64_t{0});
-}
-
-at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const at::Tensor& v_in, const AttentionPlan& plan,
-                           int64_t window, const CacheView& cache) {
-  if (ByExpressions(q_in)) return expressions::CachedAttention(q_in, k_in, v_in, plan, window, cache);
-  const bool fused = !k_in.defined();
-  const at::Tensor q = q_in.contiguous(), k = fused ? k_in : k_in.contiguous(), v = fused ? v_in : v_in.contiguous();
-  const Layout layout = LayoutOf(plan.shape, fused);
-  const HeadLayout out_layout = LayoutOf(plan.shape, false).q;
+at::Tensor CachedAttention(const at::Tensor& qkv_in, const AttentionPlan& plan, int64_t window, const CacheView& cache) {
+  if (ByExpressions(qkv_in)) return expressions::CachedAttention(qkv_in, plan, window, cache);
+  const at::Tensor qkv = qkv_in.contiguous();
+  const Layout layout = LayoutOf(plan.shape);
   const int64_t d = plan.shape.head_dim, head_stride = cache.capacity * d, slot_stride = plan.shape.kv_heads * head_stride;
-  at::Tensor out = at::empty({q.size(0), plan.shape.heads * d}, q.options());
-  simd::WithTypes(q.scalar_type(), [&](auto storage, auto compute) {
+  at::Tensor out = at::empty({qkv.size(0), plan.shape.heads * d}, qkv.options());
+  simd::WithTypes(qkv.scalar_type(), [&](auto storage, auto compute) {
     using Storage = decltype(storage);
     using T = decltype(compute);
-    const Pointers<const Storage> in(q, k, v);
+    const Storage* const in = qkv.data_ptr<Storage>();
     Storage* const out_data = out.data_ptr<Storage>();
     Storage *const keys = cache.keys.data_ptr<Storage>(), *const values = cache.values.data_ptr<Storage>();
-    ForEachHead(plan, Cost(plan) + q.numel() * 64, [&](int64_t sequence, int64_t head) {
+    ForEachHead(plan, Cost(plan) + out.numel() * 64, [&](int64_t sequence, int64_t head) {
       auto task = BaseTask<Storage, T>(plan, sequence, head, window);
       if (task.queries == 0) return;
       task.keys += cache.lengths[sequence];
@@ -223,14 +197,14 @@ at::Tensor CachedAttention(const at::Tensor& q_in, const at::Tensor& k_in, const
       const int32_t* const slots = cache.slots + sequence * cache.capacity;
       const attention::Rows<Storage> key_rows{keys + head * head_stride, d, slots, slot_stride};
       const attention::Rows<Storage> value_rows{values + head * head_stride, d, slots, slot_stride};
-      Append(task, RowsOf(in.k, layout.k, row, head), RowsOf(in.v, layout.v, row, head), key_rows, value_rows);
+      Append(task, RowsOf(in, layout.k, row, head), RowsOf(in, layout.v, row, head), key_rows, value_rows);
       task.rotate_keys = false;
-      task.q = RowsOf(in.q, layout.q, row, head * task.group);
+      task.q = RowsOf(in, layout.q, row, head * task.group);
       task.k = {key_rows.data, d, slots, slot_stride};
       task.v = {value_rows.data, d, slots, slot_stride};
-      task.out = RowsOf(out_data, out_layout, row, head * task.group);
+      task.out = RowsOf(out_data, layout.out, row, head * task.group);
       task.q_head = layout.q.head;
-      task.out_head = out_layout.head;
+      task.out_head = layout.out.head;
       constexpr int64_t kFewQueries = 4;
       task.queries < kFewQueries ? Run<Pass::kDecode>(task) : Run<Pass::kForward>(task);
     });

@@ -19,12 +19,21 @@ namespace expressions {
 struct Geometry;
 }
 
+/// How q, k and v lie in one row of their projection.
+enum class QkvOrder {
+  kStacked,  ///< all heads of q, then those of k, then those of v
+  kByHead,   ///< per head q, k and v (Bloom; as many key-value heads as heads)
+};
+
 struct AttentionShape {
   int64_t heads = 0;
   int64_t kv_heads = 0;
   int64_t head_dim = 0;
   double scale = 1.0;                ///< applied to q k^T
   std::vector<double> alibi_slopes;  ///< per head; empty: no ALiBi
+  QkvOrder order = QkvOrder::kStacked;
+
+  int64_t qkv_features() const { return (heads + 2 * kv_heads) * head_dim; }
 };
 
 /// What all layers of one forward call share.
@@ -37,13 +46,9 @@ struct AttentionPlan : public torch::CustomClassHolder {
 };
 using AttentionPlanPtr = c10::intrusive_ptr<AttentionPlan>;
 
-/// q (T, heads * head_dim), k and v (T, kv_heads * head_dim) -> (T, heads * head_dim). Differentiable. `window`: tokens that a
-/// token may see, itself included; 0: all before it.
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
-                           int64_t window);
-
-/// The same for Bloom's fused projection (T, heads * 3 * head_dim): per head q, k, v.
-at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan);
+/// qkv (T, qkv_features) -> (T, heads * head_dim). Differentiable. `window`: tokens that a token may see, itself included; 0: all
+/// before it.
+at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window);
 
 /// Where the keys and values of a batch of sequences lie: position p of sequence b is row p of slot slots[b * capacity + p].
 struct CacheView {
@@ -53,9 +58,8 @@ struct CacheView {
   const int64_t* lengths = nullptr;  ///< (B) tokens stored before this call
 };
 
-/// Writes this call's keys (rotated) and values behind the stored ones, then attends to all of them. Shapes as PackedAttention; for
-/// the fused layout pass k and v undefined. No gradients.
-at::Tensor CachedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlan& plan, int64_t window,
-                           const CacheView& cache);
+/// Writes this call's keys (rotated) and values behind the stored ones, then attends to all of them. Shapes as PackedAttention. No
+/// gradients.
+at::Tensor CachedAttention(const at::Tensor& qkv, const AttentionPlan& plan, int64_t window, const CacheView& cache);
 
 }  // namespace fedalt

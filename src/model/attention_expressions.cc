@@ -157,19 +157,19 @@ at::Tensor Rotated(const at::Tensor& x_tnd, const at::Tensor& cos_t1d, const at:
   return at::cat({low * cos_t1d - high * sin_t1d, high * cos_t1d + low * sin_t1d}, 2);
 }
 
-/// Heads in the type that is computed in, queries and keys rotated. `inputs`: q, k, v, or all of them fused.
-Heads HeadsOf(const AttentionShape& shape, const std::vector<at::Tensor>& inputs, const at::Tensor& cos_t1d,
-              const at::Tensor& sin_t1d) {
-  const int64_t t = inputs[0].size(0), d = shape.head_dim;
+/// Heads in the type that is computed in, queries and keys rotated.
+Heads HeadsOf(const AttentionShape& shape, const at::Tensor& qkv, const at::Tensor& cos_t1d, const at::Tensor& sin_t1d) {
+  const int64_t t = qkv.size(0), d = shape.head_dim;
   Heads heads;
-  if (inputs.size() == 1) {
-    const at::Tensor qkv_th3d = inputs[0].reshape({t, shape.heads, 3, d});
+  if (shape.order == QkvOrder::kByHead) {
+    const at::Tensor qkv_th3d = qkv.reshape({t, shape.heads, 3, d});
     heads = {qkv_th3d.select(2, 0), qkv_th3d.select(2, 1), qkv_th3d.select(2, 2)};
   } else {
-    heads = {inputs[0].reshape({t, shape.heads, d}), inputs[1].reshape({t, shape.kv_heads, d}),
-             inputs[2].reshape({t, shape.kv_heads, d})};
+    const at::Tensor qkv_tnd = qkv.reshape({t, shape.heads + 2 * shape.kv_heads, d});
+    heads = {qkv_tnd.narrow(1, 0, shape.heads), qkv_tnd.narrow(1, shape.heads, shape.kv_heads),
+             qkv_tnd.narrow(1, shape.heads + shape.kv_heads, shape.kv_heads)};
   }
-  const at::ScalarType type = inputs[0].scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
+  const at::ScalarType type = qkv.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
   return {Rotated(heads.q_thd.to(type), cos_t1d, sin_t1d), Rotated(heads.k_tkd.to(type), cos_t1d, sin_t1d), heads.v_tkd.to(type)};
 }
 
@@ -206,41 +206,27 @@ at::Tensor Concatenated(const std::vector<at::Tensor>& parts, const AttentionSha
   return parts.size() == 1 ? parts[0] : at::cat(parts);
 }
 
-at::Tensor Packed(const std::vector<at::Tensor>& inputs, const AttentionPlan& plan, int64_t window) {
-  const std::shared_ptr<const Geometry> geometry = GeometryOf(plan, nullptr, inputs[0].device());
+}  // namespace
+
+at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window) {
+  const std::shared_ptr<const Geometry> geometry = GeometryOf(*plan, nullptr, qkv.device());
   std::vector<at::Tensor> parts;
   for (const Group& group : geometry->groups) {
-    const auto expression = [geometry, &group = group, shape = plan.shape, window](const std::vector<at::Tensor>& of_group) {
+    const auto expression = [geometry, &group = group, shape = plan->shape, window](const std::vector<at::Tensor>& of_group) {
       const auto rows = [&](const at::Tensor& x) { return x.defined() ? x.narrow(0, group.first_row, group.rows) : x; };
-      const Heads heads = HeadsOf(shape, of_group, rows(geometry->cos_t1d), rows(geometry->sin_t1d));
+      const Heads heads = HeadsOf(shape, of_group[0], rows(geometry->cos_t1d), rows(geometry->sin_t1d));
       return Attend(shape, group, geometry->slopes_kg11, window, heads.q_thd, Padded(group, heads.k_tkd),
                     Padded(group, heads.v_tkd))
           .to(of_group[0].scalar_type());
     };
-    std::vector<at::Tensor> of_group;
-    of_group.reserve(inputs.size());
-    for (const at::Tensor& input : inputs) of_group.push_back(input.narrow(0, group.first_row, group.rows));
-    parts.push_back(Recomputed(expression, of_group));
+    parts.push_back(Recomputed(expression, {qkv.narrow(0, group.first_row, group.rows)}));
   }
-  return Concatenated(parts, plan.shape, inputs[0]);
+  return Concatenated(parts, plan->shape, qkv);
 }
 
-}  // namespace
-
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
-                           int64_t window) {
-  return Packed({q, k, v}, *plan, window);
-}
-
-at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan) {
-  return Packed({qkv}, *plan, 0);
-}
-
-at::Tensor CachedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlan& plan, int64_t window,
-                           const CacheView& cache) {
-  const std::shared_ptr<const Geometry> geometry = GeometryOf(plan, &cache, q.device());
-  const std::vector<at::Tensor> inputs = k.defined() ? std::vector<at::Tensor>{q, k, v} : std::vector<at::Tensor>{q};
-  const Heads heads = HeadsOf(plan.shape, inputs, geometry->cos_t1d, geometry->sin_t1d);
+at::Tensor CachedAttention(const at::Tensor& qkv, const AttentionPlan& plan, int64_t window, const CacheView& cache) {
+  const std::shared_ptr<const Geometry> geometry = GeometryOf(plan, &cache, qkv.device());
+  const Heads heads = HeadsOf(plan.shape, qkv, geometry->cos_t1d, geometry->sin_t1d);
   // (slots, capacity, kv_heads, head_dim), in place
   at::Tensor keys = cache.keys.transpose(1, 2), values = cache.values.transpose(1, 2);
   keys.index_put_({geometry->rows.slot_t, geometry->rows.position_t}, heads.k_tkd.to(keys.scalar_type()));
@@ -251,9 +237,9 @@ at::Tensor CachedAttention(const at::Tensor& q, const at::Tensor& k, const at::T
     const auto read = [&](const at::Tensor& from) { return from.index({group.slot_bl, group.position_bl}).to(type); };
     parts.push_back(Attend(plan.shape, group, geometry->slopes_kg11, window, heads.q_thd.narrow(0, group.first_row, group.rows),
                            read(keys), read(values))
-                        .to(q.scalar_type()));
+                        .to(qkv.scalar_type()));
   }
-  return Concatenated(parts, plan.shape, q);
+  return Concatenated(parts, plan.shape, qkv);
 }
 
 }  // namespace fedalt::expressions

@@ -262,17 +262,6 @@ FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
   }
 }
 
-template <typename T, int kBytes, typename Storage>
-FEDALT_INLINE T Dot(const T* query, const Storage* key, int64_t d) {
-  using L = simd::Lanes<T, kBytes>;
-  typename L::V total{};
-  int64_t c = 0;
-  for (; c + L::kCount <= d; c += L::kCount) total += L::Load(query + c) * L::Load(key + c);
-  T sum = L::Sum(total);
-  for (; c < d; ++c) sum += query[c] * simd::Widen(key[c]);
-  return sum;
-}
-
 /// out = sum over rows [low, high] of p times the row, for kVectors vectors from column c on.
 template <typename T, int kBytes, int kVectors, typename Storage>
 FEDALT_INLINE void WeightedSum(const Rows<const Storage>& rows, const T* p, int64_t low, int64_t high, int64_t c, T* out) {
@@ -297,7 +286,7 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
     const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
     for (int64_t head = 0; head < task.group; ++head) {
       LoadRow<T>(task.q.at(i) + head * task.q_head, q, d, task.rope, high);
-      for (int64_t j = low; j <= high; ++j) p[j] = Dot<T, kBytes>(q, task.k.at(j), d);
+      for (int64_t j = low; j <= high; ++j) p[j] = simd::Dot<T, kBytes>(q, task.k.at(j), d);
       SoftmaxRow<T, kBytes>(p, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
       int64_t c = 0;
       for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4>(task.v, p, low, high, c, out);

@@ -16,8 +16,8 @@ struct Norm {
 
 struct BloomLayer {
   Norm input_norm, post_attention_norm;
-  Linear query_key_value, dense;
-  Linear up, down;  // dense_h_to_4h, dense_4h_to_h
+  LinearStack query_key_value, dense;
+  LinearStack up, down;  // dense_h_to_4h, dense_4h_to_h
 };
 
 class Bloom final : public Transformer {
@@ -83,14 +83,19 @@ Bloom::Bloom(const ModelConfig& config, at::ScalarType dtype, WeightReader& read
   for (int64_t i = 0; i < config.num_layers && reader.status().ok(); ++i) {
     layers_.push_back(ReadLayer(i, reader));
     BloomLayer& layer = layers_.back();
-    for (const Linear* linear : {&layer.query_key_value, &layer.dense, &layer.up, &layer.down}) linears_.push_back(linear);
+    for (const LinearStack* stack : {&layer.query_key_value, &layer.dense, &layer.up, &layer.down})
+      for (const Linear& linear : stack->parts()) linears_.push_back(&linear);
   }
   final_norm_ = ReadNorm("transformer.ln_f", reader);
   head_vd_ = tied ? embedding_vd_ : reader.Take("lm_head.weight", {vocab, d});
   if (!reader.status().ok()) return;
   parameters_ = reader.taken();
-  shape_ = {config.num_heads, config.num_heads, config.head_dim, 1.0 / std::sqrt(static_cast<double>(config.head_dim)),
-            AlibiSlopes(config.num_heads)};
+  shape_ = {config.num_heads,
+            config.num_heads,
+            config.head_dim,
+            1.0 / std::sqrt(static_cast<double>(config.head_dim)),
+            AlibiSlopes(config.num_heads),
+            QkvOrder::kByHead};
 }
 
 Norm Bloom::ReadNorm(const std::string& name, WeightReader& reader) const {
@@ -106,11 +111,11 @@ BloomLayer Bloom::ReadLayer(int64_t index, WeightReader& reader) {
   int next = static_cast<int>(linears_.size());
   BloomLayer layer;
   layer.input_norm = ReadNorm(name + "input_layernorm", reader);
-  layer.query_key_value = reader.TakeLinear(name + "self_attention.query_key_value", next++, 3 * d, d, true);
-  layer.dense = reader.TakeLinear(name + "self_attention.dense", next++, d, d, true);
+  layer.query_key_value = reader.TakeLinears({{name + "self_attention.query_key_value", 3 * d}}, next++, d, true);
+  layer.dense = reader.TakeLinears({{name + "self_attention.dense", d}}, next++, d, true);
   layer.post_attention_norm = ReadNorm(name + "post_attention_layernorm", reader);
-  layer.up = reader.TakeLinear(name + "mlp.dense_h_to_4h", next++, 4 * d, d, true);
-  layer.down = reader.TakeLinear(name + "mlp.dense_4h_to_h", next++, d, 4 * d, true);
+  layer.up = reader.TakeLinears({{name + "mlp.dense_h_to_4h", 4 * d}}, next++, d, true);
+  layer.down = reader.TakeLinears({{name + "mlp.dense_4h_to_h", d}}, next++, 4 * d, true);
   return layer;
 }
 
@@ -121,8 +126,8 @@ at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context,
     const BloomLayer& layer = layers_[i];
     at::Tensor normed = Apply(layer.input_norm, x);
     const at::Tensor qkv = layer.query_key_value.Forward(normed, context);
-    const at::Tensor attended = cache == nullptr ? PackedAttentionFused(qkv, plan)
-                                                 : CachedAttention(qkv, {}, {}, *plan, 0, cache->Layer(static_cast<int64_t>(i)));
+    const at::Tensor attended =
+        cache == nullptr ? PackedAttention(qkv, plan, 0) : CachedAttention(qkv, *plan, 0, cache->Layer(static_cast<int64_t>(i)));
     x = layer.dense.Forward(attended, context) + (config_.residual_after_layernorm ? normed : x);
     normed = Apply(layer.post_attention_norm, x);
     const at::Tensor activated = at::gelu(layer.up.Forward(normed, context), "tanh");

@@ -1,19 +1,117 @@
 #include "model/linear.h"
 
+#include <torch/csrc/autograd/custom_function.h>
+#include <torch/custom_class.h>
+
+#include <algorithm>
+#include <utility>
+
 #include "model/few_rows_linear.h"
 
 namespace fedalt {
+namespace {
 
-at::Tensor Linear::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
-  if (context.extensions != nullptr && index_ >= 0 && static_cast<size_t>(index_) < context.extensions->size())
-    if (const LinearExtension* extension = (*context.extensions)[static_cast<size_t>(index_)])
-      return extension->Forward(*this, x_ti, context);
-  return BaseForward(x_ti);
+using torch::autograd::AutogradContext;
+using torch::autograd::variable_list;
+
+bool NeedsGradient(const at::Tensor& tensor) {
+  return tensor.defined() && tensor.requires_grad();
 }
 
-at::Tensor Linear::BaseForward(const at::Tensor& x_ti) const {
-  if (!at::GradMode::is_enabled() && TakesFewRows(x_ti, weight_oi_, bias_o_)) return FewRowsLinear(x_ti, weight_oi_, bias_o_);
-  return at::linear(x_ti, weight_oi_, bias_o_);
+/// One extension at work, on columns [begin, begin + count) of the stack's output.
+struct Term {
+  const LinearExtension* extension = nullptr;
+  int64_t begin = 0, count = 0;
+  std::vector<at::Tensor> parameters;
+  std::unique_ptr<LinearExtension::Saved> saved;
+
+  at::Tensor Columns(const at::Tensor& all_to) const { return all_to.narrow(1, begin, count); }
+};
+
+/// One forward call of a stack, kept for its backward.
+struct Call : torch::CustomClassHolder {
+  at::Tensor weight_oi;
+  std::vector<Term> terms;
+
+  Call(const std::vector<Linear>& parts, at::Tensor weight, const ForwardContext& context) : weight_oi(std::move(weight)) {
+    int64_t begin = 0;
+    for (const Linear& part : parts) {
+      const auto index = static_cast<size_t>(part.index());
+      const bool listed = context.extensions != nullptr && index < context.extensions->size();
+      if (const LinearExtension* const extension = listed ? (*context.extensions)[index] : nullptr)
+        terms.push_back({extension, begin, part.out_features(), extension->Parameters(), nullptr});
+      begin += part.out_features();
+    }
+  }
+
+  void AddTerms(const at::Tensor& x_ti, const at::Tensor& y_to, const ForwardContext& context, bool differentiable) {
+    for (Term& term : terms) {
+      at::Tensor columns_to = term.Columns(y_to);
+      term.saved = term.extension->Add(x_ti, columns_to, context, differentiable);
+    }
+  }
+  std::vector<at::Tensor> Parameters() const {
+    std::vector<at::Tensor> parameters;
+    for (const Term& term : terms) parameters.insert(parameters.end(), term.parameters.begin(), term.parameters.end());
+    return parameters;
+  }
+};
+
+/// dx = W0^T d and what the terms add to it.
+struct StackFunction : torch::autograd::Function<StackFunction> {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_ti, at::TensorList parameters, const at::Tensor& y_to,
+                            const c10::intrusive_ptr<Call>& call, const ForwardContext& context) {
+    (void)parameters;  // named as inputs so that the graph leads to them
+    call->AddTerms(x_ti, y_to, context, /*differentiable=*/true);
+    ctx->save_for_backward({x_ti});
+    ctx->saved_data["call"] = c10::IValue::make_capsule(call);
+    ctx->mark_dirty({y_to});
+    return y_to;
+  }
+
+  static variable_list backward(AutogradContext* ctx, variable_list grad_outputs) {
+    const at::Tensor x_ti = ctx->get_saved_variables()[0], d_to = grad_outputs[0].contiguous();
+    const auto capsule = ctx->saved_data["call"].toCapsule();
+    const Call& call = static_cast<const Call&>(*capsule);
+    at::Tensor dx_ti = ctx->needs_input_grad(0) ? at::mm(d_to, call.weight_oi) : at::Tensor();
+    variable_list gradients = {dx_ti};
+    for (const Term& term : call.terms) {
+      variable_list of_term(term.parameters.size());
+      if (term.saved != nullptr) of_term = term.saved->Backward(x_ti, term.Columns(d_to), dx_ti.defined() ? &dx_ti : nullptr);
+      gradients.insert(gradients.end(), of_term.begin(), of_term.end());
+    }
+    gradients.resize(gradients.size() + 3);  // y, the call and its context
+    return gradients;
+  }
+};
+
+}  // namespace
+
+at::Tensor LinearStack::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
+  const bool differentiable = at::GradMode::is_enabled();
+  const auto call = c10::make_intrusive<Call>(parts_, weight_oi_, context);
+  if (differentiable && call->terms.empty()) return Trainable(x_ti);
+  at::Tensor y_to;
+  {
+    const at::NoGradGuard no_grad;
+    const bool few = TakesFewRows(x_ti, weight_oi_, bias_o_) && !differentiable;
+    y_to = few ? FewRowsLinear(x_ti, weight_oi_, bias_o_) : at::linear(x_ti, weight_oi_, bias_o_);
+  }
+  if (differentiable) return StackFunction::apply(x_ti, at::TensorList(call->Parameters()), y_to, call, context);
+  call->AddTerms(x_ti, y_to, context, /*differentiable=*/false);
+  return y_to;
+}
+
+/// The base alone, through the tensors that a pretraining tool may ask gradients of.
+at::Tensor LinearStack::Trainable(const at::Tensor& x_ti) const {
+  const auto trained = [](const Linear& part) { return NeedsGradient(part.weight()) || NeedsGradient(part.bias()); };
+  if (!std::any_of(parts_.begin(), parts_.end(), trained)) return at::linear(x_ti, weight_oi_, bias_o_);
+  std::vector<at::Tensor> weights, biases;
+  for (const Linear& part : parts_) {
+    weights.push_back(part.weight());
+    if (part.bias().defined()) biases.push_back(part.bias());
+  }
+  return at::linear(x_ti, at::cat(weights), biases.empty() ? at::Tensor() : at::cat(biases));
 }
 
 }  // namespace fedalt

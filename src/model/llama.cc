@@ -13,8 +13,7 @@ namespace {
 
 struct LlamaLayer {
   at::Tensor input_norm_d, post_attention_norm_d;
-  Linear q, k, v, o;
-  Linear gate, up, down;
+  LinearStack qkv, o, gate_up, down;
   int64_t window = 0;  // 0: full attention
 };
 
@@ -65,8 +64,8 @@ Llama::Llama(const ModelConfig& config, at::ScalarType dtype, WeightReader& read
   for (int64_t i = 0; i < config.num_layers && reader.status().ok(); ++i) {
     layers_.push_back(ReadLayer(i, reader));
     LlamaLayer& layer = layers_.back();
-    for (const Linear* linear : {&layer.q, &layer.k, &layer.v, &layer.o, &layer.gate, &layer.up, &layer.down})
-      linears_.push_back(linear);
+    for (const LinearStack* stack : {&layer.qkv, &layer.o, &layer.gate_up, &layer.down})
+      for (const Linear& linear : stack->parts()) linears_.push_back(&linear);
   }
   final_norm_d_ = reader.Take("model.norm.weight", {d});
   head_vd_ = config.tie_word_embeddings ? embedding_vd_ : reader.Take("lm_head.weight", {vocab, d});
@@ -80,26 +79,26 @@ LlamaLayer Llama::ReadLayer(int64_t index, WeightReader& reader) {
   const ModelConfig& c = config_;
   const int64_t d = c.hidden_size, q_out = c.num_heads * c.head_dim, kv_out = c.num_kv_heads * c.head_dim;
   const std::string name = absl::StrCat("model.layers.", index, ".");
-  int next = static_cast<int>(linears_.size());
+  const int first = static_cast<int>(linears_.size());
   LlamaLayer layer;
   layer.input_norm_d = reader.Take(name + "input_layernorm.weight", {d});
-  layer.q = reader.TakeLinear(name + "self_attn.q_proj", next++, q_out, d, c.attention_bias);
-  layer.k = reader.TakeLinear(name + "self_attn.k_proj", next++, kv_out, d, c.attention_bias);
-  layer.v = reader.TakeLinear(name + "self_attn.v_proj", next++, kv_out, d, c.attention_bias);
-  layer.o = reader.TakeLinear(name + "self_attn.o_proj", next++, d, q_out, c.attention_output_bias);
+  const std::string attention = name + "self_attn.", mlp = name + "mlp.";
+  layer.qkv = reader.TakeLinears({{attention + "q_proj", q_out}, {attention + "k_proj", kv_out}, {attention + "v_proj", kv_out}},
+                                 first, d, c.attention_bias);
+  layer.o = reader.TakeLinears({{attention + "o_proj", d}}, first + 3, q_out, c.attention_output_bias);
   layer.post_attention_norm_d = reader.Take(name + "post_attention_layernorm.weight", {d});
-  layer.gate = reader.TakeLinear(name + "mlp.gate_proj", next++, c.intermediate_size, d, c.mlp_bias);
-  layer.up = reader.TakeLinear(name + "mlp.up_proj", next++, c.intermediate_size, d, c.mlp_bias);
-  layer.down = reader.TakeLinear(name + "mlp.down_proj", next++, d, c.intermediate_size, c.mlp_bias);
+  layer.gate_up = reader.TakeLinears({{mlp + "gate_proj", c.intermediate_size}, {mlp + "up_proj", c.intermediate_size}}, first + 4,
+                                     d, c.mlp_bias);
+  layer.down = reader.TakeLinears({{mlp + "down_proj", d}}, first + 6, c.intermediate_size, c.mlp_bias);
   layer.window = index >= c.sliding_window_first_layer ? c.sliding_window : 0;
   return layer;
 }
 
 at::Tensor Llama::Attend(const LlamaLayer& layer, const at::Tensor& x_td, const AttentionPlanPtr& plan,
                          const ForwardContext& context, const CacheView* cache) const {
-  const at::Tensor q = layer.q.Forward(x_td, context), k = layer.k.Forward(x_td, context), v = layer.v.Forward(x_td, context);
-  if (cache != nullptr) return CachedAttention(q, k, v, *plan, layer.window, *cache);
-  return PackedAttention(q, k, v, plan, layer.window);
+  const at::Tensor qkv = layer.qkv.Forward(x_td, context);
+  if (cache != nullptr) return CachedAttention(qkv, *plan, layer.window, *cache);
+  return PackedAttention(qkv, plan, layer.window);
 }
 
 at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
@@ -113,7 +112,7 @@ at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context,
         Attend(layer, RmsNorm(x, layer.input_norm_d, config_.norm_eps), plan, context, cache != nullptr ? &view : nullptr);
     x = x + layer.o.Forward(attended, context);
     const at::Tensor normed = RmsNorm(x, layer.post_attention_norm_d, config_.norm_eps);
-    const at::Tensor gated = SiluProduct(layer.gate.Forward(normed, context), layer.up.Forward(normed, context));
+    const at::Tensor gated = SiluProduct(layer.gate_up.Forward(normed, context));
     x = x + layer.down.Forward(gated, context);
   }
   return RmsNorm(x, final_norm_d_, config_.norm_eps);

@@ -216,6 +216,10 @@ StatusOr<at::Tensor> TensorFiles::Get(const std::string& name, const std::vector
   }
 }
 
+void TensorFiles::DropPages() const {
+  for (const auto& map : maps_) map->DropPages();
+}
+
 Status WriteSafetensors(const fs::path& path, const NamedTensors& tensors, const std::map<std::string, std::string>& metadata) {
   std::set<std::string> names;
   for (const auto& [name, tensor] : tensors) {

@@ -32,6 +32,8 @@ class TensorFiles {
   StatusOr<TensorEntry> Describe(const std::string& name) const;
   /// The tensor in its stored dtype. Errors: absent, or shape differs from `expected_shape` (if given): the message names both.
   StatusOr<at::Tensor> Get(const std::string& name, const std::vector<int64_t>* expected_shape = nullptr) const;
+  /// Gives back the memory of tensors that were copied; what is mapped is read again where it is needed.
+  void DropPages() const;
   const std::map<std::string, std::string>& metadata() const { return metadata_; }
   const std::vector<std::filesystem::path>& files() const { return paths_; }
 

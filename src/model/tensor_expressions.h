@@ -18,14 +18,11 @@ inline bool ByExpressions(const at::Tensor& tensor) {
 namespace expressions {
 
 at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double eps);
-at::Tensor SiluProduct(const at::Tensor& gate, const at::Tensor& up);
+at::Tensor SiluProduct(const at::Tensor& gate_up);
 
 /// Softmax in float32 (float64). Scores are computed again in the backward pass, and those of at most 256 Mi entries exist at once.
-at::Tensor PackedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlanPtr& plan,
-                           int64_t window);
-at::Tensor PackedAttentionFused(const at::Tensor& qkv, const AttentionPlanPtr& plan);
-at::Tensor CachedAttention(const at::Tensor& q, const at::Tensor& k, const at::Tensor& v, const AttentionPlan& plan, int64_t window,
-                           const CacheView& cache);
+at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window);
+at::Tensor CachedAttention(const at::Tensor& qkv, const AttentionPlan& plan, int64_t window, const CacheView& cache);
 
 }  // namespace expressions
 }  // namespace fedalt

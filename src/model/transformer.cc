@@ -54,6 +54,7 @@ StatusOr<std::shared_ptr<const Transformer>> Transformer::Load(const std::filesy
     tensors.emplace_back(name, std::move(tensor));
   }
   auto model = FromTensors(config, tensors, options);
+  files->DropPages();
   if (!model.ok()) return Annotate(model.status(), absl::StrCat(directory.string(), ": "));
   return model;
 }

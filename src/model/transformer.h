@@ -67,7 +67,7 @@ class Transformer {
   static StatusOr<std::shared_ptr<const Transformer>> Load(const std::filesystem::path& directory,
                                                            const TransformerLoadOptions& options);
   /// The same from tensors in memory, under their Hugging Face names (others are ignored). Tensors of the model's dtype and device
-  /// are shared, not copied.
+  /// are shared, not copied; those of a stack (model/linear.h) only if they lie one behind the other.
   static StatusOr<std::shared_ptr<const Transformer>> FromTensors(const ModelConfig& config, const NamedTensors& tensors,
                                                                   const TransformerLoadOptions& options = {});
   virtual ~Transformer() = default;

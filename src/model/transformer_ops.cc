@@ -153,37 +153,40 @@ struct SiluBackward {
 
 class SiluProductFunction : public torch::autograd::Function<SiluProductFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_in, const at::Tensor& up_in) {
-    const at::Tensor gate = gate_in.contiguous(), up = up_in.contiguous();
-    at::Tensor out = at::empty_like(gate);
-    simd::WithTypes(gate.scalar_type(), [&](auto storage, auto compute) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up_in) {
+    const at::Tensor gate_up = gate_up_in.contiguous();
+    const int64_t rows = gate_up.size(0), d = gate_up.size(1) / 2;
+    at::Tensor out = at::empty({rows, d}, gate_up.options());
+    simd::WithTypes(gate_up.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
-      const Storage *g = gate.data_ptr<Storage>(), *u = up.data_ptr<Storage>();
+      const Storage* const in = gate_up.data_ptr<Storage>();
       Storage* const o = out.data_ptr<Storage>();
-      at::parallel_for(0, gate.numel(), kWorthAFork, [&](int64_t begin, int64_t end) {
-        simd::Dispatch<SiluForward>(g + begin, u + begin, o + begin, T(0), end - begin);
+      at::parallel_for(0, rows, std::max<int64_t>(1, kWorthAFork / d), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) simd::Dispatch<SiluForward>(in + 2 * r * d, in + (2 * r + 1) * d, o + r * d, T(0), d);
       });
     });
-    ctx->save_for_backward({gate, up});
+    ctx->save_for_backward({gate_up});
     return out;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grads) {
-    const variable_list saved = ctx->get_saved_variables();
-    const at::Tensor &gate = saved[0], &up = saved[1];
-    const at::Tensor d_out = grads[0].contiguous();
-    at::Tensor d_gate = at::empty_like(gate), d_up = at::empty_like(up);
-    simd::WithTypes(gate.scalar_type(), [&](auto storage, auto compute) {
+    const at::Tensor gate_up = ctx->get_saved_variables()[0], d_out = grads[0].contiguous();
+    const int64_t rows = gate_up.size(0), d = gate_up.size(1) / 2;
+    at::Tensor d_gate_up = at::empty_like(gate_up);
+    simd::WithTypes(gate_up.scalar_type(), [&](auto storage, auto compute) {
       using Storage = decltype(storage);
       using T = decltype(compute);
-      const Storage *g = gate.data_ptr<Storage>(), *u = up.data_ptr<Storage>(), *d = d_out.data_ptr<Storage>();
-      Storage *const dg = d_gate.data_ptr<Storage>(), *const du = d_up.data_ptr<Storage>();
-      at::parallel_for(0, gate.numel(), kWorthAFork, [&](int64_t begin, int64_t end) {
-        simd::Dispatch<SiluBackward>(g + begin, u + begin, d + begin, dg + begin, du + begin, T(0), end - begin);
+      const Storage *const in = gate_up.data_ptr<Storage>(), *const from = d_out.data_ptr<Storage>();
+      Storage* const to = d_gate_up.data_ptr<Storage>();
+      at::parallel_for(0, rows, std::max<int64_t>(1, kWorthAFork / d), [&](int64_t begin, int64_t end) {
+        for (int64_t r = begin; r < end; ++r) {
+          const int64_t gate = 2 * r * d, up = gate + d;
+          simd::Dispatch<SiluBackward>(in + gate, in + up, from + r * d, to + gate, to + up, T(0), d);
+        }
       });
     });
-    return {d_gate, d_up};
+    return {d_gate_up};
   }
 };
 
@@ -194,9 +197,10 @@ at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double ep
   return RmsNormFunction::apply(x_td, weight_d, eps);
 }
 
-at::Tensor SiluProduct(const at::Tensor& gate, const at::Tensor& up) {
-  if (ByExpressions(gate)) return expressions::SiluProduct(gate, up);
-  return SiluProductFunction::apply(gate, up);
+at::Tensor SiluProduct(const at::Tensor& gate_up) {
+  FEDALT_CHECK(gate_up.dim() == 2 && gate_up.size(1) % 2 == 0, "gate and up side by side");
+  if (ByExpressions(gate_up)) return expressions::SiluProduct(gate_up);
+  return SiluProductFunction::apply(gate_up);
 }
 
 }  // namespace fedalt

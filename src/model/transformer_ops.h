@@ -10,7 +10,7 @@ namespace fedalt {
 /// weight * x / sqrt(mean(x^2) + eps) for each row of x (T, d), as Hugging Face's LlamaRMSNorm.
 at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double eps);
 
-/// silu(gate) * up, element by element.
-at::Tensor SiluProduct(const at::Tensor& gate, const at::Tensor& up);
+/// silu(gate) * up: (T, 2 d), gate beside up, -> (T, d).
+at::Tensor SiluProduct(const at::Tensor& gate_up);
 
 }  // namespace fedalt

@@ -19,13 +19,13 @@ at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double ep
       {x_td, weight_d});
 }
 
-at::Tensor SiluProduct(const at::Tensor& gate, const at::Tensor& up) {
+at::Tensor SiluProduct(const at::Tensor& gate_up) {
   return Recomputed(
       [](const std::vector<at::Tensor>& inputs) {
-        const at::ScalarType type = WorkType(inputs[0]);
-        return (at::silu(inputs[0].to(type)) * inputs[1].to(type)).to(inputs[0].scalar_type());
+        const std::vector<at::Tensor> halves = inputs[0].to(WorkType(inputs[0])).chunk(2, -1);
+        return (at::silu(halves[0]) * halves[1]).to(inputs[0].scalar_type());
       },
-      {gate, up});
+      {gate_up});
 }
 
 }  // namespace fedalt::expressions

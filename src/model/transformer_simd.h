@@ -141,6 +141,17 @@ struct Lanes {
   }
 };
 
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE T Dot(const T* a, const Storage* b, int64_t n) {
+  using L = Lanes<T, kBytes>;
+  typename L::V total{};
+  int64_t i = 0;
+  for (; i + L::kCount <= n; i += L::kCount) total += L::Load(a + i) * L::Load(b + i);
+  T sum = L::Sum(total);
+  for (; i < n; ++i) sum += a[i] * Widen(b[i]);
+  return sum;
+}
+
 /// exp within 2 units in the last place for float (arguments clamped to [-87, 88]); std::exp for double.
 template <int kBytes>
 FEDALT_INLINE typename Lanes<float, kBytes>::V Exp(const typename Lanes<float, kBytes>::V& argument) {

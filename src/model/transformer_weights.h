@@ -25,8 +25,13 @@ class WeightReader {
   /// which it may lie.
   at::Tensor Take(const std::string& name, std::initializer_list<int64_t> shape, std::initializer_list<const char*> stored_as = {});
 
-  /// <name>.weight (out, in) and, if `bias`, <name>.bias (out). `index`: see Linear.
-  Linear TakeLinear(const std::string& name, int index, int64_t out, int64_t in, bool bias);
+  struct LinearName {
+    std::string name;
+    int64_t out = 0;
+  };
+  /// Of each linear <name>.weight (out, in) and, if `bias`, <name>.bias (out). Weights that lie one behind the other already, in
+  /// the model's dtype and on its device, stay where they are; others are copied together. `first_index`: see Linear.
+  LinearStack TakeLinears(const std::vector<LinearName>& linears, int first_index, int64_t in, bool bias);
 
   const Status& status() const { return status_; }
   /// Everything taken so far, under its Hugging Face name.
@@ -34,6 +39,10 @@ class WeightReader {
 
  private:
   const at::Tensor* Find(const std::string& name) const;
+  /// As it was given; null after an error.
+  const at::Tensor* Stored(const std::string& name, at::IntArrayRef shape, std::initializer_list<const char*> stored_as = {});
+  std::vector<at::Tensor> TakeTogether(const std::vector<LinearName>& linears, const char* suffix, std::vector<int64_t> inner,
+                                       at::Tensor& whole);
 
   std::map<std::string, at::Tensor> tensors_;
   std::string prefix_;

@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <cstdio>
+#include <map>
+#include <set>
 #include <utility>
 
 #include "base/machine.h"
@@ -67,7 +69,7 @@ int64_t StackedFactors(const std::vector<LinearShape>& adapted, int64_t r) {
 
 /// One piece of logits; its gradient takes its place.
 int64_t HeadBytes(const ModelConfig& model, int64_t rows, int64_t bytes) {
-  return std::min(rows, LogitRowsAtOnce(model.vocab_size, bytes)) * model.vocab_size * bytes;
+  return std::min(rows, LogitRowsAtOnce(model.vocab_size)) * model.vocab_size * bytes;
 }
 
 /// The greatest moment inside the backward of the last layer, per token: everything of all layers is still held then. Either at the
@@ -176,13 +178,36 @@ AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter
   return size;
 }
 
+namespace {
+
+/// Weights of the compute dtype that do not lie behind one another as their stack needs them (model/linear.h).
+std::set<std::string> CopiedTogether(const TensorFiles& files, const ModelConfig& model) {
+  std::set<std::string> copied;
+  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
+    std::map<LinearShape::Input, std::vector<std::string>> stacks;
+    for (const LinearShape& linear : LinearsOf(model, layer)) stacks[linear.input].push_back(linear.name + ".weight");
+    for (const auto& [input, names] : stacks) {
+      bool together = true;
+      for (size_t i = 1; i < names.size(); ++i) {
+        const auto before = files.Describe(names[i - 1]), entry = files.Describe(names[i]);
+        together = together && before.ok() && entry.ok() && before->end == entry->begin;
+      }
+      if (!together) copied.insert(names.begin(), names.end());
+    }
+  }
+  return copied;
+}
+
+}  // namespace
+
 WeightBytes WeightsOf(const TensorFiles& files, const ModelConfig& model, at::ScalarType dtype, int64_t token_rows) {
+  const std::set<std::string> copied = CopiedTogether(files, model);
   WeightBytes weights;
   for (const std::string& name : files.Names()) {
     const auto entry = files.Describe(name);
     if (!entry.ok() || !at::isFloatingType(entry->dtype)) continue;
     const auto bytes = static_cast<int64_t>(entry->end - entry->begin);
-    if (entry->dtype != dtype) {
+    if (entry->dtype != dtype || copied.count(name) > 0) {
       weights.stored += bytes;
       weights.converted += bytes / ElementBytes(entry->dtype) * ElementBytes(dtype);
       continue;

@@ -4,10 +4,9 @@
 // the sites at work (all other sites are on disk). On top of them each phase of a run has its own, and phases follow one another,
 // so the peak is the greatest of them and not their sum:
 //
-//   loading     only if weights change their type: files and converted weights exist side by side until all are converted
+//   loading     only if weights are copied (another type, stacked linears): files and copies exist side by side until all are made
 //   training    per site at work: what the backward needs of every layer, the greatest buffer that passes (a piece of logits, or
-//   the
-//               gradients inside one layer), gradients and moments of what is trained; and the sum that was published last
+//               the gradients inside one layer), gradients and moments of what is trained; and the sum that was published last
 //   evaluation  per site at work: one layer's activations of a batch; in generation also keys and values of all its tokens
 //   exchange    the sum on its grid, the published sum, contributions on their way
 //
@@ -34,7 +33,7 @@ inline constexpr int64_t kHoles = 3;
 /// Weights in bytes, as they lie in the files and as they are computed with.
 struct WeightBytes {
   int64_t mapped = 0;     ///< stay pages of the files
-  int64_t converted = 0;  ///< copies in another type
+  int64_t converted = 0;  ///< copies: in another type, or one behind the other (model/linear.h)
   int64_t stored = 0;     ///< what those copies are made from
 };
 /// `token_rows`: rows of the embedding that tokens can reach (the tokenizer's vocabulary); the rest of a mapped one is never read.

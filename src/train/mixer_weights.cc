@@ -12,10 +12,12 @@ class MixerProbe : public LinearExtension {
  public:
   explicit MixerProbe(const FedaltLinear& layer) : layer_(layer) {}
 
-  at::Tensor Forward(const Linear& base, const at::Tensor& x_ti, const ForwardContext& context) const override {
+  std::vector<at::Tensor> Parameters() const override { return layer_.Parameters(); }
+  std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
+                             bool differentiable) const override {
     sum_ += layer_.IndividualWeight(x_ti).sum().item<double>();
     tokens_ += x_ti.size(0);
-    return layer_.Forward(base, x_ti, context);
+    return layer_.Add(x_ti, y_to, context, differentiable);
   }
 
   double mean() const { return tokens_ > 0 ? sum_ / static_cast<double>(tokens_) : 0.0; }

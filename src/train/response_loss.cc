@@ -10,7 +10,7 @@
 namespace fedalt {
 namespace {
 
-constexpr int64_t kLogitsBytes = int64_t{32} << 20;  ///< logits that exist at once
+constexpr int64_t kLogits = int64_t{1} << 24;  ///< that exist at once: 512 rows of 32,000, about the fewest at full speed
 
 PackedTokens TokensOf(const PackedBatch& batch) {
   // The batch outlives the forward, and nothing writes token ids.
@@ -26,7 +26,7 @@ at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
 template <typename Visit>
 void ForPieces(const Transformer& model, const PackedBatch& batch, const at::Tensor& hidden_nd, const Visit& visit) {
   const auto rows = static_cast<int64_t>(batch.targets.size());
-  const int64_t piece = LogitRowsAtOnce(model.config().vocab_size, static_cast<int64_t>(c10::elementSize(model.dtype())));
+  const int64_t piece = LogitRowsAtOnce(model.config().vocab_size);
   const at::Tensor targets_n = IndexTensor(batch.targets, hidden_nd.device());
   for (int64_t first = 0; first < rows; first += piece) {
     const int64_t count = std::min(piece, rows - first);
@@ -44,8 +44,8 @@ void AddLoss(at::Tensor& logits_nv, const at::Tensor& targets_n, double gradient
 
 }  // namespace
 
-int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t element_bytes) {
-  return std::clamp<int64_t>(kLogitsBytes / (element_bytes * std::max<int64_t>(1, vocabulary)), 16, 2048);
+int64_t LogitRowsAtOnce(int64_t vocabulary) {
+  return std::clamp<int64_t>(kLogits / std::max<int64_t>(1, vocabulary), 16, 2048);
 }
 
 TokenRows RowsOf(const PackedBatch& batch) {

@@ -27,8 +27,8 @@ ResponseLoss ForwardLoss(const Transformer& model, const PackedBatch& batch, con
 ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch, const ForwardContext& context, double divisor,
                              const std::vector<at::Tensor>& parameters, std::vector<at::Tensor>& gradients);
 
-/// Rows of a batch whose logits exist at once. `element_bytes`: of the model's dtype.
-int64_t LogitRowsAtOnce(int64_t vocabulary, int64_t element_bytes);
+/// Rows of a batch whose logits exist at once.
+int64_t LogitRowsAtOnce(int64_t vocabulary);
 
 /// Where the rows of a batch come from.
 TokenRows RowsOf(const PackedBatch& batch);

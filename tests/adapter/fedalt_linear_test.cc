@@ -39,19 +39,28 @@ const std::map<std::string, BranchMode> kBranches = {{"both", BranchMode::kBoth}
                                                      {"rest_of_world_alone", BranchMode::kRestOfWorldAlone},
                                                      {"base", BranchMode::kBase}};
 
+LinearStack OneLinear(const at::Tensor& weight, const at::Tensor& bias) {
+  return LinearStack({Linear("m", 0, weight, bias)}, weight, bias);
+}
+
 struct Fixture {
   at::Tensor x, dy;
-  Linear base;
+  LinearStack base;
   LayerAdapters adapters;
   LayerMode mode;
   TokenRows rows;
   uint64_t dropout_key = 0, module_id = 0;
 
+  at::Tensor Forward(const FedaltLinear& layer, ForwardContext context) const {
+    const std::vector<const LinearExtension*> extensions = {&layer};
+    context.extensions = &extensions;
+    return base.Forward(x, context);
+  }
   at::Tensor Forward(const FedaltLinear& layer) const {
     ForwardContext context;
     context.rows = &rows;
     context.dropout_key = dropout_key;
-    return layer.Forward(base, x, context);
+    return Forward(layer, context);
   }
 };
 
@@ -62,7 +71,7 @@ Fixture FromCase(const json& reference, const json& c) {
   Fixture f;
   f.x = ToTensor(inputs["x"], {t, in});
   f.dy = ToTensor(inputs["dy"], {t, out});
-  f.base = Linear("m", 0, ToTensor(inputs["w0"], {out, in}), ToTensor(inputs["bias"], {out}));
+  f.base = OneLinear(ToTensor(inputs["w0"], {out, in}), ToTensor(inputs["bias"], {out}));
   f.adapters.individual = {ToTensor(inputs["a_i"], {r, in}), ToTensor(inputs["b_i"], {out, r})};
   f.adapters.rest_of_world = {ToTensor(inputs["a_r"], {r, in}), ToTensor(inputs["b_r"], {out, r})};
   if (c["zero_rest_of_world"]) f.adapters.rest_of_world.b_or.zero_();
@@ -161,7 +170,7 @@ Fixture PeftStyle(const json& p, at::ScalarType dtype) {
   Fixture f;
   f.x = tensor("x", {t, in}).to(dtype);
   f.dy = tensor("dy", {t, out}).to(dtype);
-  f.base = Linear("m", 0, tensor("w0", {out, in}).to(dtype), tensor("bias", {out}).to(dtype));
+  f.base = OneLinear(tensor("w0", {out, in}).to(dtype), tensor("bias", {out}).to(dtype));
   f.adapters.individual = {tensor("a_i", {r, in}), tensor("b_i", {out, r})};
   f.adapters.rest_of_world = {tensor("a_r", {r, in}), tensor("b_r", {out, r})};
   f.adapters.mixer = tensor("mixer", {2, in});
@@ -245,8 +254,8 @@ TEST(FedaltLinear, WithoutRowsThereIsNoDropout) {
   const Fixture f = FromCase(reference, reference["cases"][1]);
   LayerMode without = f.mode;
   without.dropout = 0.0;
-  EXPECT_TRUE(at::equal(FedaltLinear(f.adapters, &f.mode, f.module_id).Forward(f.base, f.x, {}),
-                        FedaltLinear(f.adapters, &without, f.module_id).Forward(f.base, f.x, {})));
+  EXPECT_TRUE(at::equal(f.Forward(FedaltLinear(f.adapters, &f.mode, f.module_id), {}),
+                        f.Forward(FedaltLinear(f.adapters, &without, f.module_id), {})));
 }
 
 TEST(FedaltLinear, IndividualWeightIsTheMixersSoftmax) {

@@ -94,6 +94,21 @@ TEST(LowRankProducts, SumOverTokens) {
   });
 }
 
+TEST(LowRankProducts, RowsMayLieApart) {
+  ForAll([](const Inputs& in) {
+    const auto apart = [](const at::Tensor& matrix) {
+      return at::cat({at::ones_like(matrix), matrix, at::ones_like(matrix)}, 1).narrow(1, matrix.size(1), matrix.size(1));
+    };
+    const at::Tensor x = apart(in.x);
+    EXPECT_TRUE(at::equal(ProjectRows(x, in.a, &in.bits, in.g).u_tc, ProjectRows(in.x, in.a, &in.bits, in.g).u_tc));
+    EXPECT_TRUE(at::equal(SumOverTokens(x, in.h, &in.bits).sums_fc, SumOverTokens(in.x, in.h, &in.bits).sums_fc));
+    at::Tensor y = in.x.clone(), y_apart = apart(in.x);
+    AddRankUpdate(y, in.h, in.a, &in.bits, {in.p, in.g});
+    AddRankUpdate(y_apart, in.h, in.a, &in.bits, {in.p, in.g});
+    EXPECT_TRUE(at::equal(y_apart, y));
+  });
+}
+
 TEST(LowRankProducts, ThreadsDoNotChangeABit) {
   const Inputs in({997, 700, 17}, at::kBFloat16);
   const int threads = at::get_num_threads();

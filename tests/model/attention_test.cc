@@ -35,6 +35,10 @@ AttentionPlanPtr MakePlan(const Case& c, const std::vector<int64_t>& offsets, at
   return plan;
 }
 
+at::Tensor Beside(const std::vector<at::Tensor>& parts) {
+  return at::cat(parts, 1);
+}
+
 // x (S, H, d)
 at::Tensor Rotate(const at::Tensor& x, const AttentionPlan& plan) {
   if (plan.ropes.empty()) return x;
@@ -80,7 +84,7 @@ void Compare(const Case& c, at::ScalarType dtype, double tolerance) {
     expected_grads.push_back(x.grad().clone());
     x.mutable_grad().reset();
   }
-  const at::Tensor out = PackedAttention(inputs[0], inputs[1], inputs[2], plan, c.window);
+  const at::Tensor out = PackedAttention(Beside(inputs), plan, c.window);
   EXPECT_LE(MaxDifference(out, expected), tolerance);
   (out * weight).sum().backward();
   for (size_t i = 0; i < 3; ++i) EXPECT_LE(MaxDifference(inputs[i].grad(), expected_grads[i]), 10 * tolerance) << "input " << i;
@@ -96,21 +100,20 @@ TEST(PackedAttention, AgreesWithPlainTensorOperations) {
   }
 }
 
-TEST(PackedAttention, FusedLayoutIsTheSplitOne) {
+TEST(PackedAttention, TheOrderByHeadIsTheStackedOne) {
   const Case c{3, 3, 20, 0, false, true};
   const std::vector<int64_t> offsets = {0, 7, 60};
-  const AttentionPlanPtr plan = MakePlan(c, offsets, at::kDouble);
+  const AttentionPlanPtr plan = MakePlan(c, offsets, at::kDouble), by_head = MakePlan(c, offsets, at::kDouble);
+  by_head->shape.order = QkvOrder::kByHead;
   at::Tensor qkv = at::randn({60, 180}, at::kDouble).set_requires_grad(true);
   const at::Tensor weight = at::randn({60, 60}, at::kDouble);
-  const at::Tensor parts = qkv.view({60, 3, 3, 20});
-  const at::Tensor split = PackedAttention(parts.select(2, 0).reshape({60, 60}), parts.select(2, 1).reshape({60, 60}),
-                                           parts.select(2, 2).reshape({60, 60}), plan, 0);
-  (split * weight).sum().backward();
+  const at::Tensor stacked = PackedAttention(qkv.view({60, 3, 3, 20}).transpose(1, 2).reshape({60, 180}), plan, 0);
+  (stacked * weight).sum().backward();
   const at::Tensor expected_grad = qkv.grad().clone();
   qkv.mutable_grad().reset();
-  const at::Tensor fused = PackedAttentionFused(qkv, plan);
-  EXPECT_TRUE(at::equal(fused, split));
-  (fused * weight).sum().backward();
+  const at::Tensor out = PackedAttention(qkv, by_head, 0);
+  EXPECT_TRUE(at::equal(out, stacked));
+  (out * weight).sum().backward();
   EXPECT_TRUE(at::equal(qkv.grad(), expected_grad));
 }
 
@@ -119,12 +122,12 @@ TEST(PackedAttention, BitsDoNotDependOnTheNumberOfThreads) {
   const Case c{8, 2, 32, 0, true, false};
   const std::vector<int64_t> offsets = {0, 100, 130, 300};
   const AttentionPlanPtr plan = MakePlan(c, offsets, at::kFloat);
-  const at::Tensor q = at::randn({300, 256}), k = at::randn({300, 64}), v = at::randn({300, 64});
+  const at::Tensor qkv = at::randn({300, 384});
   const int threads = at::get_num_threads();
   at::set_num_threads(1);
-  const at::Tensor one = PackedAttention(q, k, v, plan, 0);
+  const at::Tensor one = PackedAttention(qkv, plan, 0);
   at::set_num_threads(3);
-  EXPECT_TRUE(at::equal(PackedAttention(q, k, v, plan, 0), one));
+  EXPECT_TRUE(at::equal(PackedAttention(qkv, plan, 0), one));
   at::set_num_threads(threads);
 }
 
@@ -137,7 +140,7 @@ void CompareBaseline(double tolerance) {
   const AttentionPlanPtr plan = MakePlan(c, {0, n}, dtype);
   at::Tensor q = at::randn({n, 24}, dtype).set_requires_grad(true), k = at::randn({n, 12}, dtype).set_requires_grad(true),
              v = at::randn({n, 12}, dtype).set_requires_grad(true);
-  const at::Tensor d_out = at::randn({n, 24}, dtype), expected = PackedAttention(q, k, v, plan, c.window);
+  const at::Tensor d_out = at::randn({n, 24}, dtype), expected = PackedAttention(Beside({q, k, v}), plan, c.window);
   expected.backward(d_out);
   at::Tensor out = at::empty({n, 24}, dtype), decoded = at::empty({n, 24}, dtype), dq = at::empty_like(out),
              dk = at::empty({n, 12}, dtype), dv = at::empty({n, 12}, dtype);
@@ -189,7 +192,7 @@ TEST(PackedAttention, BFloat16ProductsAgreeWithFloat64) {
       inputs.back().set_requires_grad(true);
     }
     const at::Tensor weight = at::randn({offsets.back(), c.heads * c.head_dim}).to(at::kBFloat16);
-    const at::Tensor out = PackedAttention(inputs[0], inputs[1], inputs[2], plan, c.window);
+    const at::Tensor out = PackedAttention(Beside(inputs), plan, c.window);
     const at::Tensor exact = Reference(exact_inputs[0], exact_inputs[1], exact_inputs[2], *exact_plan, c.window);
     const auto part = [](const at::Tensor& found, const at::Tensor& expected) {
       return MaxDifference(found.to(at::kDouble), expected) / expected.abs().max().item<double>();
@@ -205,10 +208,9 @@ TEST(PackedAttention, WithoutBFloat16ProductsOnlyInputsAndOutputsAreRounded) {
   const CpuKernelsLimit limit(CpuKernels::kAvx512);
   const Case c{4, 2, 16, 0, true, false};
   const AttentionPlanPtr plan = MakePlan(c, {0, 50}, at::kFloat);
-  const at::Tensor q = at::randn({50, 64}).to(at::kBFloat16), k = at::randn({50, 32}).to(at::kBFloat16),
-                   v = at::randn({50, 32}).to(at::kBFloat16);
-  const at::Tensor exact = PackedAttention(q.to(at::kFloat), k.to(at::kFloat), v.to(at::kFloat), plan, 0);
-  EXPECT_TRUE(at::equal(PackedAttention(q, k, v, plan, 0), exact.to(at::kBFloat16)));
+  const at::Tensor qkv = at::randn({50, 128}).to(at::kBFloat16);
+  const at::Tensor exact = PackedAttention(qkv.to(at::kFloat), plan, 0);
+  EXPECT_TRUE(at::equal(PackedAttention(qkv, plan, 0), exact.to(at::kBFloat16)));
 }
 
 // Scores far apart: no overflow, and masked columns stay out.
@@ -216,7 +218,7 @@ TEST(PackedAttention, HugeScoresStayFinite) {
   const Case c{1, 1, 16, 0, false, false};
   const AttentionPlanPtr plan = MakePlan(c, {0, 20}, at::kFloat);
   const at::Tensor x = at::randn({20, 16}) * 1e3;
-  const at::Tensor out = PackedAttention(x, x, x, plan, 0);
+  const at::Tensor out = PackedAttention(Beside({x, x, x}), plan, 0);
   EXPECT_TRUE(at::isfinite(out).all().item<bool>());
   EXPECT_LE(MaxDifference(out, Reference(x, x, x, *plan, 0)), 1e-2);  // of values around 1e3
 }
@@ -253,14 +255,15 @@ TEST(SiluProduct, AgreesWithPlainTensorOperations) {
     const at::Tensor d_gate = gate.grad().clone(), d_up = up.grad().clone();
     gate.mutable_grad().reset();
     up.mutable_grad().reset();
-    const at::Tensor out = SiluProduct(gate, up);
+    const at::Tensor out = SiluProduct(Beside({gate, up}));
     EXPECT_LE(MaxDifference(out, expected), 10 * tolerance);
     (out * weight).sum().backward();
     EXPECT_LE(MaxDifference(gate.grad(), d_gate), 10 * tolerance);
     EXPECT_LE(MaxDifference(up.grad(), d_up), 10 * tolerance);
   }
-  const at::Tensor far = at::tensor({-1000.0f, -90.0f, 90.0f, 1000.0f});
-  EXPECT_LE(MaxDifference(SiluProduct(far, at::ones({4})), at::tensor({0.0f, 0.0f, 90.0f, 1000.0f})), 1e-30);
+  const at::Tensor far = at::tensor({-1000.0f, -90.0f, 90.0f, 1000.0f}).view({1, 4});
+  EXPECT_LE(MaxDifference(SiluProduct(Beside({far, at::ones({1, 4})})), at::tensor({0.0f, 0.0f, 90.0f, 1000.0f}).view({1, 4})),
+            1e-30);
 }
 
 }  // namespace

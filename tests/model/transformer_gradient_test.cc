@@ -8,15 +8,30 @@
 namespace fedalt {
 namespace {
 
-// y = W0 x + b + B A x.
+// y += B A x.
 class LowRank final : public LinearExtension {
  public:
   LowRank(int64_t in, int64_t out)
       : a(at::randn({2, in}, at::kDouble).mul_(0.3).set_requires_grad(true)),
         b(at::randn({out, 2}, at::kDouble).mul_(0.3).set_requires_grad(true)) {}
-  at::Tensor Forward(const Linear& base, const at::Tensor& x, const ForwardContext&) const override {
-    return base.BaseForward(x) + at::linear(at::linear(x, a), b);
+  std::vector<at::Tensor> Parameters() const override { return {a, b}; }
+  std::unique_ptr<Saved> Add(const at::Tensor& x, at::Tensor& y, const ForwardContext&, bool differentiable) const override {
+    y.add_(at::linear(at::linear(x, a), b));
+    return differentiable ? std::make_unique<Gradients>(a, b) : nullptr;
   }
+
+  class Gradients final : public Saved {
+   public:
+    Gradients(at::Tensor a, at::Tensor b) : a_(std::move(a)), b_(std::move(b)) {}
+    std::vector<at::Tensor> Backward(const at::Tensor& x, const at::Tensor& d, at::Tensor* dx) const override {
+      const at::Tensor through_b = at::mm(d, b_);
+      if (dx != nullptr) dx->add_(at::mm(through_b, a_));
+      return {at::mm(through_b.t(), x), at::mm(d.t(), at::linear(x, a_))};
+    }
+
+   private:
+    at::Tensor a_, b_;
+  };
   at::Tensor a, b;
 };
 

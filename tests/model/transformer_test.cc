@@ -60,6 +60,30 @@ TEST_P(GoldenModel, ParametersMakeTheSameModelAgain) {
   EXPECT_TRUE(at::equal((*again)->Hidden(tokens, {}), model->Hidden(tokens, {})));
 }
 
+TEST(Transformer, WeightsOfAStackStayWhereTheyLieTogether) {
+  const auto model = LoadModel(ModelDirectory("llama"));
+  NamedTensors tensors = model->parameters();
+  at::Tensor whole = at::randn({96, 32}), other;  // gate and up, one below the other
+  for (auto& [name, tensor] : tensors) {
+    if (name == "model.layers.0.mlp.gate_proj.weight") tensor = whole.narrow(0, 0, 48);
+    if (name == "model.layers.0.mlp.up_proj.weight") tensor = whole.narrow(0, 48, 48);
+    if (name == "model.layers.1.mlp.up_proj.weight") other = tensor = at::randn({48, 32});
+  }
+  const auto again = Transformer::FromTensors(model->config(), tensors);
+  ASSERT_TRUE(again.ok()) << again.status();
+  const auto find = [&](const std::string& name) {
+    for (const Linear* linear : (*again)->linears())
+      if (linear->name() == name) return linear->weight();
+    return at::Tensor();
+  };
+  EXPECT_EQ(find("model.layers.0.mlp.gate_proj").data_ptr(), whole.data_ptr());
+  EXPECT_EQ(find("model.layers.0.mlp.up_proj").data_ptr(), whole[48].data_ptr());
+  const at::Tensor gate = find("model.layers.1.mlp.gate_proj"), up = find("model.layers.1.mlp.up_proj");
+  EXPECT_NE(up.data_ptr(), other.data_ptr());
+  EXPECT_EQ(up.data_ptr(), gate.data_ptr<float>() + gate.numel());
+  EXPECT_TRUE(at::equal(up, other));
+}
+
 void ExpectMessage(const Status& status, const std::string& part) {
   EXPECT_NE(std::string(status.message()).find(part), std::string::npos) << status << "\nexpected in it: " << part;
 }

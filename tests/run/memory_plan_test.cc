@@ -54,6 +54,28 @@ TEST(MemoryPlan, CountsWhatALayerSaves) {
   EXPECT_EQ(SavedPerToken(SmallModel(), adapter, 1, at::kBFloat16, false), 64 * 2 + 2 * 4 + 5 * 4);
 }
 
+TEST(MemoryPlan, WeightsOfAStackAreMappedOnlyIfTheyLieTogether) {
+  const auto path = std::filesystem::temp_directory_path() / ("fedalt_weights_" + std::to_string(::getpid()) + ".safetensors");
+  const auto weights = [&](const std::vector<std::string>& order) {
+    NamedTensors tensors;
+    for (const std::string& name : order) tensors.emplace_back("model.layers.0." + name + ".weight", at::ones({2, 5}));
+    EXPECT_TRUE(WriteSafetensors(path, tensors).ok());
+    const auto files = TensorFiles::OpenFile(path);
+    return WeightsOf(**files, SmallModel(), at::kFloat, 100);
+  };
+  const WeightBytes together =
+      weights({"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "mlp.gate_proj", "mlp.up_proj"});
+  EXPECT_EQ(together.mapped, 5 * 40);
+  EXPECT_EQ(together.converted, 0);
+  // In the order of their names, as Hugging Face writes them: o stands between q and v.
+  const WeightBytes sorted =
+      weights({"mlp.gate_proj", "mlp.up_proj", "self_attn.k_proj", "self_attn.o_proj", "self_attn.q_proj", "self_attn.v_proj"});
+  EXPECT_EQ(sorted.mapped, 3 * 40);
+  EXPECT_EQ(sorted.converted, 3 * 40);
+  EXPECT_EQ(sorted.stored, 3 * 40);
+  std::filesystem::remove(path);
+}
+
 TEST(MemoryPlan, CountsTheParametersOfASite) {
   AdapterConfig adapter = SmallRun().federation.adapter;
   const AdapterSize size = AdapterSizeOf(SmallModel(), adapter, true);
