@@ -15,7 +15,7 @@ namespace {
 constexpr int kRowsAtOnce = 8;
 constexpr int64_t kWorthAFork = 1 << 16;  // multiply-adds
 
-/// y[r][o] for o in [begin, end) and `rows` (at most kRowsAtOnce) rows of x.
+/// y[r][o] for o in [begin, end) and all rows of x.
 template <typename Storage>
 struct Task {
   const Storage *x, *weight, *bias;  // bias may be null
@@ -23,25 +23,30 @@ struct Task {
   int64_t rows, in, out;
 };
 
-/// Eight sums for one output at a time.
+/// One output at a time, for all rows in groups of eight.
 struct Portable {
   template <int kBytes, typename Storage>
   static FEDALT_INLINE void Run(const Task<Storage>* task, int64_t begin, int64_t end) {
+    for (int64_t o = begin; o < end; ++o)
+      for (int64_t row = 0; row < task->rows; row += kRowsAtOnce)
+        Group<kBytes>(*task, o, row, std::min<int64_t>(kRowsAtOnce, task->rows - row));
+  }
+
+  template <int kBytes, typename Storage>
+  static FEDALT_INLINE void Group(const Task<Storage>& task, int64_t o, int64_t first_row, int64_t rows) {
     using L = simd::Lanes<float, kBytes>;
-    const int64_t whole = task->in / L::kCount * L::kCount;
-    for (int64_t o = begin; o < end; ++o) {
-      const Storage* const w = task->weight + o * task->in;
-      typename L::V sums[kRowsAtOnce] = {};
-      for (int64_t i = 0; i < whole; i += L::kCount) {
-        const typename L::V weights = L::Load(w + i);
-        for (int64_t r = 0; r < task->rows; ++r) sums[r] += weights * L::Load(task->x + r * task->in + i);
-      }
-      for (int64_t r = 0; r < task->rows; ++r) {
-        float sum = L::Sum(sums[r]);
-        for (int64_t i = whole; i < task->in; ++i) sum += simd::Widen(w[i]) * simd::Widen(task->x[r * task->in + i]);
-        if (task->bias != nullptr) sum += simd::Widen(task->bias[o]);
-        simd::Narrow(sum, task->y + r * task->out + o);
-      }
+    const int64_t whole = task.in / L::kCount * L::kCount;
+    const Storage *const w = task.weight + o * task.in, *const x = task.x + first_row * task.in;
+    typename L::V sums[kRowsAtOnce] = {};
+    for (int64_t i = 0; i < whole; i += L::kCount) {
+      const typename L::V weights = L::Load(w + i);
+      for (int64_t r = 0; r < rows; ++r) sums[r] += weights * L::Load(x + r * task.in + i);
+    }
+    for (int64_t r = 0; r < rows; ++r) {
+      float sum = L::Sum(sums[r]);
+      for (int64_t i = whole; i < task.in; ++i) sum += simd::Widen(w[i]) * simd::Widen(x[r * task.in + i]);
+      if (task.bias != nullptr) sum += simd::Widen(task.bias[o]);
+      simd::Narrow(sum, task.y + (first_row + r) * task.out + o);
     }
   }
 };
@@ -63,33 +68,50 @@ FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16])
   return _mm512_add_ps(_mm512_shuffle_f32x4(eights[0], eights[1], 0x88), _mm512_shuffle_f32x4(eights[0], eights[1], 0xDD));
 }
 
-/// Eight rows and two outputs at a time: sixteen sums of products of pairs. `in` is a multiple of 32; x is laid out as Interleaved
-/// does.
-FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
-  constexpr int64_t kStep = 32, kAhead = 8192;
+constexpr int64_t kPairStep = 32;  // features of one step
+
+/// kAhead: what comes next in memory is fetched into the second-level cache; the first is full of x. Only while it is cold.
+template <bool kAhead>
+FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* first, const c10::BFloat16* second,
+                                                        const c10::BFloat16* x, int64_t in) {
+  constexpr int64_t kDistance = 8192;
   const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_AVX512_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
+  __m512 sums[16];
+  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  for (int64_t i = 0; i < in; i += kPairStep) {
+    const __m512bh w0 = load(first + i), w1 = load(second + i);
+    if constexpr (kAhead) {
+      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kDistance, _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kDistance + 64, _MM_HINT_T1);
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRowsAtOnce; ++r) {
+      const __m512bh row = load(x + i * kRowsAtOnce + r * kPairStep);
+      sums[r] = _mm512_dpbf16_ps(sums[r], w0, row);
+      sums[8 + r] = _mm512_dpbf16_ps(sums[8 + r], w1, row);
+    }
+  }
+  return SumEach(sums);
+}
+
+/// Two outputs at a time, for all rows in groups of eight: sixteen sums of products of pairs. `in` is a multiple of kPairStep; x is
+/// laid out as Interleaved does.
+FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
   for (int64_t o = begin; o < end; o += 2) {
     const bool two = o + 1 < end;
     const c10::BFloat16 *const first = task.weight + o * task.in, *const second = two ? first + task.in : first;
-    __m512 sums[16];
-    for (__m512& sum : sums) sum = _mm512_setzero_ps();
-    for (int64_t i = 0; i < task.in; i += kStep) {
-      const __m512bh w0 = load(first + i), w1 = load(second + i);
-      // What comes next in memory, into the second-level cache: the first is full of x.
-      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kAhead, _MM_HINT_T1);
-      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kAhead + 64, _MM_HINT_T1);
-#pragma GCC unroll 8
-      for (int r = 0; r < kRowsAtOnce; ++r) {
-        const __m512bh x = load(task.x + i * kRowsAtOnce + r * kStep);
-        sums[r] = _mm512_dpbf16_ps(sums[r], w0, x);
-        sums[8 + r] = _mm512_dpbf16_ps(sums[8 + r], w1, x);
-      }
-    }
-    alignas(64) float totals[16];
-    _mm512_store_ps(totals, SumEach(sums));
-    for (int64_t which = 0; which < (two ? 2 : 1); ++which) {
-      const float bias = task.bias != nullptr ? simd::Widen(task.bias[o + which]) : 0.0f;
-      for (int64_t r = 0; r < task.rows; ++r) simd::Narrow(totals[8 * which + r] + bias, task.y + r * task.out + o + which);
+    const float bias[2] = {task.bias != nullptr ? simd::Widen(task.bias[o]) : 0.0f,
+                           task.bias != nullptr && two ? simd::Widen(task.bias[o + 1]) : 0.0f};
+    const __m512 biases = _mm512_insertf32x8(_mm512_set1_ps(bias[0]), _mm256_set1_ps(bias[1]), 1);
+    for (int64_t row = 0; row < task.rows; row += kRowsAtOnce) {
+      const c10::BFloat16* const x = task.x + row * task.in;
+      const __m512 sums = row == 0 ? PairSums<true>(first, second, x, task.in) : PairSums<false>(first, second, x, task.in);
+      alignas(32) c10::BFloat16 rounded[16];
+      _mm256_store_si256(reinterpret_cast<__m256i*>(rounded), (__m256i)_mm512_cvtneps_pbh(_mm512_add_ps(sums, biases)));
+      c10::BFloat16* const y = task.y + row * task.out + o;
+      const int64_t rows = std::min<int64_t>(kRowsAtOnce, task.rows - row);
+      for (int64_t r = 0; r < rows; ++r) y[r * task.out] = rounded[r];
+      for (int64_t r = 0; two && r < rows; ++r) y[r * task.out + 1] = rounded[8 + r];
     }
   }
 }
@@ -98,7 +120,7 @@ FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int
 /// Groups of kRowsAtOnce rows, in each 32 neighbours of every row behind one another: what one step reads is contiguous. Rows that
 /// are not there are zeros.
 at::Tensor Interleaved(const at::Tensor& x_ti) {
-  constexpr int64_t kStep = 32;
+  constexpr int64_t kStep = 32;  // as kPairStep
   const int64_t rows = x_ti.size(0), groups = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
   at::Tensor out = at::zeros({groups, x_ti.size(1) / kStep, kRowsAtOnce, kStep}, x_ti.options());
   const at::BFloat16* from = x_ti.data_ptr<at::BFloat16>();
@@ -118,34 +140,32 @@ void Compute(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tens
   pairs = std::is_same_v<Storage, at::BFloat16> && ActiveCpuKernels() == CpuKernels::kAvx512Bf16 && in % 32 == 0;
 #endif
   const at::Tensor laid_out = pairs ? Interleaved(x_ti) : x_ti;
-  for (int64_t row = 0; row < rows; row += kRowsAtOnce) {
-    const Task<Storage> task{laid_out.data_ptr<Storage>() + row * in,
-                             weight_oi.data_ptr<Storage>(),
-                             bias,
-                             y_to.data_ptr<Storage>() + row * out,
-                             std::min<int64_t>(kRowsAtOnce, rows - row),
-                             in,
-                             out};
-    constexpr int64_t kOutputs = 2;  // of one step
-    at::parallel_for(0, (out + kOutputs - 1) / kOutputs, std::max<int64_t>(1, kWorthAFork / (in * kRowsAtOnce * kOutputs)),
-                     [&](int64_t begin, int64_t end) {
-                       begin *= kOutputs;
-                       end = std::min(end * kOutputs, out);
+  const Task<Storage> task{
+      laid_out.data_ptr<Storage>(), weight_oi.data_ptr<Storage>(), bias, y_to.data_ptr<Storage>(), rows, in, out};
+  constexpr int64_t kOutputs = 2;  // of one step
+  at::parallel_for(0, (out + kOutputs - 1) / kOutputs,
+                   std::max<int64_t>(1, kWorthAFork / (in * std::max<int64_t>(rows, kRowsAtOnce) * kOutputs)),
+                   [&](int64_t begin, int64_t end) {
+                     begin *= kOutputs;
+                     end = std::min(end * kOutputs, out);
 #if defined(__x86_64__)
-                       if constexpr (std::is_same_v<Storage, at::BFloat16>) {
-                         if (pairs) return PairProducts(task, begin, end);
-                       }
+                     if constexpr (std::is_same_v<Storage, at::BFloat16>) {
+                       if (pairs) return PairProducts(task, begin, end);
+                     }
 #endif
-                       simd::Dispatch<Portable>(&task, begin, end);
-                     });
-  }
+                     simd::Dispatch<Portable>(&task, begin, end);
+                   });
 }
 
 }  // namespace
 
+int64_t FewRows(at::ScalarType type) {
+  return type == at::kBFloat16 && ActiveCpuKernels() == CpuKernels::kAvx512Bf16 ? kFewRowsOfPairs : kFewRows;
+}
+
 bool TakesFewRows(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
   const at::ScalarType type = x_ti.scalar_type();
-  return x_ti.dim() == 2 && x_ti.size(0) <= kFewRows && (type == at::kFloat || type == at::kBFloat16) &&
+  return x_ti.dim() == 2 && x_ti.size(0) <= FewRows(type) && (type == at::kFloat || type == at::kBFloat16) &&
          weight_oi.scalar_type() == type && x_ti.is_contiguous() && weight_oi.is_contiguous() && !ByExpressions(x_ti) &&
          (!bias_o.defined() || bias_o.is_contiguous());
 }

@@ -6,8 +6,9 @@
 
 namespace fedalt {
 
-/// Rows up to which FewRowsLinear is the better choice.
-constexpr int64_t kFewRows = 16;
+/// Rows up to which FewRowsLinear is the better choice, and where the processor multiplies pairs of bfloat16 and the model is
+/// bfloat16 (measured: docs/performance.md).
+constexpr int64_t kFewRows = 16, kFewRowsOfPairs = 32;
 
 /// x (T, d_in) W (d_out, d_in)^T + b, in x's dtype (kFloat or kBFloat16, contiguous; b may be undefined). Products and sums in
 /// float32. No gradients. Thread-safe; parallel inside; the same bits for any number of threads.

@@ -8,6 +8,7 @@
 #include <cmath>
 #include <limits>
 
+#include "model/best_continuations.h"
 #include "model/generate_batch.h"
 
 namespace fedalt {
@@ -31,15 +32,15 @@ struct Search {
   size_t first_row = 0;              // of its beams in the cache
 };
 
-std::vector<Candidate> BestCandidates(const Search& search, const at::Tensor& scores, const at::Tensor& ids, size_t keep) {
+std::vector<Candidate> BestCandidates(const Search& search, const BestContinuations& best, size_t keep) {
   std::vector<Candidate> candidates;
-  const int64_t width = scores.size(1);
+  const int64_t width = best.ids_nk.size(1);
   for (size_t beam = 0; beam < search.running.size(); ++beam) {
     const int64_t row = static_cast<int64_t>(search.first_row + beam) * width;
     for (int64_t i = 0; i < width; ++i) {
-      const float score = scores.data_ptr<float>()[row + i];
+      const float score = best.log_p_nk.data_ptr<float>()[row + i] + search.running[beam].score;
       candidates.push_back({std::isnan(score) ? -std::numeric_limits<float>::infinity() : score, beam,
-                            static_cast<int32_t>(ids.data_ptr<int64_t>()[row + i])});
+                            static_cast<int32_t>(best.ids_nk.data_ptr<int64_t>()[row + i])});
     }
   }
   std::stable_sort(candidates.begin(), candidates.end(), [](const Candidate& a, const Candidate& b) { return a.score > b.score; });
@@ -104,18 +105,14 @@ std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch) {
   }
   cache.Reorder(parents);  // one sequence per prompt so far
   for (int64_t length = 1; !searches.empty(); ++length) {
-    const at::Tensor log_p = at::log_softmax(NextLogits(batch, runs, cache).to(at::kFloat), 1);
-    at::Tensor sums = at::empty({log_p.size(0), 1}, at::kFloat);
-    for (const Search& s : searches)
-      for (size_t b = 0; b < s.running.size(); ++b) sums.data_ptr<float>()[s.first_row + b] = s.running[b].score;
-    const auto [scores, ids] = at::topk(log_p + sums.to(log_p.device()), std::min(keep, log_p.size(1)), 1);
-    const at::Tensor scores_rk = scores.cpu().contiguous(), ids_rk = ids.cpu().contiguous();
+    const at::Tensor logits = NextLogits(batch, runs, cache).to(at::kFloat);
+    const BestContinuations best = FindBestContinuations(logits, std::min(keep, logits.size(1)));
     std::vector<Search> open;
     parents.clear();
     runs.clear();
     for (Search& search : searches) {
       const size_t first_row = parents.size();
-      if (Advance(search, BestCandidates(search, scores_rk, ids_rk, static_cast<size_t>(keep)), options, length, parents)) {
+      if (Advance(search, BestCandidates(search, best, static_cast<size_t>(keep)), options, length, parents)) {
         for (const Hypothesis& beam : search.running) runs.push_back({beam.tokens.back()});
         search.first_row = first_row;
         open.push_back(std::move(search));

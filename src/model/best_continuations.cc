@@ -1,0 +1,80 @@
+#include "model/best_continuations.h"
+
+#include <ATen/Parallel.h>
+
+#include <cmath>
+#include <limits>
+#include <utility>
+#include <vector>
+
+#include "base/check.h"
+#include "model/tensor_expressions.h"
+#include "model/transformer_simd.h"
+
+namespace fedalt {
+namespace {
+
+using Ranked = std::pair<float, int64_t>;  // logit, id; best first
+
+/// Puts (value, id) into its place among the best. Ids come in ascending order, so an equal value stays behind.
+void Insert(Ranked* best, int64_t count, float value, int64_t id) {
+  int64_t place = count - 1;
+  for (; place > 0 && best[place - 1].first < value; --place) best[place] = best[place - 1];
+  best[place] = {value, id};
+}
+
+/// The best of one row, and the logarithm of the sum of exponentials relative to the greatest.
+struct Row {
+  template <int kBytes>
+  static FEDALT_INLINE void Run(const float* logits, int64_t vocabulary, int64_t count, Ranked* best, float* log_sum) {
+    using L = simd::Lanes<float, kBytes>;
+    constexpr float kLowest = -std::numeric_limits<float>::infinity();
+    const int64_t whole = vocabulary / L::kCount * L::kCount;
+    for (int64_t i = 0; i < count; ++i) best[i] = {kLowest, i};
+    // What is not above the last of the best (nearly everything) costs one comparison per vector.
+    const auto take = [&](int64_t from, int64_t to) FEDALT_INLINE_LAMBDA {
+      for (int64_t i = from; i < to; ++i)
+        if (logits[i] > best[count - 1].first) Insert(best, count, logits[i], i);
+    };
+    for (int64_t i = 0; i < whole; i += L::kCount)
+      if (L::Max(L::Load(logits + i)) > best[count - 1].first) take(i, i + L::kCount);
+    take(whole, vocabulary);
+    const typename L::V top = L::Fill(best[0].first);
+    typename L::V sums{};
+    for (int64_t i = 0; i < whole; i += L::kCount) sums += simd::Exp<kBytes>(L::Load(logits + i) - top);
+    float sum = L::Sum(sums);
+    for (int64_t i = whole; i < vocabulary; ++i) sum += std::exp(logits[i] - best[0].first);
+    *log_sum = std::log(sum);
+  }
+};
+
+}  // namespace
+
+BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count) {
+  FEDALT_CHECK(logits_nv.scalar_type() == at::kFloat && count >= 1 && count <= logits_nv.size(1), "float32 logits, a few of them");
+  if (ByExpressions(logits_nv)) {
+    const auto [log_p, ids] = at::topk(at::log_softmax(logits_nv, 1), count, 1);
+    return {log_p.cpu().contiguous(), ids.cpu().contiguous()};
+  }
+  const at::Tensor logits = logits_nv.contiguous();
+  const int64_t rows = logits.size(0), vocabulary = logits.size(1);
+  BestContinuations out{at::empty({rows, count}, at::kFloat), at::empty({rows, count}, at::kLong)};
+  const float* const from = logits.data_ptr<float>();
+  float* const log_p = out.log_p_nk.data_ptr<float>();
+  int64_t* const ids = out.ids_nk.data_ptr<int64_t>();
+  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    std::vector<Ranked> best(static_cast<size_t>(count));
+    for (int64_t r = begin; r < end; ++r) {
+      float log_sum = 0;
+      simd::Dispatch<Row>(from + r * vocabulary, vocabulary, count, best.data(), &log_sum);
+      for (int64_t i = 0; i < count; ++i) {
+        const auto& [logit, id] = best[static_cast<size_t>(i)];
+        log_p[r * count + i] = (logit - best[0].first) - log_sum;
+        ids[r * count + i] = id;
+      }
+    }
+  });
+  return out;
+}
+
+}  // namespace fedalt

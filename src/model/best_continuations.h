@@ -1,0 +1,20 @@
+// The most likely next tokens of each row of logits, with their log probabilities: what beam search asks for at every step.
+//
+// On the CPU one pass for the sum of the softmax and one that keeps the best few, instead of a table of all log probabilities and a
+// general selection; elsewhere, tensor expressions. Thread-safe; parallel inside; the same bits for any number of threads.
+#pragma once
+
+#include <ATen/ATen.h>
+
+namespace fedalt {
+
+/// Per row the `count` best, best first; of equal ones the smaller id. On the CPU, contiguous.
+struct BestContinuations {
+  at::Tensor log_p_nk;  ///< kFloat, normalised over the whole vocabulary; NaN in a row that holds a NaN
+  at::Tensor ids_nk;    ///< kLong
+};
+
+/// logits (N, vocabulary), kFloat; 1 <= count <= vocabulary.
+BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count);
+
+}  // namespace fedalt
