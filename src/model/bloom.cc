@@ -121,17 +121,25 @@ BloomLayer Bloom::ReadLayer(int64_t index, WeightReader& reader) {
 
 at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
   const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, nullptr, cache);
+  const WantedRows wanted(tokens, context, device());
   at::Tensor x = Apply(embedding_norm_, at::embedding(embedding_vd_, tokens.token_ids_t.to(device())));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const BloomLayer& layer = layers_[i];
     at::Tensor normed = Apply(layer.input_norm, x);
     const at::Tensor qkv = layer.query_key_value.Forward(normed, context);
-    const at::Tensor attended =
+    at::Tensor attended =
         cache == nullptr ? PackedAttention(qkv, plan, 0) : CachedAttention(qkv, *plan, 0, cache->Layer(static_cast<int64_t>(i)));
-    x = layer.dense.Forward(attended, context) + (config_.residual_after_layernorm ? normed : x);
+    const bool last = i + 1 == layers_.size();
+    if (last) {
+      attended = wanted.Of(attended);
+      normed = wanted.Of(normed);
+      x = wanted.Of(x);
+    }
+    const ForwardContext& rest = last ? wanted.context() : context;
+    x = layer.dense.Forward(attended, rest) + (config_.residual_after_layernorm ? normed : x);
     normed = Apply(layer.post_attention_norm, x);
-    const at::Tensor activated = at::gelu(layer.up.Forward(normed, context), "tanh");
-    x = layer.down.Forward(activated, context) + (config_.residual_after_layernorm ? normed : x);
+    const at::Tensor activated = at::gelu(layer.up.Forward(normed, rest), "tanh");
+    x = layer.down.Forward(activated, rest) + (config_.residual_after_layernorm ? normed : x);
   }
   return Apply(final_norm_, x);
 }

@@ -88,13 +88,10 @@ at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<
   tokens.token_ids_t = at::empty({tokens.offsets.back()}, at::kLong);
   int64_t* id = tokens.token_ids_t.data_ptr<int64_t>();
   for (const auto& run : runs) id = std::copy(run.begin(), run.end(), id);
-  at::Tensor hidden = batch.model.HiddenWithCache(tokens, cache, batch.context);
-  if (hidden.size(0) != static_cast<int64_t>(runs.size())) {
-    at::Tensor last = at::empty({static_cast<int64_t>(runs.size())}, at::kLong);
-    for (size_t i = 0; i < runs.size(); ++i) last.data_ptr<int64_t>()[i] = tokens.offsets[i + 1] - 1;
-    hidden = hidden.index_select(0, last.to(hidden.device()));
-  }
-  return batch.model.Logits(hidden);
+  std::vector<int64_t> last;
+  for (size_t i = 0; i < runs.size(); ++i) last.push_back(tokens.offsets[i + 1] - 1);
+  tokens.wanted_rows = &last;
+  return batch.model.Logits(batch.model.HiddenWithCache(tokens, cache, batch.context));
 }
 
 int64_t CacheCapacity(const GenerateBatch& batch) {

@@ -103,17 +103,24 @@ at::Tensor Llama::Attend(const LlamaLayer& layer, const at::Tensor& x_td, const 
 
 at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
   const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, rope_.get(), cache);
+  const WantedRows wanted(tokens, context, device());
   at::Tensor x = at::embedding(embedding_vd_, tokens.token_ids_t.to(device()));
   for (size_t i = 0; i < layers_.size(); ++i) {
     const LlamaLayer& layer = layers_[i];
     CacheView view;
     if (cache != nullptr) view = cache->Layer(static_cast<int64_t>(i));
-    const at::Tensor attended =
+    at::Tensor attended =
         Attend(layer, RmsNorm(x, layer.input_norm_d, config_.norm_eps), plan, context, cache != nullptr ? &view : nullptr);
-    x = x + layer.o.Forward(attended, context);
+    const bool last = i + 1 == layers_.size();
+    if (last) {
+      attended = wanted.Of(attended);
+      x = wanted.Of(x);
+    }
+    const ForwardContext& rest = last ? wanted.context() : context;
+    x = x + layer.o.Forward(attended, rest);
     const at::Tensor normed = RmsNorm(x, layer.post_attention_norm_d, config_.norm_eps);
-    const at::Tensor gated = SiluProduct(layer.gate_up.Forward(normed, context));
-    x = x + layer.down.Forward(gated, context);
+    const at::Tensor gated = SiluProduct(layer.gate_up.Forward(normed, rest));
+    x = x + layer.down.Forward(gated, rest);
   }
   return RmsNorm(x, final_norm_d_, config_.norm_eps);
 }

@@ -59,6 +59,17 @@ StatusOr<std::shared_ptr<const Transformer>> Transformer::Load(const std::filesy
   return model;
 }
 
+WantedRows::WantedRows(const PackedTokens& tokens, const ForwardContext& context, at::Device device) : context_(context) {
+  if (tokens.wanted_rows == nullptr || static_cast<int64_t>(tokens.wanted_rows->size()) == tokens.token_ids_t.size(0)) return;
+  index_n_ = at::tensor(*tokens.wanted_rows, at::kLong).to(device);
+  if (context.rows == nullptr) return;
+  for (const int64_t row : *tokens.wanted_rows) {
+    rows_.example_ids.push_back(context.rows->example_ids[static_cast<size_t>(row)]);
+    rows_.positions.push_back(context.rows->positions[static_cast<size_t>(row)]);
+  }
+  context_.rows = &rows_;
+}
+
 AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,
                                    const KvCache* cache) {
   const at::Tensor& ids = tokens.token_ids_t;

@@ -22,6 +22,9 @@ namespace fedalt {
 struct PackedTokens {
   at::Tensor token_ids_t;        ///< (T) int64, on the CPU wherever the model is
   std::vector<int64_t> offsets;  ///< (B + 1), offsets[0] = 0, offsets[B] = T
+  /// The N rows whose hidden states are asked for, ascending; nothing behind the last attention is computed for the others. Null:
+  /// all, N = T. Borrowed for the call.
+  const std::vector<int64_t>* wanted_rows = nullptr;
 };
 
 struct CacheView;
@@ -80,14 +83,14 @@ class Transformer {
   /// Every parameter under its HF name (frozen, requires_grad false); a pretraining tool may set requires_grad on them.
   virtual std::vector<std::pair<std::string, at::Tensor>> parameters() const = 0;
 
-  /// Final-norm hidden states (T, d) of packed sequences. Differentiable (in the extensions' parameters).
+  /// Final-norm hidden states (N, d) of packed sequences. Differentiable (in the extensions' parameters).
   virtual at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const = 0;
   /// Head: (N, d) -> (N, vocab) in float32 (kDouble for a kDouble model).
   at::Tensor Logits(const at::Tensor& hidden_nd) const;
   /// The head's weight (vocab, d), in the model's dtype.
   virtual const at::Tensor& head() const = 0;
 
-  /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (T,
+  /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (N,
   /// d). No gradients.
   virtual at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const = 0;
 };

@@ -15,7 +15,7 @@ constexpr int64_t kLogits = int64_t{1} << 24;  ///< that exist at once: 512 rows
 PackedTokens TokensOf(const PackedBatch& batch) {
   // The batch outlives the forward, and nothing writes token ids.
   auto* ids = const_cast<int64_t*>(batch.tokens.data());
-  return {at::from_blob(ids, {static_cast<int64_t>(batch.tokens.size())}, at::kLong), batch.offsets};
+  return {at::from_blob(ids, {static_cast<int64_t>(batch.tokens.size())}, at::kLong), batch.offsets, &batch.response_rows};
 }
 
 at::Tensor IndexTensor(const std::vector<int64_t>& values, at::Device device) {
@@ -61,8 +61,7 @@ TokenRows RowsOf(const PackedBatch& batch) {
 ResponseLoss ForwardLoss(const Transformer& model, const PackedBatch& batch, const ForwardContext& context) {
   const at::NoGradGuard no_grad;
   ResponseLoss loss;
-  const at::Tensor hidden_nd =
-      model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows, model.device()));
+  const at::Tensor hidden_nd = model.Hidden(TokensOf(batch), context);
   ForPieces(model, batch, hidden_nd, [&](int64_t, const at::Tensor& piece_nd, const at::Tensor& targets_n) {
     at::Tensor logits_nv = at::linear(piece_nd, model.head());
     AddLoss(logits_nv, targets_n, 0.0, loss);
@@ -74,8 +73,7 @@ ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch,
                              const std::vector<at::Tensor>& parameters, std::vector<at::Tensor>& gradients) {
   FEDALT_CHECK(at::GradMode::is_enabled(), "training needs gradients");
   ResponseLoss loss;
-  const at::Tensor hidden_nd =
-      model.Hidden(TokensOf(batch), context).index_select(0, IndexTensor(batch.response_rows, model.device()));
+  const at::Tensor hidden_nd = model.Hidden(TokensOf(batch), context);
   FEDALT_CHECK(hidden_nd.requires_grad(), "no trained parameter takes part in the forward");
   at::Tensor d_hidden_nd = at::empty_like(hidden_nd);
   ForPieces(model, batch, hidden_nd.detach(), [&](int64_t first, const at::Tensor& piece_nd, const at::Tensor& targets_n) {

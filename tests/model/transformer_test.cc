@@ -60,6 +60,15 @@ TEST_P(GoldenModel, ParametersMakeTheSameModelAgain) {
   EXPECT_TRUE(at::equal((*again)->Hidden(tokens, {}), model->Hidden(tokens, {})));
 }
 
+TEST_P(GoldenModel, WantedRowsAreThoseOfAllRows) {
+  const auto model = LoadModel(ModelDirectory(GetParam()));
+  PackedTokens tokens = Golden(ModelDirectory(GetParam()) / "golden.safetensors").Packed();
+  const at::Tensor all = model->Hidden(tokens, {});
+  const std::vector<int64_t> rows = {1, 2, all.size(0) - 1};
+  tokens.wanted_rows = &rows;
+  EXPECT_LE(MaxDifference(model->Hidden(tokens, {}), all.index_select(0, at::tensor(rows, at::kLong))), 1e-5);
+}
+
 TEST(Transformer, WeightsOfAStackStayWhereTheyLieTogether) {
   const auto model = LoadModel(ModelDirectory("llama"));
   NamedTensors tensors = model->parameters();
