@@ -14,6 +14,7 @@ namespace {
 
 constexpr int kRowsAtOnce = 8;
 constexpr int64_t kWorthAFork = 1 << 16;  // multiply-adds
+constexpr int64_t kPairStep = 32;         // features of one step of PairProducts
 
 /// y[r][o] for o in [begin, end) and all rows of x.
 template <typename Storage>
@@ -68,8 +69,6 @@ FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16])
   return _mm512_add_ps(_mm512_shuffle_f32x4(eights[0], eights[1], 0x88), _mm512_shuffle_f32x4(eights[0], eights[1], 0xDD));
 }
 
-constexpr int64_t kPairStep = 32;  // features of one step
-
 /// kAhead: what comes next in memory is fetched into the second-level cache; the first is full of x. Only while it is cold.
 template <bool kAhead>
 FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* first, const c10::BFloat16* second,
@@ -120,13 +119,14 @@ FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int
 /// Groups of kRowsAtOnce rows, in each 32 neighbours of every row behind one another: what one step reads is contiguous. Rows that
 /// are not there are zeros.
 at::Tensor Interleaved(const at::Tensor& x_ti) {
-  constexpr int64_t kStep = 32;  // as kPairStep
   const int64_t rows = x_ti.size(0), groups = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
-  at::Tensor out = at::zeros({groups, x_ti.size(1) / kStep, kRowsAtOnce, kStep}, x_ti.options());
+  at::Tensor out = at::zeros({groups, x_ti.size(1) / kPairStep, kRowsAtOnce, kPairStep}, x_ti.options());
   const at::BFloat16* from = x_ti.data_ptr<at::BFloat16>();
   for (int64_t r = 0; r < rows; ++r) {
-    at::BFloat16* const to = out.data_ptr<at::BFloat16>() + r / kRowsAtOnce * kRowsAtOnce * x_ti.size(1) + r % kRowsAtOnce * kStep;
-    for (int64_t i = 0; i < x_ti.size(1); i += kStep, from += kStep) std::copy(from, from + kStep, to + i * kRowsAtOnce);
+    at::BFloat16* const to =
+        out.data_ptr<at::BFloat16>() + r / kRowsAtOnce * kRowsAtOnce * x_ti.size(1) + r % kRowsAtOnce * kPairStep;
+    for (int64_t i = 0; i < x_ti.size(1); i += kPairStep, from += kPairStep)
+      std::copy(from, from + kPairStep, to + i * kRowsAtOnce);
   }
   return out;
 }

@@ -78,7 +78,9 @@ std::vector<at::Tensor> WeightReader::TakeTogether(const std::vector<LinearName>
   };
   bool together = true;
   for (size_t i = 0; i < stored.size(); ++i) together = together && in_place(i);
-  if (together) {
+  if (stored.size() == 1) {
+    whole = stored[0].to(options_.device, options_.dtype).contiguous();
+  } else if (together) {
     whole = at::from_blob(
         stored[0].data_ptr(), shape, [stored](void*) {}, options);
   } else {
@@ -87,7 +89,7 @@ std::vector<at::Tensor> WeightReader::TakeTogether(const std::vector<LinearName>
   std::vector<at::Tensor> parts;
   for (size_t i = 0, row = 0; i < stored.size(); row += static_cast<size_t>(linears[i++].out)) {
     parts.push_back(whole.narrow(0, static_cast<int64_t>(row), linears[i].out));
-    if (!together) parts.back().copy_(stored[i]);
+    if (!together && stored.size() > 1) parts.back().copy_(stored[i]);
     taken_.emplace_back(linears[i].name + suffix, parts.back());
   }
   return parts;
