@@ -1,20 +1,17 @@
 #include "fed/federation.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <mutex>
 #include <numeric>
-#include <thread>
 #include <utility>
 
 #include "base/check.h"
 #include "base/random.h"
 #include "fed/round_journal.h"
 #include "fed/site_evaluation.h"
+#include "fed/site_workers.h"
 #include "train/mixer_weights.h"
 
 namespace fedalt {
@@ -85,8 +82,9 @@ class Federation {
   Status EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result);
   bool NoteBest(RoundResult& result);
 
-  /// Calls work(i) for i in [0, count), on up to sites_at_once threads; the first error (by index) is returned.
-  Status ForEach(size_t count, const std::function<Status(size_t)>& work) const;
+  Status ForEach(const std::vector<int64_t>& models, const std::function<Status(int64_t)>& work) const {
+    return ForEachSite(models, cost_, options_.sites_at_once, work);
+  }
   bool ShouldStop() const { return hooks_.should_stop && hooks_.should_stop(); }
   void Tell(int64_t done, const std::string& note);
 
@@ -102,6 +100,7 @@ class Federation {
   struct History {
     bool trained = false, sent = false;
   };
+  std::vector<int64_t> cost_;     // per site: tokens of its last training; before it, examples
   std::vector<History> history_;  // per model, up to the last closed round: what its saved state has to hold
   JournalPosition position_;
   std::mutex mutex_;  // journal_, steps_done_ and the hooks
@@ -109,29 +108,6 @@ class Federation {
   int64_t steps_total_ = 0;
   double train_seconds_ = 0.0;
 };
-
-Status Federation::ForEach(size_t count, const std::function<Status(size_t)>& work) const {
-  if (options_.sites_at_once <= 1) {
-    for (size_t i = 0; i < count; ++i) RETURN_IF_ERROR(work(i));
-    return absl::OkStatus();
-  }
-  // A site gets its share of the cores also where fewer sites are at work: its bits do not depend on how many others there are.
-  const size_t threads = std::min(static_cast<size_t>(options_.sites_at_once), count);
-  std::vector<Status> statuses(count, absl::OkStatus());
-  std::atomic<size_t> next = 0;
-  std::atomic<bool> failed = false;
-  const int cores_each = std::max(1, at::get_num_threads() / static_cast<int>(options_.sites_at_once));
-  std::vector<std::thread> workers;
-  for (size_t t = 0; t < threads; ++t)
-    workers.emplace_back([&] {
-      at::set_num_threads(cores_each);  // per calling thread: libtorch and OpenBLAS both read OpenMP's setting of this thread
-      for (size_t i = next++; i < count && !failed; i = next++)
-        if (statuses[i] = work(i); !statuses[i].ok()) failed = true;
-    });
-  for (std::thread& worker : workers) worker.join();
-  for (const Status& status : statuses) RETURN_IF_ERROR(status);
-  return absl::OkStatus();
-}
 
 void Federation::Tell(int64_t done, const std::string& note) {
   if (hooks_.on_progress) hooks_.on_progress(done, steps_total_, note);
@@ -256,13 +232,13 @@ Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
 }
 
 Status Federation::TrainCohort(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result) {
-  RETURN_IF_ERROR(
-      ForEach(cohort.size(), [&](size_t i) { return TrainOne(round, cohort[i], result.sites[static_cast<size_t>(cohort[i])]); }));
+  RETURN_IF_ERROR(ForEach(cohort, [&](int64_t k) { return TrainOne(round, k, result.sites[static_cast<size_t>(k)]); }));
   position_.trained.clear();
+  for (int64_t k : cohort) cost_[static_cast<size_t>(k)] = result.sites[static_cast<size_t>(k)].train.tokens;
   std::vector<int64_t> absent;
   for (int64_t k = 0; k < models(); ++k)
     if (!result.sites[static_cast<size_t>(k)].participated) absent.push_back(k);
-  return ForEach(absent.size(), [&](size_t i) { return KeepAbsent(round, absent[i]); });
+  return ForEach(absent, [&](int64_t k) { return KeepAbsent(round, k); });
 }
 
 Status Federation::Exchange(int64_t round, RoundResult& result) {
@@ -325,7 +301,11 @@ Status Federation::EvaluateSites(Moment moment, int64_t round, bool swap_follows
     Tell(steps_done_,
          absl::StrCat("round ", round, "/", rounds(), ", evaluation", moment == Moment::kAfterSwap ? " after the swap" : ""));
   }
-  return ForEach(result.sites.size(), [&](size_t k) { return EvaluateOne(moment, round, swap_follows, k, result.sites[k]); });
+  std::vector<int64_t> all(result.sites.size());
+  std::iota(all.begin(), all.end(), int64_t{0});
+  return ForEach(all, [&](int64_t k) {
+    return EvaluateOne(moment, round, swap_follows, static_cast<size_t>(k), result.sites[static_cast<size_t>(k)]);
+  });
 }
 
 bool Federation::NoteBest(RoundResult& result) {
@@ -380,6 +360,7 @@ StatusOr<RunSummary> Federation::Run() {
   if (method_.pools_data()) {
     ASSIGN_OR_RETURN(pool_, PoolOf(*inputs_.sites));
   }
+  for (const SiteInfo& site : infos()) cost_.push_back(site.train_examples);
   RETURN_IF_ERROR(Recover());
   steps_total_ = method_.trains() ? StepsBefore(rounds() + 1) : 0;
   RunSummary summary;

@@ -59,6 +59,11 @@ attention::Rows<Storage> RowsOf(Storage* data, const HeadLayout& layout, int64_t
   return {data + layout.begin + row * layout.row + head * layout.head, layout.row, nullptr, 0};
 }
 
+/// Rows of a sequence that are not asked for.
+int64_t FirstQuery(const AttentionPlan& plan, int64_t sequence, Queries queries) {
+  return queries == Queries::kAll || plan.first_wanted.empty() ? 0 : plan.first_wanted[static_cast<size_t>(sequence)];
+}
+
 template <typename Storage, typename T>
 Task<Storage, T> BaseTask(const AttentionPlan& plan, int64_t sequence, int64_t kv_head, int64_t window) {
   const AttentionShape& shape = plan.shape;
@@ -99,7 +104,8 @@ int64_t Cost(const AttentionPlan& plan) {
 
 class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
  public:
-  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv_in, const AttentionPlanPtr& plan, int64_t window) {
+  static at::Tensor forward(AutogradContext* ctx, const at::Tensor& qkv_in, const AttentionPlanPtr& plan, int64_t window,
+                            Queries queries) {
     const at::Tensor qkv = qkv_in.contiguous();
     const Layout layout = LayoutOf(plan->shape);
     at::Tensor out = at::empty({qkv.size(0), plan->shape.heads * plan->shape.head_dim}, qkv.options());
@@ -110,11 +116,13 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
       Storage* const out_data = out.data_ptr<Storage>();
       ForEachHead(*plan, Cost(*plan), [&](int64_t sequence, int64_t head) {
         auto task = BaseTask<Storage, T>(*plan, sequence, head, window);
-        const int64_t row = plan->offsets[static_cast<size_t>(sequence)];
-        task.q = RowsOf(in, layout.q, row, head * task.group);
+        const int64_t row = plan->offsets[static_cast<size_t>(sequence)], first = FirstQuery(*plan, sequence, queries);
+        task.queries -= first;
+        if (task.queries == 0) return;
+        task.q = RowsOf(in, layout.q, row + first, head * task.group);
         task.k = RowsOf(in, layout.k, row, head);
         task.v = RowsOf(in, layout.v, row, head);
-        task.out = RowsOf(out_data, layout.out, row, head * task.group);
+        task.out = RowsOf(out_data, layout.out, row + first, head * task.group);
         task.q_head = layout.q.head;
         task.out_head = layout.out.head;
         Run<Pass::kForward>(task);
@@ -123,6 +131,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     ctx->save_for_backward({qkv});
     ctx->saved_data["plan"] = c10::IValue::make_capsule(plan);
     ctx->saved_data["window"] = window;
+    ctx->saved_data["queries"] = static_cast<int64_t>(queries);
     return out;
   }
 
@@ -130,6 +139,7 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
     const at::Tensor qkv = ctx->get_saved_variables()[0], d_out = grads[0].contiguous();
     const auto plan = c10::static_intrusive_pointer_cast<AttentionPlan>(ctx->saved_data["plan"].toCapsule());
     const int64_t window = ctx->saved_data["window"].toInt();
+    const auto queries = static_cast<Queries>(ctx->saved_data["queries"].toInt());
     const Layout layout = LayoutOf(plan->shape);
     at::Tensor d_qkv = at::empty_like(qkv);
     simd::WithTypes(qkv.scalar_type(), [&](auto storage, auto compute) {
@@ -139,20 +149,25 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
       Storage* const out = d_qkv.data_ptr<Storage>();
       ForEachHead(*plan, 3 * Cost(*plan), [&](int64_t sequence, int64_t head) {
         auto task = BaseTask<Storage, T>(*plan, sequence, head, window);
-        const int64_t row = plan->offsets[static_cast<size_t>(sequence)];
-        task.q = RowsOf(in, layout.q, row, head * task.group);
+        const int64_t row = plan->offsets[static_cast<size_t>(sequence)], first = FirstQuery(*plan, sequence, queries);
+        task.queries -= first;
+        task.q = RowsOf(in, layout.q, row + first, head * task.group);
         task.k = RowsOf(in, layout.k, row, head);
         task.v = RowsOf(in, layout.v, row, head);
-        task.d_out = RowsOf(d_out_data, layout.out, row, head * task.group);
-        task.d_q = RowsOf(out, layout.q, row, head * task.group);
+        task.d_out = RowsOf(d_out_data, layout.out, row + first, head * task.group);
+        task.d_q = RowsOf(out, layout.q, row + first, head * task.group);
         task.d_k = RowsOf(out, layout.k, row, head);
         task.d_v = RowsOf(out, layout.v, row, head);
         task.q_head = layout.q.head;
         task.out_head = layout.out.head;
+        for (int64_t member = 0; member < task.group; ++member) {
+          const auto unasked = RowsOf(out, layout.q, row, head * task.group + member);
+          for (int64_t i = 0; i < first; ++i) std::fill_n(unasked.at(i), task.head_dim, Storage(0));
+        }
         Run<Pass::kBackward>(task);
       });
     });
-    return {d_qkv, at::Tensor(), at::Tensor()};
+    return {d_qkv, at::Tensor(), at::Tensor(), at::Tensor()};
   }
 };
 
@@ -171,13 +186,14 @@ void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, atte
 
 }  // namespace
 
-at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window) {
+at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window, Queries queries) {
   FEDALT_CHECK(qkv.dim() == 2 && qkv.size(1) == plan->shape.qkv_features(), "one row of q, k and v per token");
   if (ByExpressions(qkv)) return expressions::PackedAttention(qkv, plan, window);
-  return AttentionFunction::apply(qkv, plan, window);
+  return AttentionFunction::apply(qkv, plan, window, queries);
 }
 
-at::Tensor CachedAttention(const at::Tensor& qkv_in, const AttentionPlan& plan, int64_t window, const CacheView& cache) {
+at::Tensor CachedAttention(const at::Tensor& qkv_in, const AttentionPlan& plan, int64_t window, const CacheView& cache,
+                           Queries queries) {
   if (ByExpressions(qkv_in)) return expressions::CachedAttention(qkv_in, plan, window, cache);
   const at::Tensor qkv = qkv_in.contiguous();
   const Layout layout = LayoutOf(plan.shape);
@@ -198,11 +214,14 @@ at::Tensor CachedAttention(const at::Tensor& qkv_in, const AttentionPlan& plan, 
       const attention::Rows<Storage> key_rows{keys + head * head_stride, d, slots, slot_stride};
       const attention::Rows<Storage> value_rows{values + head * head_stride, d, slots, slot_stride};
       Append(task, RowsOf(in, layout.k, row, head), RowsOf(in, layout.v, row, head), key_rows, value_rows);
+      const int64_t first = FirstQuery(plan, sequence, queries);
+      task.queries -= first;
+      if (task.queries == 0) return;
       task.rotate_keys = false;
-      task.q = RowsOf(in, layout.q, row, head * task.group);
+      task.q = RowsOf(in, layout.q, row + first, head * task.group);
       task.k = {key_rows.data, d, slots, slot_stride};
       task.v = {value_rows.data, d, slots, slot_stride};
-      task.out = RowsOf(out_data, layout.out, row, head * task.group);
+      task.out = RowsOf(out_data, layout.out, row + first, head * task.group);
       task.q_head = layout.q.head;
       task.out_head = layout.out.head;
       constexpr int64_t kFewQueries = 4;

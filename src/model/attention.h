@@ -41,14 +41,21 @@ struct AttentionPlan : public torch::CustomClassHolder {
   AttentionShape shape;
   std::vector<int64_t> offsets;                         ///< (B + 1) rows of the packed tokens
   std::vector<std::shared_ptr<const RopeTable>> ropes;  ///< per sequence; empty: q and k are not rotated
+  std::vector<int64_t> first_wanted;                    ///< per sequence: its first row that is wanted; empty: all are
   /// Of model/attention_expressions.cc, which fills it in the first layer of a call.
   mutable std::shared_ptr<const expressions::Geometry> geometry;
 };
 using AttentionPlanPtr = c10::intrusive_ptr<AttentionPlan>;
 
+/// Which rows of the output are computed.
+enum class Queries {
+  kAll,
+  kFromFirstWanted,  ///< per sequence from the plan's first_wanted on; rows before it are unspecified and get no gradient
+};
+
 /// qkv (T, qkv_features) -> (T, heads * head_dim). Differentiable. `window`: tokens that a token may see, itself included; 0: all
 /// before it.
-at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window);
+at::Tensor PackedAttention(const at::Tensor& qkv, const AttentionPlanPtr& plan, int64_t window, Queries queries = Queries::kAll);
 
 /// Where the keys and values of a batch of sequences lie: position p of sequence b is row p of slot slots[b * capacity + p].
 struct CacheView {
@@ -60,6 +67,7 @@ struct CacheView {
 
 /// Writes this call's keys (rotated) and values behind the stored ones, then attends to all of them. Shapes as PackedAttention. No
 /// gradients.
-at::Tensor CachedAttention(const at::Tensor& qkv, const AttentionPlan& plan, int64_t window, const CacheView& cache);
+at::Tensor CachedAttention(const at::Tensor& qkv, const AttentionPlan& plan, int64_t window, const CacheView& cache,
+                           Queries queries = Queries::kAll);
 
 }  // namespace fedalt

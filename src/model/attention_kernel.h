@@ -12,7 +12,7 @@
 
 namespace fedalt::attention {
 
-constexpr int64_t kBlockRows = 48;  // queries whose scores are held at once
+constexpr int64_t kBlockRows = 16;  // queries whose scores are held at once
 
 /// Rows of one head inside a bigger tensor, optionally spread over the slots of a cache.
 template <typename Storage>
@@ -262,16 +262,41 @@ FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
   }
 }
 
-/// out = sum over rows [low, high] of p times the row, for kVectors vectors from column c on.
-template <typename T, int kBytes, int kVectors, typename Storage>
+/// p[j] = q . row j for rows [low, high]. Whole vectors of rows at once: their sums across lanes are one transposition.
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void Scores(const T* q, const Rows<const Storage>& rows, int64_t low, int64_t high, int64_t d, T* p) {
+  using L = simd::Lanes<T, kBytes>;
+  int64_t j = low;
+  for (; d % L::kCount == 0 && j + L::kCount <= high + 1; j += L::kCount) {
+    typename L::V sums[L::kCount];
+    for (int64_t r = 0; r < L::kCount; ++r) {
+      const Storage* const row = rows.at(j + r);
+      sums[r] = L::Load(q) * L::Load(row);
+      for (int64_t c = L::kCount; c < d; c += L::kCount) sums[r] += L::Load(q + c) * L::Load(row + c);
+    }
+    L::Store(p + j, L::SumOfEach(sums));
+  }
+  for (; j <= high; ++j) p[j] = simd::Dot<T, kBytes>(q, rows.at(j), d);
+}
+
+/// out = sum over rows [low, high] of p times the row, for kVectors vectors from column c on; kChains rows are on their way at
+/// once.
+template <typename T, int kBytes, int kVectors, int kChains, typename Storage>
 FEDALT_INLINE void WeightedSum(const Rows<const Storage>& rows, const T* p, int64_t low, int64_t high, int64_t c, T* out) {
   using L = simd::Lanes<T, kBytes>;
-  typename L::V sums[kVectors] = {};
-  for (int64_t j = low; j <= high; ++j) {
+  typename L::V sums[kChains][kVectors] = {};
+  const auto add = [&](int chain, int64_t j) FEDALT_INLINE_LAMBDA {
     const Storage* const row = rows.at(j) + c;
-    for (int v = 0; v < kVectors; ++v) sums[v] += L::Load(row + v * L::kCount) * p[j];
+    for (int v = 0; v < kVectors; ++v) sums[chain][v] += L::Load(row + v * L::kCount) * p[j];
+  };
+  int64_t j = low;
+  for (; j + kChains <= high + 1; j += kChains)
+    for (int chain = 0; chain < kChains; ++chain) add(chain, j + chain);
+  for (; j <= high; ++j) add(0, j);
+  for (int v = 0; v < kVectors; ++v) {
+    for (int chain = 1; chain < kChains; ++chain) sums[0][v] += sums[chain][v];
+    L::Store(out + c + v * L::kCount, sums[0][v]);
   }
-  for (int v = 0; v < kVectors; ++v) L::Store(out + c + v * L::kCount, sums[v]);
 }
 
 /// A few queries against a long cache: without transposing the keys, one dot product per key.
@@ -286,11 +311,11 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
     const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
     for (int64_t head = 0; head < task.group; ++head) {
       LoadRow<T>(task.q.at(i) + head * task.q_head, q, d, task.rope, high);
-      for (int64_t j = low; j <= high; ++j) p[j] = simd::Dot<T, kBytes>(q, task.k.at(j), d);
+      Scores<T, kBytes>(q, task.k, low, high, d, p);
       SoftmaxRow<T, kBytes>(p, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
       int64_t c = 0;
-      for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4>(task.v, p, low, high, c, out);
-      for (; c + L::kCount <= d; c += L::kCount) WeightedSum<T, kBytes, 1>(task.v, p, low, high, c, out);
+      for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4, 1>(task.v, p, low, high, c, out);
+      for (; c + L::kCount <= d; c += L::kCount) WeightedSum<T, kBytes, 1, 4>(task.v, p, low, high, c, out);
       for (; c < d; ++c) {
         out[c] = 0;
         for (int64_t j = low; j <= high; ++j) out[c] += p[j] * simd::Widen(task.v.at(j)[c]);

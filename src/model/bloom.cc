@@ -127,9 +127,10 @@ at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context,
     const BloomLayer& layer = layers_[i];
     at::Tensor normed = Apply(layer.input_norm, x);
     const at::Tensor qkv = layer.query_key_value.Forward(normed, context);
-    at::Tensor attended =
-        cache == nullptr ? PackedAttention(qkv, plan, 0) : CachedAttention(qkv, *plan, 0, cache->Layer(static_cast<int64_t>(i)));
     const bool last = i + 1 == layers_.size();
+    const Queries queries = last ? Queries::kFromFirstWanted : Queries::kAll;
+    at::Tensor attended = cache == nullptr ? PackedAttention(qkv, plan, 0, queries)
+                                           : CachedAttention(qkv, *plan, 0, cache->Layer(static_cast<int64_t>(i)), queries);
     if (last) {
       attended = wanted.Of(attended);
       normed = wanted.Of(normed);

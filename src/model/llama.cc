@@ -43,8 +43,8 @@ class Llama final : public Transformer {
  private:
   LlamaLayer ReadLayer(int64_t index, WeightReader& reader);
   at::Tensor Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const;
-  at::Tensor Attend(const LlamaLayer& layer, const at::Tensor& x_td, const AttentionPlanPtr& plan, const ForwardContext& context,
-                    const CacheView* cache) const;
+  at::Tensor Attend(const LlamaLayer& layer, const at::Tensor& x_td, const AttentionPlanPtr& plan, Queries queries,
+                    const ForwardContext& context, const CacheView* cache) const;
 
   ModelConfig config_;
   at::ScalarType dtype_;
@@ -94,11 +94,11 @@ LlamaLayer Llama::ReadLayer(int64_t index, WeightReader& reader) {
   return layer;
 }
 
-at::Tensor Llama::Attend(const LlamaLayer& layer, const at::Tensor& x_td, const AttentionPlanPtr& plan,
+at::Tensor Llama::Attend(const LlamaLayer& layer, const at::Tensor& x_td, const AttentionPlanPtr& plan, Queries queries,
                          const ForwardContext& context, const CacheView* cache) const {
   const at::Tensor qkv = layer.qkv.Forward(x_td, context);
-  if (cache != nullptr) return CachedAttention(qkv, *plan, layer.window, *cache);
-  return PackedAttention(qkv, plan, layer.window);
+  if (cache != nullptr) return CachedAttention(qkv, *plan, layer.window, *cache, queries);
+  return PackedAttention(qkv, plan, layer.window, queries);
 }
 
 at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
@@ -109,9 +109,9 @@ at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context,
     const LlamaLayer& layer = layers_[i];
     CacheView view;
     if (cache != nullptr) view = cache->Layer(static_cast<int64_t>(i));
-    at::Tensor attended =
-        Attend(layer, RmsNorm(x, layer.input_norm_d, config_.norm_eps), plan, context, cache != nullptr ? &view : nullptr);
     const bool last = i + 1 == layers_.size();
+    at::Tensor attended = Attend(layer, RmsNorm(x, layer.input_norm_d, config_.norm_eps), plan,
+                                 last ? Queries::kFromFirstWanted : Queries::kAll, context, cache != nullptr ? &view : nullptr);
     if (last) {
       attended = wanted.Of(attended);
       x = wanted.Of(x);

@@ -1,5 +1,6 @@
 #include "model/transformer.h"
 
+#include <algorithm>
 #include <exception>
 #include <new>
 
@@ -70,6 +71,22 @@ WantedRows::WantedRows(const PackedTokens& tokens, const ForwardContext& context
   context_.rows = &rows_;
 }
 
+namespace {
+
+/// Per sequence its first wanted row, counted from its start; its length if there is none.
+std::vector<int64_t> FirstWanted(const PackedTokens& tokens) {
+  std::vector<int64_t> first;
+  auto row = tokens.wanted_rows->begin();
+  for (size_t i = 0; i + 1 < tokens.offsets.size(); ++i) {
+    const int64_t begin = tokens.offsets[i], end = tokens.offsets[i + 1];
+    row = std::lower_bound(row, tokens.wanted_rows->end(), begin);
+    first.push_back((row == tokens.wanted_rows->end() ? end : std::min(*row, end)) - begin);
+  }
+  return first;
+}
+
+}  // namespace
+
 AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,
                                    const KvCache* cache) {
   const at::Tensor& ids = tokens.token_ids_t;
@@ -81,6 +98,7 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
   auto plan = c10::make_intrusive<AttentionPlan>();
   plan->shape = shape;
   plan->offsets = tokens.offsets;
+  if (tokens.wanted_rows != nullptr) plan->first_wanted = FirstWanted(tokens);
   if (rope == nullptr) return plan;
   std::vector<int64_t> lengths(tokens.offsets.size() - 1);
   for (size_t i = 0; i < lengths.size(); ++i)

@@ -9,6 +9,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <utility>
 
 #include "base/check.h"
 #include "base/cpu_kernels.h"
@@ -135,9 +136,31 @@ struct Lanes {
     }
   }
   static FEDALT_INLINE T Max(const V& v) {
-    T max = v[0];
-    for (int64_t i = 1; i < kCount; ++i) max = v[i] > max ? v[i] : max;
-    return max;
+    if constexpr (kBytes == 16) {
+      T max = v[0];
+      for (int64_t i = 1; i < kCount; ++i) max = v[i] > max ? v[i] : max;
+      return max;
+    } else {
+      using Half = Lanes<T, kBytes / 2>;
+      typename Half::V halves[2];
+      std::memcpy(halves, &v, sizeof(V));
+      return Half::Max(halves[0] > halves[1] ? halves[0] : halves[1]);
+    }
+  }
+  /// Lane i of the result is the sum of vectors[i], which are overwritten.
+  static FEDALT_INLINE V SumOfEach(V (&vectors)[kCount]) {
+    for (int64_t left = kCount / 2; left > 0; left /= 2)
+      for (int64_t i = 0; i < left; ++i) vectors[i] = SumOfNeighbours(vectors[2 * i], vectors[2 * i + 1]);
+    return vectors[0];
+  }
+
+ private:
+  /// a0 + a1, a2 + a3, ..., b0 + b1, ...
+  static FEDALT_INLINE V SumOfNeighbours(const V& a, const V& b) {
+    return [&]<int... i>(std::integer_sequence<int, i...>) FEDALT_INLINE_LAMBDA {
+      return __builtin_shufflevector(a, b, (2 * i)...) + __builtin_shufflevector(a, b, (2 * i + 1)...);
+    }
+    (std::make_integer_sequence<int, static_cast<int>(kCount)>());
   }
 };
 

@@ -117,6 +117,30 @@ TEST(PackedAttention, TheOrderByHeadIsTheStackedOne) {
   EXPECT_TRUE(at::equal(qkv.grad(), expected_grad));
 }
 
+// A gradient may reach wanted rows only; the others have none to give.
+TEST(PackedAttention, UnwantedQueriesAreLeftOut) {
+  for (const Case& c : {Case{4, 2, 16, 0, true, false}, Case{2, 1, 64, 60, true, false}, Case{3, 3, 20, 0, false, true}}) {
+    for (const at::ScalarType dtype : {at::kDouble, at::kBFloat16}) {
+      const std::vector<int64_t> offsets = {0, 5, 130, 190, 200}, first_wanted = {0, 77, 60, 9};
+      const AttentionPlanPtr plan = MakePlan(c, offsets, dtype == at::kDouble ? at::kDouble : at::kFloat);
+      plan->first_wanted = first_wanted;
+      at::Tensor wanted = at::zeros({200, 1}, dtype);
+      for (size_t i = 0; i + 1 < offsets.size(); ++i) wanted.slice(0, offsets[i] + first_wanted[i], offsets[i + 1]).fill_(1);
+      const at::Tensor weight = at::randn({200, c.heads * c.head_dim}, dtype) * wanted;
+      at::Tensor qkv = at::randn({200, plan->shape.qkv_features()}, dtype).set_requires_grad(true);
+      const at::Tensor all = PackedAttention(qkv, plan, c.window);
+      all.backward(weight);
+      const at::Tensor all_grad = qkv.grad().clone();
+      qkv.mutable_grad().reset();
+      const at::Tensor some = PackedAttention(qkv, plan, c.window, Queries::kFromFirstWanted);
+      some.backward(weight);
+      const double tolerance = dtype == at::kDouble ? 1e-12 : 0.03;
+      EXPECT_LE(MaxDifference(at::where(wanted > 0, some, all), all), tolerance);
+      EXPECT_LE(MaxDifference(qkv.grad(), all_grad), tolerance);
+    }
+  }
+}
+
 TEST(PackedAttention, BitsDoNotDependOnTheNumberOfThreads) {
   if (ActiveCpuKernels() == CpuKernels::kTensor) GTEST_SKIP() << "promised for the kernels, not for libtorch's matrix products";
   const Case c{8, 2, 32, 0, true, false};
