@@ -147,6 +147,24 @@ int64_t StatusField(const char* field) {
   return int64_t{kilobytes} * 1024;
 }
 
+/// Weights of the compute dtype that do not lie behind one another as their stack needs them (model/linear.h).
+std::set<std::string> CopiedTogether(const TensorFiles& files, const ModelConfig& model) {
+  std::set<std::string> copied;
+  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
+    std::map<LinearShape::Input, std::vector<std::string>> stacks;
+    for (const LinearShape& linear : LinearsOf(model, layer)) stacks[linear.input].push_back(linear.name + ".weight");
+    for (const auto& [input, names] : stacks) {
+      bool together = true;
+      for (size_t i = 1; i < names.size(); ++i) {
+        const auto before = files.Describe(names[i - 1]), entry = files.Describe(names[i]);
+        together = together && before.ok() && entry.ok() && before->end == entry->begin;
+      }
+      if (!together) copied.insert(names.begin(), names.end());
+    }
+  }
+  return copied;
+}
+
 }  // namespace
 
 int64_t SavedPerToken(const ModelConfig& m, const AdapterConfig& adapter, int64_t layer, at::ScalarType dtype, bool first_adapted) {
@@ -177,28 +195,6 @@ AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter
     }
   return size;
 }
-
-namespace {
-
-/// Weights of the compute dtype that do not lie behind one another as their stack needs them (model/linear.h).
-std::set<std::string> CopiedTogether(const TensorFiles& files, const ModelConfig& model) {
-  std::set<std::string> copied;
-  for (int64_t layer = 0; layer < model.num_layers; ++layer) {
-    std::map<LinearShape::Input, std::vector<std::string>> stacks;
-    for (const LinearShape& linear : LinearsOf(model, layer)) stacks[linear.input].push_back(linear.name + ".weight");
-    for (const auto& [input, names] : stacks) {
-      bool together = true;
-      for (size_t i = 1; i < names.size(); ++i) {
-        const auto before = files.Describe(names[i - 1]), entry = files.Describe(names[i]);
-        together = together && before.ok() && entry.ok() && before->end == entry->begin;
-      }
-      if (!together) copied.insert(names.begin(), names.end());
-    }
-  }
-  return copied;
-}
-
-}  // namespace
 
 WeightBytes WeightsOf(const TensorFiles& files, const ModelConfig& model, at::ScalarType dtype, int64_t token_rows) {
   const std::set<std::string> copied = CopiedTogether(files, model);
