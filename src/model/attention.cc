@@ -59,7 +59,7 @@ attention::Rows<Storage> RowsOf(Storage* data, const HeadLayout& layout, int64_t
   return {data + layout.begin + row * layout.row + head * layout.head, layout.row, nullptr, 0};
 }
 
-/// Rows of a sequence that are not asked for.
+/// How many rows at the start of a sequence nobody asks for.
 int64_t FirstQuery(const AttentionPlan& plan, int64_t sequence, Queries queries) {
   return queries == Queries::kAll || plan.first_wanted.empty() ? 0 : plan.first_wanted[static_cast<size_t>(sequence)];
 }
