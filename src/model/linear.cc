@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "model/few_rows_linear.h"
+#include "model/many_rows_product.h"
 
 namespace fedalt {
 namespace {
@@ -73,7 +74,7 @@ struct StackFunction : torch::autograd::Function<StackFunction> {
     const at::Tensor x_ti = ctx->get_saved_variables()[0], d_to = grad_outputs[0].contiguous();
     const auto capsule = ctx->saved_data["call"].toCapsule();
     const Call& call = static_cast<const Call&>(*capsule);
-    at::Tensor dx_ti = ctx->needs_input_grad(0) ? at::mm(d_to, call.weight_oi) : at::Tensor();
+    at::Tensor dx_ti = ctx->needs_input_grad(0) ? ManyRowsLinearBackward(d_to, call.weight_oi) : at::Tensor();
     variable_list gradients = {dx_ti};
     for (const Term& term : call.terms) {
       variable_list of_term(term.parameters.size());
@@ -95,7 +96,7 @@ at::Tensor LinearStack::Forward(const at::Tensor& x_ti, const ForwardContext& co
   {
     const at::NoGradGuard no_grad;
     const bool few = TakesFewRows(x_ti, weight_oi_, bias_o_) && !differentiable;
-    y_to = few ? FewRowsLinear(x_ti, weight_oi_, bias_o_) : at::linear(x_ti, weight_oi_, bias_o_);
+    y_to = few ? FewRowsLinear(x_ti, weight_oi_, bias_o_) : ManyRowsLinear(x_ti, weight_oi_, bias_o_);
   }
   if (differentiable) return StackFunction::apply(x_ti, at::TensorList(call->Parameters()), y_to, call, context);
   call->AddTerms(x_ti, y_to, context, /*differentiable=*/false);

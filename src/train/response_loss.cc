@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "model/many_rows_product.h"
 #include "train/cross_entropy.h"
 
 namespace fedalt {
@@ -81,7 +82,7 @@ ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch,
     at::Tensor logits_nv = at::linear(piece_nd, model.head());
     AddLoss(logits_nv, targets_n, 1.0 / divisor, loss);
     at::Tensor d_piece_nd = d_hidden_nd.narrow(0, first, piece_nd.size(0));
-    at::mm_out(d_piece_nd, logits_nv, model.head());
+    ManyOutputsLinearBackward(logits_nv, model.head(), d_piece_nd);
   });
   const auto fresh = torch::autograd::grad({hidden_nd}, parameters, {d_hidden_nd});
   gradients.resize(parameters.size());
