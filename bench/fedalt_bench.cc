@@ -51,13 +51,15 @@ struct Arguments {
   int repeats = 3, threads = 0;
 };
 
+void PrintUsage(FILE* to) {
+  std::fprintf(to, "usage: fedalt_bench [NAME...] [--quick] [--repeats N] [--threads N] [--out FILE] [--commit ID]\nnames:");
+  for (const FigureDefinition& figure : AllFigures()) std::fprintf(to, " %s", figure.name);
+  std::fprintf(to, "\n");
+}
+
 int Usage(const std::string& problem) {
-  std::fprintf(
-      stderr,
-      "fedalt_bench: %s\nusage: fedalt_bench [NAME...] [--quick] [--repeats N] [--threads N] [--out FILE] [--commit ID]\nnames:",
-      problem.c_str());
-  for (const FigureDefinition& figure : AllFigures()) std::fprintf(stderr, " %s", figure.name);
-  std::fprintf(stderr, "\n");
+  std::fprintf(stderr, "fedalt_bench: %s\n", problem.c_str());
+  PrintUsage(stderr);
   return static_cast<int>(ErrorKind::kUsage);
 }
 
@@ -157,7 +159,10 @@ int Main(int argc, char** argv) {
   for (int i = 1; i < argc; ++i) {
     const std::string argument = argv[i];
     const bool more = i + 1 < argc;
-    if (argument == "--quick") {
+    if (argument == "--help") {
+      PrintUsage(stdout);
+      return 0;
+    } else if (argument == "--quick") {
       arguments.quick = true;
     } else if (argument == "--out" && more) {
       arguments.out = argv[++i];

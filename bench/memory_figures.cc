@@ -91,7 +91,7 @@ double PeakOfRun(const fs::path& folder, at::ScalarType dtype) {
   rusage usage{};
   FEDALT_CHECK(::wait4(child, &status, 0, &usage) == child, "fedalt could not be started");
   FEDALT_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-               ReadFile(folder / "output", ErrorKind::kInternal).value_or(program.string() + " does not run"));
+               absl::StrCat(program.string(), " did not end well: ", ReadFile(folder / "output", ErrorKind::kInternal).value_or("")));
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 

@@ -53,30 +53,14 @@ struct Portable {
 };
 
 #if defined(__x86_64__)
-/// Lane i of the result: the sum of all lanes of sums[i].
-FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 SumEach(const __m512 (&sums)[16]) {
-  __m512 pairs[8], fours[4], eights[2];
-  for (int i = 0; i < 8; ++i)
-    pairs[i] = _mm512_add_ps(_mm512_unpacklo_ps(sums[2 * i], sums[2 * i + 1]), _mm512_unpackhi_ps(sums[2 * i], sums[2 * i + 1]));
-  for (int i = 0; i < 4; ++i) {
-    const __m512d low = _mm512_castps_pd(pairs[2 * i]), high = _mm512_castps_pd(pairs[2 * i + 1]);
-    fours[i] = _mm512_add_ps(_mm512_castpd_ps(_mm512_unpacklo_pd(low, high)), _mm512_castpd_ps(_mm512_unpackhi_pd(low, high)));
-  }
-  // Each 128-bit lane of fours[i] now holds a part of sums 4 i .. 4 i + 3.
-  for (int i = 0; i < 2; ++i)
-    eights[i] = _mm512_add_ps(_mm512_shuffle_f32x4(fours[2 * i], fours[2 * i + 1], 0x88),
-                              _mm512_shuffle_f32x4(fours[2 * i], fours[2 * i + 1], 0xDD));
-  return _mm512_add_ps(_mm512_shuffle_f32x4(eights[0], eights[1], 0x88), _mm512_shuffle_f32x4(eights[0], eights[1], 0xDD));
-}
-
 /// kAhead: what comes next in memory is fetched into the second-level cache; the first is full of x. Only while it is cold.
 template <bool kAhead>
 FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* first, const c10::BFloat16* second,
                                                         const c10::BFloat16* x, int64_t in) {
   constexpr int64_t kDistance = 8192;
   const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_AVX512_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
-  __m512 sums[16];
-  for (__m512& sum : sums) sum = _mm512_setzero_ps();
+  using L = simd::Lanes<float, 64>;
+  L::V sums[L::kCount] = {};
   for (int64_t i = 0; i < in; i += kPairStep) {
     const __m512bh w0 = load(first + i), w1 = load(second + i);
     if constexpr (kAhead) {
@@ -86,11 +70,11 @@ FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* fir
 #pragma GCC unroll 8
     for (int r = 0; r < kRowsAtOnce; ++r) {
       const __m512bh row = load(x + i * kRowsAtOnce + r * kPairStep);
-      sums[r] = _mm512_dpbf16_ps(sums[r], w0, row);
-      sums[8 + r] = _mm512_dpbf16_ps(sums[8 + r], w1, row);
+      sums[r] = (L::V)_mm512_dpbf16_ps((__m512)sums[r], w0, row);
+      sums[8 + r] = (L::V)_mm512_dpbf16_ps((__m512)sums[8 + r], w1, row);
     }
   }
-  return SumEach(sums);
+  return (__m512)L::SumOfEach(sums);
 }
 
 /// Two outputs at a time, for all rows in groups of eight: sixteen sums of products of pairs. `in` is a multiple of kPairStep; x is
