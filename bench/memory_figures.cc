@@ -90,8 +90,9 @@ double PeakOfRun(const fs::path& folder, at::ScalarType dtype) {
   int status = 0;
   rusage usage{};
   FEDALT_CHECK(::wait4(child, &status, 0, &usage) == child, "fedalt could not be started");
-  FEDALT_CHECK(WIFEXITED(status) && WEXITSTATUS(status) == 0,
-               absl::StrCat(program.string(), " did not end well: ", ReadFile(folder / "output", ErrorKind::kInternal).value_or("")));
+  FEDALT_CHECK(
+      WIFEXITED(status) && WEXITSTATUS(status) == 0,
+      absl::StrCat(program.string(), " did not end well: ", ReadFile(folder / "output", ErrorKind::kInternal).value_or("")));
   return static_cast<double>(usage.ru_maxrss) * 1024;
 }
 
