@@ -29,7 +29,7 @@ void ForShares(int64_t shares, int64_t size, const Function& product) {
 at::Tensor Product(const at::Tensor& x_ti, const at::Tensor& weight_io) {
   const int64_t rows = x_ti.size(0), shares = SharesOf(x_ti, rows);
   if (shares == 1) return at::mm(x_ti, weight_io);
-  const at::Tensor y_to = at::empty({rows, weight_io.size(1)}, x_ti.options());
+  at::Tensor y_to = at::empty({rows, weight_io.size(1)}, x_ti.options());
   ForShares(shares, rows, [&](int64_t, int64_t begin, int64_t count) {
     at::Tensor share_to = y_to.narrow(0, begin, count);
     at::mm_out(share_to, x_ti.narrow(0, begin, count), weight_io);
