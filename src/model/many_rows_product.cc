@@ -7,10 +7,10 @@ namespace {
 
 constexpr int64_t kLeastOfShare = 128;  // below, a share saves less in waiting than it loses in reading the weight once more
 
-/// How many threads share a product, or 1: only in float32 on the CPU, for oneDNN's bfloat16 threads do not wait.
+/// How many threads share a product, or 1.
 int64_t SharesOf(const at::Tensor& x, int64_t shared_size) {
   const int64_t threads = at::get_num_threads();
-  const bool pays = x.is_cpu() && x.scalar_type() == at::kFloat && shared_size >= threads * kLeastOfShare;
+  const bool pays = x.is_cpu() && x.scalar_type() != at::kDouble && shared_size >= threads * kLeastOfShare;
   return pays && !at::in_parallel_region() ? threads : 1;
 }
 

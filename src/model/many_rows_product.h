@@ -1,7 +1,8 @@
 // Products of many rows of activations with a frozen weight, as in training and in reading prompts.
 //
 // libtorch hands a product to OpenBLAS or oneDNN whole. OpenBLAS's threads then wait for each other several times inside each
-// product; with a share of the rows per thread and one thread per share they wait once (measured: docs/performance.md).
+// product; with a share of the rows per thread and one thread per share they wait once, and oneDNN's gain a little, too (measured:
+// docs/performance.md).
 #pragma once
 
 #include <ATen/ATen.h>
