@@ -31,8 +31,7 @@ double AggregateShare(bool quick) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);  // what `fedalt run` sums with
   double adding = 0.0, copying = 0.0;
   for (int64_t i = 0; i < contributions; ++i) {
-    const float* const theta = values.data_ptr<float>() + (i % kDifferent) * length;
-    Upload upload{1, i, 1.0, {theta, theta + length}};
+    Upload upload{1, i, 1.0, values[i % kDifferent].clone()};
     adding += SecondsOf([&] {
       const Status status = transport.Send(std::move(upload));
       FEDALT_CHECK(status.ok(), std::string(status.message()));

@@ -7,12 +7,13 @@
 
 namespace fedalt {
 
-/// algorithm: mixer token | layer | fixed:p | none.
+/// algorithm: mixer token | layer | fixed:p | none | merged.
 enum class MixerKind {
-  kToken,  ///< p = softmax(G x) per token, G (2, d_in)
-  kLayer,  ///< p = softmax(g), g (2), one pair of logits per adapted linear, from 0
-  kFixed,  ///< p_I = fixed_p, p_R = 1 - fixed_p
-  kNone,   ///< both weights 1
+  kToken,   ///< p = softmax(G x) per token, G (2, d_in)
+  kLayer,   ///< p = softmax(g), g (2), one pair of logits per adapted linear, from 0
+  kFixed,   ///< p_I = fixed_p, p_R = 1 - fixed_p
+  kNone,    ///< both weights 1
+  kMerged,  ///< both weights 1, and the rest of world reads x without dropout, as if it were merged into W0 (an ablation)
 };
 
 struct AdapterConfig {

@@ -65,7 +65,7 @@ void SetFactors(const LayerMode& mode, Recipe& recipe) {
   const bool alone = mode.branches == BranchMode::kIndividualAlone || mode.branches == BranchMode::kRestOfWorldAlone;
   recipe.individual_factor = mode.scale;
   recipe.rest_of_world_factor = mode.scale * mode.gain;
-  if (alone || mode.mixer == MixerKind::kNone) return;
+  if (alone || mode.mixer == MixerKind::kNone || mode.mixer == MixerKind::kMerged) return;
   if (UsesMixer(mode) && mode.mixer_active) {
     recipe.mixer = mode.mixer == MixerKind::kToken ? MixerUse::kToken : MixerUse::kLayer;
   } else {
@@ -244,26 +244,65 @@ class SavedTerm final : public LinearExtension::Saved {
   bool has_mixer_;
 };
 
-/// FedaltLinear::Prepared. Without columns nothing is added.
+/// y += D x.
+void AddFold(const at::Tensor& fold_oi, const at::Tensor& x_ti, at::Tensor& y_to) {
+  const at::NoGradGuard no_grad;
+  y_to.add_(at::mm(x_ti.to(fold_oi.scalar_type()), fold_oi.t()).to(y_to.scalar_type()));
+}
+
+/// What is beside the individual adapter's term: a rest of world that is merged, a fold. Each may be absent.
+class SavedTerms final : public LinearExtension::Saved {
+ public:
+  SavedTerms(std::unique_ptr<Saved> individual, std::unique_ptr<Saved> merged, at::Tensor fold_oi, size_t parameters)
+      : individual_(std::move(individual)), merged_(std::move(merged)), fold_oi_(std::move(fold_oi)), parameters_(parameters) {}
+
+  std::vector<at::Tensor> Backward(const at::Tensor& x_ti, const at::Tensor& d_to, at::Tensor* dx_ti) const override {
+    if (dx_ti != nullptr && merged_ != nullptr) merged_->Backward(x_ti, d_to, dx_ti);
+    if (dx_ti != nullptr && fold_oi_.defined())
+      dx_ti->add_(at::mm(d_to.to(fold_oi_.scalar_type()), fold_oi_).to(dx_ti->scalar_type()));
+    return individual_ != nullptr ? individual_->Backward(x_ti, d_to, dx_ti) : std::vector<at::Tensor>(parameters_);
+  }
+
+ private:
+  std::unique_ptr<Saved> individual_, merged_;
+  at::Tensor fold_oi_;
+  size_t parameters_;
+};
+
+/// FedaltLinear::Prepared. Without columns nothing is added but the fold.
 class PreparedLinear final : public LinearExtension {
  public:
-  PreparedLinear(Recipe recipe, Factors factors) : recipe_(std::move(recipe)), factors_(std::move(factors)) {}
+  PreparedLinear(Recipe recipe, Factors factors, at::Tensor fold_oi)
+      : recipe_(std::move(recipe)), factors_(std::move(factors)), fold_oi_(std::move(fold_oi)) {}
 
   std::vector<at::Tensor> Parameters() const override { return {}; }
   std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
                              bool differentiable) const override {
     FEDALT_CHECK(context.rows == nullptr && !differentiable, "a prepared layer neither trains nor drops out");
     if (recipe_.columns() > 0) AddTerm(recipe_, factors_, x_ti, y_to);
+    if (fold_oi_.defined()) AddFold(fold_oi_, x_ti, y_to);
     return nullptr;
   }
 
  private:
   Recipe recipe_;
   Factors factors_;
+  at::Tensor fold_oi_;
 };
 
 bool NeedsGradient(const at::Tensor& tensor) {
   return tensor.defined() && tensor.requires_grad();
+}
+
+Wanted WantedOf(const Recipe& recipe, const LayerAdapters& adapters) {
+  const bool individual = recipe.individual_columns > 0, mixer = recipe.mixer != MixerUse::kConstant;
+  return {individual && NeedsGradient(adapters.individual.a_ri), individual && NeedsGradient(adapters.individual.b_or),
+          mixer && NeedsGradient(adapters.mixer)};
+}
+
+/// D, or undefined where there is none or the plain base is asked for.
+at::Tensor FoldOf(const LayerAdapters& adapters, const LayerMode& mode) {
+  return mode.branches == BranchMode::kBase ? at::Tensor() : adapters.fold_oi;
 }
 
 }  // namespace
@@ -280,25 +319,36 @@ std::vector<at::Tensor> FedaltLinear::Parameters() const {
 std::unique_ptr<LinearExtension::Saved> FedaltLinear::Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
                                                           bool differentiable) const {
   Recipe recipe = MakeRecipe(adapters_, *mode_, x_ti.scalar_type());
-  if (recipe.columns() == 0) return nullptr;
-  if (context.rows != nullptr && mode_->dropout > 0.0) {
+  const at::Tensor fold_oi = FoldOf(adapters_, *mode_);
+  if (fold_oi.defined()) AddFold(fold_oi, x_ti, y_to);
+  const auto add = [&](const Recipe& part) -> std::unique_ptr<Saved> {
+    if (part.columns() == 0) return nullptr;
+    Factors factors = Stack(part, adapters_);
+    Activations activations = AddTerm(part, factors, x_ti, y_to);
+    if (!differentiable) return nullptr;
+    return std::make_unique<SavedTerm>(part, std::move(factors), std::move(activations), WantedOf(part, adapters_),
+                                       adapters_.mixer.defined());
+  };
+  std::unique_ptr<Saved> merged;
+  if (mode_->mixer == MixerKind::kMerged) {
+    Recipe others = recipe;
+    others.individual_columns = 0;
+    merged = add(others);
+    recipe.rest_of_world_columns = 0;
+  }
+  if (recipe.columns() > 0 && context.rows != nullptr && mode_->dropout > 0.0) {
     recipe.dropout = DrawDropout(*context.rows, x_ti.size(1), mode_->dropout, context.dropout_key, module_id_);
     recipe.dropout->words = recipe.dropout->words.to(x_ti.device());
   }
-  Factors factors = Stack(recipe, adapters_);
-  Activations activations = AddTerm(recipe, factors, x_ti, y_to);
-  if (!differentiable) return nullptr;
-  const bool individual = recipe.individual_columns > 0, mixer = recipe.mixer != MixerUse::kConstant;
-  const Wanted wanted{individual && NeedsGradient(adapters_.individual.a_ri),
-                      individual && NeedsGradient(adapters_.individual.b_or), mixer && NeedsGradient(adapters_.mixer)};
-  return std::make_unique<SavedTerm>(std::move(recipe), std::move(factors), std::move(activations), wanted,
-                                     adapters_.mixer.defined());
+  std::unique_ptr<Saved> saved = add(recipe);
+  if (!differentiable || (merged == nullptr && !fold_oi.defined())) return saved;
+  return std::make_unique<SavedTerms>(std::move(saved), std::move(merged), fold_oi, Parameters().size());
 }
 
 std::unique_ptr<LinearExtension> FedaltLinear::Prepared() const {
   Recipe recipe = MakeRecipe(adapters_, *mode_, adapters_.individual.a_ri.scalar_type());
   Factors factors = recipe.columns() > 0 ? Stack(recipe, adapters_) : Factors{};
-  return std::make_unique<PreparedLinear>(std::move(recipe), std::move(factors));
+  return std::make_unique<PreparedLinear>(std::move(recipe), std::move(factors), FoldOf(adapters_, *mode_));
 }
 
 at::Tensor FedaltLinear::IndividualWeight(const at::Tensor& x_ti) const {

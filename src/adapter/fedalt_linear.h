@@ -2,7 +2,9 @@
 //
 //   p  = softmax(G x)                                    float32, per token; p_I + p_R = 1
 //   x' = dropout(x)                                      one mask for both branches; the mixer sees x, not x'
-//   y  = W0 x + b + s ( p_I B_I A_I x' + g p_R B_R A_R x' )     s = lora_alpha / r, g = gain (1 in the paper)
+//   y  = W0 x + b + s ( p_I B_I A_I x' + g p_R B_R A_R x' ) + D x     s = lora_alpha / r, g = gain (1 in the paper)
+//
+// D is what a method folded into the base (flora, fedex); the paper's method has none.
 //
 // Forward and backward are written by hand (the backward's formulas stand in fedalt_linear.cc) and run inside the one autograd
 // function of the linear's stack (model/linear.h). x' is described in dropout.h. A layer may be used from several threads as long
@@ -33,6 +35,7 @@ struct LayerAdapters {
   LoraFactors individual;     ///< trained: requires_grad as the trainer sets it
   LoraFactors rest_of_world;  ///< frozen, never requires_grad
   at::Tensor mixer;           ///< (2, d_in) for kToken, (2) for kLayer, undefined otherwise
+  at::Tensor fold_oi;         ///< D (d_out, d_in), the scale s included; frozen; undefined: none
 };
 
 /// How one forward treats the layer; shared by all layers of a site, read at each call.

@@ -134,7 +134,9 @@ void SiteAdapters::Initialize(const InitOptions& options) {
     LayerAdapters& adapters = layers_[i]->adapters();
     const double bound = 1.0 / std::sqrt(static_cast<double>(module.in_features));
     const auto stream = [&](uint64_t site, Drawn drawn) {
-      return RandomStream(options.seed, RandomPurpose::kInit, {site, StableId(module.name), static_cast<uint64_t>(drawn)});
+      const uint64_t name = StableId(module.name), what = static_cast<uint64_t>(drawn);
+      return options.draw == 0 ? RandomStream(options.seed, RandomPurpose::kInit, {site, name, what})
+                               : RandomStream(options.seed, RandomPurpose::kInit, {site, name, what, options.draw});
     };
     const uint64_t a_site = options.shared_a ? kEverySite : options.site;
     FillUniform(adapters.individual.a_ri, bound, stream(a_site, Drawn::kIndividualA));
@@ -175,7 +177,54 @@ Status SiteAdapters::SetIndividual(const NamedTensors& tensors) {
   return CopyInto(Individual(), tensors, "individual adapter");
 }
 Status SiteAdapters::SetRestOfWorld(const NamedTensors& tensors) {
-  return CopyInto(RestOfWorld(), tensors, "rest-of-world adapter");
+  std::vector<LoraFactors> before;
+  for (const auto& layer : layers_) before.push_back(layer->adapters().rest_of_world);
+  FitRestOfWorld(tensors);
+  const Status status = CopyInto(RestOfWorld(), tensors, "rest-of-world adapter");
+  if (!status.ok())
+    for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->adapters().rest_of_world = before[i];
+  return status;
+}
+
+/// Gives each rest-of-world pair the rank that `tensors` has for it; what does not fit in another way is left to CopyInto.
+void SiteAdapters::FitRestOfWorld(const NamedTensors& tensors) {
+  std::map<std::string_view, const at::Tensor*> by_name;
+  for (const auto& [name, tensor] : tensors) by_name.emplace(name, &tensor);
+  for (size_t i = 0; i < modules_.size(); ++i) {
+    const auto a = by_name.find(modules_[i].name + ".lora_A.weight"), b = by_name.find(modules_[i].name + ".lora_B.weight");
+    if (a == by_name.end() || b == by_name.end() || a->second->dim() != 2 || b->second->dim() != 2) continue;
+    const int64_t r = a->second->size(0);
+    LoraFactors& factors = layers_[i]->adapters().rest_of_world;
+    if (r == factors.a_ri.size(0) || r == 0 || b->second->size(1) != r) continue;
+    factors = {at::zeros({r, modules_[i].in_features}, factors.a_ri.options()),
+               at::zeros({modules_[i].out_features, r}, factors.b_or.options())};
+  }
+}
+
+NamedTensors SiteAdapters::Folds() const {
+  NamedTensors out;
+  for (size_t i = 0; i < modules_.size(); ++i)
+    if (layers_[i]->adapters().fold_oi.defined())
+      out.emplace_back(modules_[i].name + ".fold.weight", layers_[i]->adapters().fold_oi);
+  return out;
+}
+
+Status SiteAdapters::SetFolds(const NamedTensors& tensors) {
+  for (size_t i = 0; i < modules_.size(); ++i)
+    layers_[i]->adapters().fold_oi = tensors.empty() ? at::Tensor()
+                                                     : at::zeros({modules_[i].out_features, modules_[i].in_features},
+                                                                 layers_[i]->adapters().individual.a_ri.options());
+  return CopyInto(Folds(), tensors, "fold");
+}
+
+void SiteAdapters::Fold(size_t i, const at::Tensor& delta_oi) {
+  at::Tensor& fold_oi = layers_[i]->adapters().fold_oi;
+  const at::Tensor delta = delta_oi.to(layers_[i]->adapters().individual.a_ri.options());
+  fold_oi = fold_oi.defined() ? fold_oi + delta : delta.clone();
+}
+
+void SiteAdapters::SwapBranches() {
+  for (auto& layer : layers_) std::swap(layer->adapters().individual, layer->adapters().rest_of_world);
 }
 Status SiteAdapters::SetMixer(const NamedTensors& tensors) {
   return CopyInto(Mixer(), tensors, "mixer");

@@ -37,6 +37,7 @@ struct InitOptions {
   uint64_t seed = 0;
   uint64_t site = 0;
   bool shared_a = true;  ///< every site starts from the same A_I (and A_R); false: drawn per site, as published
+  uint64_t draw = 0;     ///< 0: the start; other draws for methods that start their adapter anew
 };
 
 class SiteAdapters {
@@ -63,15 +64,25 @@ class SiteAdapters {
   /// "<module>.mixer.weight". They share storage with the layers.
   NamedTensors Individual() const;
   NamedTensors RestOfWorld() const;
-  NamedTensors Mixer() const;  ///< empty for fixed and none
+  NamedTensors Mixer() const;  ///< empty for mixers that are not trained
+  NamedTensors Folds() const;  ///< what was folded into the base, "<module>.fold.weight" (d_out, d_in); empty: nothing was
 
   /// Copies values into the layers, all or (on an error) none; names and shapes must match exactly, the order does not matter.
   /// Errors: kModel.
   Status SetIndividual(const NamedTensors& tensors);
+  /// The rest of world alone may have another rank than r, in every module its own.
   Status SetRestOfWorld(const NamedTensors& tensors);
   Status SetMixer(const NamedTensors& tensors);
+  Status SetFolds(const NamedTensors& tensors);
+
+  /// D of module i += delta (d_out, d_in).
+  void Fold(size_t i, const at::Tensor& delta_oi);
+  /// Individual and rest of world change places, with r and all: what is trained is always the individual one.
+  void SwapBranches();
 
  private:
+  void FitRestOfWorld(const NamedTensors& tensors);
+
   std::vector<AdaptedModule> modules_;
   AdapterConfig config_;
   LayerMode mode_;

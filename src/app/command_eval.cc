@@ -37,7 +37,8 @@ StatusOr<OrderedJson> EvaluateSite(const EvalArguments& arguments, LoadedRun& ru
     progress.Update(done + examples, name);
     return !InterruptRequested();
   };
-  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs, *model.site, data, options, model.site->adapters.mode().branches));
+  ASSIGN_OR_RETURN(SiteScores scores,
+                   ScoreSite(inputs, *model.method, *model.site, data, options, model.site->adapters.mode().branches));
   done += static_cast<int64_t>(data.test.examples.size());
   progress.Update(done, name);
   SiteRoundResult result;

@@ -127,13 +127,18 @@ Status CheckSiteName(const YamlNode& node, const std::string& name, std::set<std
 }
 
 Status ReadNamedSite(const YamlNode& node, SiteFiles& site) {
-  static const std::vector<std::string> kKeys = {"name", "train", "test", "validation"};
+  static const std::vector<std::string> kKeys = {"name", "train", "test", "validation", "r"};
   if (node.kind != YamlNode::Kind::kMap)
     return WrongValue(node, "an entry of sites", "a map such as {name: osaka, train: FILE, test: FILE}");
   for (const auto& [key, value] : node.entries) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
       return ConfigError(absl::StrCat(value.where, ": unknown key \"", key.substr(0, 80),
                                       "\" of a site; the nearest known key is \"", NearestName(key, kKeys), "\""));
+    }
+    if (key == "r") {
+      if (!ReadInteger(value, site.r) || site.r < 1 || site.r > kMaxRank)
+        return WrongValue(value, "the r of a site", absl::StrCat("an integer from 1 to ", kMaxRank));
+      continue;
     }
     if (value.kind != YamlNode::Kind::kScalar || value.text.empty())
       return WrongValue(value, absl::StrCat("the ", key, " of a site"), "a text");
@@ -162,7 +167,7 @@ StatusOr<std::vector<SiteFiles>> ReadSites(const YamlNode& root) {
   std::set<std::string> names;
   for (int64_t i = 0; i < count; ++i) {
     SiteFiles& site = sites[static_cast<size_t>(i)];
-    site = {absl::StrCat("site-", i), train, test, validation};
+    site = {absl::StrCat("site-", i), train, test, validation, 0};
     const YamlNode& place = named ? node->items[static_cast<size_t>(i)] : *node;
     if (named) RETURN_IF_ERROR(ReadNamedSite(place, site));
     RETURN_IF_ERROR(CheckSiteName(place, site.name, names));
@@ -266,6 +271,9 @@ StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std:
   }
   ApplyPreset(config.federation.method.preset, static_cast<int64_t>(config.sites.size()), config);
   for (const ConfigKey& key : ConfigKeys()) RETURN_IF_ERROR(ReadKey(root, key, config));
+  if (std::any_of(config.sites.begin(), config.sites.end(), [](const SiteFiles& site) { return site.r > 0; }))
+    for (const SiteFiles& site : config.sites)
+      config.federation.method.site_ranks.push_back(site.r > 0 ? site.r : config.federation.adapter.r);
   if (!source.check_files) config.model = model;
   RETURN_IF_ERROR(CheckTogether(root, config));
   RETURN_IF_ERROR(ReadHashes(root, parsed.hashes));

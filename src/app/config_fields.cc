@@ -62,10 +62,4 @@ ConfigKey Boolean(std::string name, Field<bool> field) {
   return Choice<bool>(std::move(name), {{"true", true}, {"false", false}}, std::move(field));
 }
 
-ConfigKey Only(std::string name, const std::string& value) {
-  return {std::move(name), absl::StrCat(value, " (nothing else is implemented)"),
-          [=](const YamlNode& node, RunConfig&) { return node.kind == YamlNode::Kind::kScalar && node.text == value; },
-          [=](const RunConfig&) { return value; }};
-}
-
 }  // namespace fedalt

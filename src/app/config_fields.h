@@ -50,8 +50,6 @@ ConfigKey Integer(std::string name, int64_t low, int64_t high, const Field<int64
 ConfigKey Number(std::string name, Range range, const Field<double>& field);
 ConfigKey Boolean(std::string name, Field<bool> field);
 ConfigKey TextChoice(std::string name, const std::vector<std::string>& names, Field<std::string> field);
-/// A key whose only value is what this version does; published configurations name it.
-ConfigKey Only(std::string name, const std::string& value);
 
 /// One word out of several, each standing for a value.
 template <typename T>

@@ -31,6 +31,9 @@ std::string NearestKnownKey(std::string_view name);
 /// The names nearest to `name` among `candidates` (edit distance, first wins).
 std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
 
+/// The largest rank of an adapter.
+inline constexpr int64_t kMaxRank = 4096;
+
 /// KeepOptions::last that means every round.
 inline constexpr int64_t kKeepAllRounds = 1'000'000'000;
 

@@ -101,7 +101,7 @@ ConfigKey MetricsKey() {
 }
 
 ConfigKey MixerKey() {
-  return {"mixer", "token, layer, none or fixed:P with P in [0, 1] (the individual adapter's weight), such as fixed:0.5",
+  return {"mixer", "token, layer, none, merged or fixed:P with P in [0, 1] (the individual adapter's weight), such as fixed:0.5",
           [](const YamlNode& node, RunConfig& config) {
             if (node.kind != YamlNode::Kind::kScalar) return false;
             AdapterConfig& adapter = config.federation.adapter;
@@ -112,6 +112,8 @@ ConfigKey MixerKey() {
               adapter.mixer = MixerKind::kLayer;
             } else if (node.text == "none") {
               adapter.mixer = MixerKind::kNone;
+            } else if (node.text == "merged") {
+              adapter.mixer = MixerKind::kMerged;
             } else {
               double p = 0.0;
               if (!node.text.starts_with(kFixed) || !FromChars(std::string_view(node.text).substr(kFixed.size()), p)) return false;
@@ -129,6 +131,8 @@ ConfigKey MixerKey() {
                 return "layer";
               case MixerKind::kNone:
                 return "none";
+              case MixerKind::kMerged:
+                return "merged";
               case MixerKind::kFixed:
                 return YamlQuote(absl::StrCat("fixed:", NumberText(config.federation.adapter.fixed_p)));
             }

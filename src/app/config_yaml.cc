@@ -17,6 +17,7 @@ void AppendSite(const SiteFiles& site, std::string& yaml) {
   absl::StrAppend(&yaml, "  - {name: ", YamlQuote(site.name), ", train: ", YamlQuote(site.train.string()),
                   ", test: ", YamlQuote(site.test.string()));
   if (!site.validation.empty()) absl::StrAppend(&yaml, ", validation: ", YamlQuote(site.validation.string()));
+  if (site.r > 0) absl::StrAppend(&yaml, ", r: ", site.r);
   yaml += "}\n";
 }
 

@@ -29,7 +29,7 @@ void ApplyPaper(RunConfig& config) {
   federation.method.init_shared_a = false;
   federation.method.mixer_start_round = 1;
   federation.method.rest_of_world = RestOfWorldOptions{};
-  federation.method.fedit_weights = SiteWeights::kSamples;
+  federation.method.average_weights = SiteWeights::kSamples;
   federation.train = TrainOptions{};
   federation.keep_optimizer = false;
 }

@@ -9,8 +9,10 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "fed/exchange.h"
 #include "fed/round_journal.h"
 #include "fed/site_evaluation.h"
+#include "fed/site_training.h"
 #include "fed/site_workers.h"
 #include "train/mixer_weights.h"
 
@@ -21,10 +23,6 @@ using Clock = std::chrono::steady_clock;
 
 double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
-}
-
-int64_t Bytes(const std::vector<float>& values) {
-  return static_cast<int64_t>(values.size() * sizeof(float));
 }
 
 /// All sites' training examples as one site's. Example ids stay distinct, because they address the dropout draws.
@@ -44,8 +42,14 @@ StatusOr<std::shared_ptr<const SiteData>> PoolOf(const SiteSource& sites) {
 class Federation {
  public:
   Federation(const FederationInputs& inputs, const FederationOptions& options, const Method& method, Transport& transport,
-             RoundJournal& journal, const FederationHooks& hooks)
-      : inputs_(inputs), options_(options), method_(method), transport_(transport), journal_(journal), hooks_(hooks) {}
+             RoundJournal& journal, const FederationHooks& hooks, std::vector<AdaptedModule> modules)
+      : inputs_(inputs),
+        options_(options),
+        method_(method),
+        transport_(transport),
+        journal_(journal),
+        hooks_(hooks),
+        exchange_(method, transport, journal, std::move(modules), LargestRank(options.method, options.adapter)) {}
 
   StatusOr<RunSummary> Run();
 
@@ -64,7 +68,6 @@ class Federation {
   enum class Moment { kBeforeSwap, kAfterSwap };
   /// Model k as it was saved in round `saved` (0: as it starts), before or after that round's swap, in the mode of `round`.
   StatusOr<std::unique_ptr<Site>> Open(int64_t saved, Moment moment, int64_t round, int64_t k) const;
-  Status CheckComplete(int64_t saved, const Site& site) const;
   StatusOr<RoundResult> RunRound(int64_t round);
   std::vector<int64_t> Cohort(int64_t round) const;
   TrainOptions TrainOptionsOf(int64_t round) const;
@@ -73,9 +76,10 @@ class Federation {
 
   Status TrainCohort(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result);
   Status TrainOne(int64_t round, int64_t k, SiteRoundResult& result);
-  StatusOr<TrainReport> TrainSite(int64_t round, Site& site);
+  StatusOr<TrainReport> Train(int64_t round, Site& site);
   Status KeepAbsent(int64_t round, int64_t k);
-  Status Exchange(int64_t round, RoundResult& result);
+  Status ExchangeAndSwap(int64_t round, RoundResult& result);
+  Status NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const;
   bool ExchangesIn(int64_t round) const { return method_.trains() && method_.ExchangesIn(round, rounds()); }
   bool EvaluatesIn(int64_t round) const;
   Status EvaluateSites(Moment moment, int64_t round, bool swap_follows, RoundResult& result);
@@ -94,14 +98,11 @@ class Federation {
   Transport& transport_;
   RoundJournal& journal_;
   const FederationHooks& hooks_;
+  Exchange exchange_;
 
   std::shared_ptr<const SiteData> pool_;  // only of methods that pool the data
-  std::optional<PublishedSum> sum_;       // of the last round that was closed or is being closed, if there was an exchange in it
-  struct History {
-    bool trained = false, sent = false;
-  };
-  std::vector<int64_t> cost_;     // per site: tokens of its last training; before it, examples
-  std::vector<History> history_;  // per model, up to the last closed round: what its saved state has to hold
+  std::vector<int64_t> cost_;             // per site: tokens of its last training; before it, examples
+  std::vector<bool> sent_;                // per model: whether it is in the ledger, up to the last closed round
   JournalPosition position_;
   std::mutex mutex_;  // journal_, steps_done_ and the hooks
   int64_t steps_done_ = 0;
@@ -115,42 +116,28 @@ void Federation::Tell(int64_t done, const std::string& note) {
 
 Status Federation::Recover() {
   ASSIGN_OR_RETURN(position_, journal_.Recover());
-  history_.resize(static_cast<size_t>(models()));
+  sent_.resize(static_cast<size_t>(models()));
   const int64_t closed = position_.closed_round;
   for (int64_t round = 1; round <= closed; ++round) NoteHistory(round);
-  if (closed == 0) return absl::OkStatus();
-  ASSIGN_OR_RETURN(sum_, journal_.LoadSum(closed));
-  if (ExchangesIn(closed) && !sum_)
-    return OutputError(absl::StrCat("the sum that round ", closed,
-                                    " published is missing from the run's files; put it back, or start the run anew"));
-  return absl::OkStatus();
+  if (closed == 0 || closed == rounds() || !ExchangesIn(closed)) return absl::OkStatus();
+  std::vector<std::string> readers;
+  for (int64_t k = 0; k < models(); ++k) readers.push_back(InfoOf(k).name);
+  return exchange_.Recover(closed, readers);
 }
 
 void Federation::NoteHistory(int64_t round) {
-  for (int64_t k : Cohort(round)) {
-    History& history = history_[static_cast<size_t>(k)];
-    history.trained = true;
-    history.sent = history.sent || ExchangesIn(round);
-  }
-}
-
-/// A part that is missing must not pass for one that never was.
-Status Federation::CheckComplete(int64_t saved, const Site& site) const {
-  const History& history = history_[static_cast<size_t>(site.index)];
-  const char* missing = nullptr;
-  if (history.sent && site.sent.values.empty()) missing = "contribution";
-  if (history.trained && options_.keep_optimizer && site.train_state.step == 0) missing = "optimizer state";
-  if (missing == nullptr) return absl::OkStatus();
-  return OutputError(absl::StrCat("the ", missing, " of site ", site.info.name, " is missing from what was saved in round ", saved,
-                                  "; put the file back, or start the run anew"));
+  if (!ExchangesIn(round)) return;
+  for (int64_t k : Cohort(round)) sent_[static_cast<size_t>(k)] = true;
 }
 
 StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, int64_t round, int64_t k) const {
   ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
   if (saved > 0) {
     RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
-    RETURN_IF_ERROR(CheckComplete(saved, *site));
-    if (moment == Moment::kAfterSwap && sum_) RETURN_IF_ERROR(method_.Receive(*sum_, *site));
+    if (moment == Moment::kAfterSwap && ExchangesIn(saved)) {
+      ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(saved, site->info.name));
+      RETURN_IF_ERROR(method_.Receive(published, *site));
+    }
   } else if (inputs_.initial_individual) {
     ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(k)));
     RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual(initial), "initial adapter"));
@@ -187,11 +174,7 @@ int64_t Federation::StepsBefore(int64_t round) const {
   return steps;
 }
 
-StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
-  TrainOptions train = TrainOptionsOf(round);
-  method_.PrepareTraining(round, train);
-  TrainState fresh;
-  TrainState& state = options_.keep_optimizer ? site.train_state : fresh;
+StatusOr<TrainReport> Federation::Train(int64_t round, Site& site) {
   const std::string note = absl::StrCat("round ", round, "/", rounds(), ", site ", site.info.name);
   const StepCallback on_step = [&](int64_t, int64_t, double loss) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -202,8 +185,10 @@ StatusOr<TrainReport> Federation::TrainSite(int64_t round, Site& site) {
   if (!data) {
     ASSIGN_OR_RETURN(data, inputs_.sites->Load(static_cast<size_t>(site.index)));
   }
-  auto report = TrainLocalPass(*inputs_.model, site.adapters, data->train, train,
-                               {options_.seed, static_cast<uint64_t>(site.index), static_cast<uint64_t>(round)}, state, on_step);
+  const SiteTraining training{
+      *inputs_.model,          method_,      *data, TrainOptionsOf(round), StepsOf(round, site.index), round,
+      options_.keep_optimizer, options_.seed};
+  auto report = TrainSite(training, site, on_step);
   if (!report.ok()) return Annotate(report.status(), note);
   return report;
 }
@@ -225,8 +210,8 @@ Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
-  ASSIGN_OR_RETURN(result.train, TrainSite(round, *site));
-  if (ExchangesIn(round)) site->sent = {method_.Contribution(*site), method_.Weight(*site)};
+  ASSIGN_OR_RETURN(result.train, Train(round, *site));
+  if (ExchangesIn(round)) site->sent = {method_.Contribution(round, *site), method_.Weight(*site)};
   std::lock_guard<std::mutex> lock(mutex_);
   return journal_.SaveSite(round, *site, &result.train);
 }
@@ -241,19 +226,30 @@ Status Federation::TrainCohort(int64_t round, const std::vector<int64_t>& cohort
   return ForEach(absent, [&](int64_t k) { return KeepAbsent(round, k); });
 }
 
-Status Federation::Exchange(int64_t round, RoundResult& result) {
+Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
+  std::vector<Contributor> contributors;
+  std::vector<std::string> readers;
   for (int64_t k = 0; k < models(); ++k) {
-    SiteRoundResult& mine = result.sites[static_cast<size_t>(k)];
-    const bool kept = method_.ledger_policy() == LedgerPolicy::kKeepAbsent && history_[static_cast<size_t>(k)].sent;
-    if (!mine.participated && !kept) continue;
-    ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, mine.site));
-    if (mine.participated) mine.bytes_up = Bytes(sent.values);
-    Upload upload{round, k, sent.weight, std::move(sent.values)};
-    RETURN_IF_ERROR(mine.participated ? transport_.Send(std::move(upload)) : transport_.Keep(std::move(upload)));
+    const SiteRoundResult& site = result.sites[static_cast<size_t>(k)];
+    readers.push_back(site.site);
+    const bool kept = method_.ledger_policy() == LedgerPolicy::kKeepAbsent && sent_[static_cast<size_t>(k)];
+    if (site.participated || kept) contributors.push_back({k, site.site, site.participated});
   }
-  ASSIGN_OR_RETURN(sum_, transport_.CloseRound(round));
-  RETURN_IF_ERROR(journal_.SaveSum(*sum_));
-  for (SiteRoundResult& site : result.sites) site.bytes_down = Bytes(*sum_->values);
+  ASSIGN_OR_RETURN(const Exchange::Bytes bytes, exchange_.Run(round, contributors, readers));
+  for (size_t i = 0; i < contributors.size(); ++i) result.sites[static_cast<size_t>(contributors[i].site)].bytes_up = bytes.up[i];
+  for (size_t k = 0; k < readers.size(); ++k) result.sites[k].bytes_down = bytes.down[k];
+  return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
+}
+
+/// For methods whose sites read a weighted mean of the ledger, and federations of which a table can be read.
+Status Federation::NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const {
+  constexpr int64_t kMostSites = 64;
+  if (method_.ledger_policy() != LedgerPolicy::kKeepAbsent || models() > kMostSites) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const auto shares, exchange_.Influences(round, contributors, models()));
+  for (size_t k = 0; k < shares.size(); ++k)
+    for (size_t j = 0; j < contributors.size(); ++j)
+      if (contributors[j].site != static_cast<int64_t>(k) || method_.options().rest_of_world.include_self)
+        result.sites[k].influence.emplace_back(contributors[j].name, shares[k][j]);
   return absl::OkStatus();
 }
 
@@ -265,7 +261,8 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
   if (ShouldStop()) return InterruptedError(absl::StrCat("stopped before the evaluation of site ", infos()[k].name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> model_of, Open(round, moment, round, pool_ ? 0 : static_cast<int64_t>(k)));
   ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(k));
-  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, *model_of, *data, options_.eval.options, method_.branches()));
+  RETURN_IF_ERROR(method_.PrepareUse(*model_of));
+  ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, method_, *model_of, *data, options_.eval.options, method_.branches()));
   const bool after = moment == Moment::kAfterSwap;
   (after ? result.after_swap : result.before_swap) = std::move(scores);
   const Deploy deploy = method_.deploy();
@@ -284,13 +281,16 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
   const bool now = after ? use_swapped : (!swap_follows || deploy != Deploy::kSwapped);
   if (!now) return absl::OkStatus();
   if (ablate) {
-    ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, *model_of, *data, options_.eval.options));
+    ASSIGN_OR_RETURN(result.ablations, ScoreAblations(inputs_, method_, *model_of, *data, options_.eval.options));
   }
   if (method_.has_rest_of_world()) {
     ASSIGN_OR_RETURN(
         const std::vector<double> weights,
         MeanIndividualWeights(*inputs_.model, model_of->adapters, data->test.tokenized, options_.eval.options.loss_batch_size));
     result.mean_individual_weight = std::accumulate(weights.begin(), weights.end(), 0.0) / static_cast<double>(weights.size());
+    const MixerKind mixer = model_of->adapters.config().mixer;
+    if (mixer == MixerKind::kToken || mixer == MixerKind::kLayer)
+      for (size_t i = 0; i < weights.size(); ++i) result.mixer.emplace_back(model_of->adapters.modules()[i].name, weights[i]);
   }
   return absl::OkStatus();
 }
@@ -337,12 +337,12 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
   steps_done_ = StepsBefore(round);
   RETURN_IF_ERROR(TrainCohort(round, cohort, result));
   train_seconds_ += SecondsSince(start);
-  sum_.reset();  // every site has taken in that of the round before
+  exchange_.Forget();  // every site has taken in what the round before published
   if (method_.pools_data())
     for (size_t k = 1; k < result.sites.size(); ++k) result.sites[k].train = result.sites[0].train;
   if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kBeforeSwap, round, exchange, result));
   if (exchange) {
-    RETURN_IF_ERROR(Exchange(round, result));
+    RETURN_IF_ERROR(ExchangeAndSwap(round, result));
     if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kAfterSwap, round, false, result));
   }
   result.seconds = SecondsSince(start);
@@ -395,13 +395,16 @@ StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const F
                                          int64_t index, const SiteInfo& info) {
   ASSIGN_OR_RETURN(std::vector<AdaptedModule> modules, FindAdaptedModules(*inputs.model, options.adapter));
   AdapterConfig adapter = options.adapter;
-  if (!method.has_rest_of_world()) adapter.mixer = MixerKind::kNone;
+  method.Configure(adapter);
+  if (const std::vector<int64_t>& ranks = options.method.site_ranks; !ranks.empty() && !method.pools_data()) {
+    adapter.lora_alpha = options.adapter.scale() * static_cast<double>(ranks[static_cast<size_t>(index)]);  // one scale for all
+    adapter.r = ranks[static_cast<size_t>(index)];
+  }
   auto site = std::make_unique<Site>(index, info, std::move(modules), adapter, inputs.model->device());
-  site->adapters.Initialize({options.seed, static_cast<uint64_t>(index), method.init_shared_a()});
+  site->start = {options.seed, static_cast<uint64_t>(index), method.init_shared_a()};
+  site->adapters.Initialize(site->start);
   site->adapters.mode().branches = method.branches();
-  // With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.
-  if (method.has_rest_of_world() && method.init_shared_a())
-    RETURN_IF_ERROR(site->adapters.SetRestOfWorld(site->adapters.Individual()));
+  RETURN_IF_ERROR(method.Start(*site));
   return site;
 }
 
@@ -409,7 +412,9 @@ StatusOr<RunSummary> RunFederation(const FederationInputs& inputs, const Federat
                                    RoundJournal& journal, const FederationHooks& hooks) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Method> method, MakeMethod(options.method));
   FEDALT_CHECK(inputs.sites != nullptr && !inputs.sites->sites().empty(), "a federation has sites");
-  return Federation(inputs, options, *method, transport, journal, hooks).Run();
+  RETURN_IF_ERROR(method->Check(options));
+  ASSIGN_OR_RETURN(std::vector<AdaptedModule> modules, FindAdaptedModules(*inputs.model, options.adapter));
+  return Federation(inputs, options, *method, transport, journal, hooks, std::move(modules)).Run();
 }
 
 }  // namespace fedalt

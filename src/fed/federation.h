@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -35,7 +36,9 @@ struct SiteRoundResult {
   std::string deployed = "before_swap";   ///< which of the two is the site's model
   std::map<std::string, SiteScores>
       ablations;  ///< of the deployed model: rest_of_world_off, individual_off, individual_alone, rest_of_world_alone, base
-  double mean_individual_weight = 1.0;  ///< mean p_I over the site's test tokens (1 where there is no mixer)
+  double mean_individual_weight = 1.0;                    ///< mean p_I over the site's test tokens (1 where there is no mixer)
+  std::vector<std::pair<std::string, double>> mixer;      ///< the same per adapted linear; empty where there is no mixer
+  std::vector<std::pair<std::string, double>> influence;  ///< share of each other site in what this one reads; empty: not computed
 };
 
 struct RoundResult {

@@ -1,4 +1,5 @@
-// local: every site trains one LoRA on its own data alone; nothing is sent.
+// local: every site trains one LoRA on its own data alone; nothing is sent. At twice the rank (and lora_alpha) it is the control
+// that trains as many parameters as two adapters have.
 #include "fed/baselines.h"
 
 namespace fedalt {
@@ -8,6 +9,7 @@ class Local : public Method {
  public:
   using Method::Method;
   TransportNeed needs() const override { return TransportNeed::kNothing; }
+  bool allows_ranks() const override { return true; }
 };
 
 }  // namespace

@@ -1,4 +1,4 @@
-// The transport of one process: the fixed-point sum over the contributions of a round.
+// The transport of one process: the fixed-point sum over the contributions of a round, or the contributions themselves.
 #pragma once
 
 #include <map>
@@ -9,23 +9,25 @@
 
 namespace fedalt {
 
-/// Holds the sum and the last few contributions, which are added together: its memory does not grow with the sites. Not
-/// thread-safe: the round code calls it from one thread at a time.
+/// For a sum it holds the sum and the last few contributions, which are added together: its memory does not grow with the sites.
+/// Not thread-safe: the round code calls it from one thread at a time.
 class LocalTransport : public Transport {
  public:
-  explicit LocalTransport(LedgerPolicy policy) : policy_(policy) {}
+  explicit LocalTransport(LedgerPolicy policy, TransportNeed need = TransportNeed::kSum) : policy_(policy), need_(need) {}
 
   bool Offers(TransportNeed) const override { return true; }
   Status Send(Upload upload) override;
   Status Keep(Upload last) override;
-  StatusOr<PublishedSum> CloseRound(int64_t round) override;
+  StatusOr<Published> CloseRound(int64_t round) override;
+  StatusOr<std::vector<Upload>> CloseRoundWithUploads(int64_t round) override;
 
  private:
   Status AddPending();
 
   LedgerPolicy policy_;
+  TransportNeed need_;
   std::map<int64_t, double> weights_;  // of this round's sites; added up in their order, so that W has the same bits, too
-  std::vector<Upload> pending_;
+  std::vector<Upload> pending_;        // all of them where uploads are wanted
   FixedPointSum sum_{0};
 };
 

@@ -32,12 +32,13 @@ class RoundJournal {
   virtual Status LoadSite(int64_t round, Site& site) = 0;
   /// Site::sent of the same moment, alone; an error if there is none.
   virtual StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) = 0;
-  /// The sum that `round` published; empty if there was no exchange.
-  virtual StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) = 0;
+  /// What `site` received when `round` was closed; empty if nothing was published to it.
+  virtual StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) = 0;
 
   /// `report` is null for a site that did not take part.
   virtual Status SaveSite(int64_t round, const Site& site, const TrainReport* report) = 0;
-  virtual Status SaveSum(const PublishedSum& sum) = 0;
+  /// `site`: to whom it was published; empty: to everybody.
+  virtual Status SavePublished(const Published& published, const std::optional<std::string>& site) = 0;
   /// The round is over: its results are recorded, and what need not be kept any longer may go.
   virtual Status CloseRound(const RoundResult& result, bool is_best) = 0;
 };

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -40,9 +41,9 @@ class SiteSource {
   virtual StatusOr<std::shared_ptr<const SiteData>> Load(size_t site) const = 0;
 };
 
-/// A site's entry in the ledger, exactly as transmitted; without values: not in the ledger.
+/// A site's entry in the ledger, exactly as transmitted; values undefined: not in the ledger.
 struct LedgerEntry {
-  std::vector<float> values;
+  at::Tensor values;  ///< flat, float32 on the CPU
   double weight = 0.0;
 };
 
@@ -55,8 +56,25 @@ struct Site {
   int64_t index = 0;
   SiteInfo info;
   SiteAdapters adapters;
+  InitOptions start;  ///< how its adapters were drawn
   TrainState train_state;
   LedgerEntry sent;
+  NamedTensors method_state;  ///< what the method keeps beside the adapters, float32
+
+  /// Undefined if there is none.
+  at::Tensor State(std::string_view name) const {
+    for (const auto& [key, tensor] : method_state)
+      if (key == name) return tensor;
+    return {};
+  }
+  void SetState(std::string_view name, const at::Tensor& value) {
+    for (auto& [key, tensor] : method_state)
+      if (key == name) {
+        tensor = value;
+        return;
+      }
+    method_state.emplace_back(name, value);
+  }
 };
 
 }  // namespace fedalt

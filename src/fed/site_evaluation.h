@@ -9,12 +9,13 @@
 
 namespace fedalt {
 
-/// The site's model on `data` (which is another site's only for pooled models), with the branches as `mode` says.
-StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, Site& model_of, const SiteData& data, const EvalOptions& options,
-                               BranchMode mode);
+/// The site's model on `data`, its own or another's, with the branches as `mode` says. Where the method weighs each example by
+/// itself, weights are rounded to 1/64, so that examples of one weight are answered together.
+StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, const Method& method, Site& model_of, const SiteData& data,
+                               const EvalOptions& options, BranchMode mode);
 
 /// The four partial models and the base: rest_of_world_off, individual_off, individual_alone, rest_of_world_alone, base.
-StatusOr<std::map<std::string, SiteScores>> ScoreAblations(const FederationInputs& inputs, Site& model_of, const SiteData& data,
-                                                           const EvalOptions& options);
+StatusOr<std::map<std::string, SiteScores>> ScoreAblations(const FederationInputs& inputs, const Method& method, Site& model_of,
+                                                           const SiteData& data, const EvalOptions& options);
 
 }  // namespace fedalt

@@ -2,11 +2,13 @@
 // round code knows only this interface.
 //
 // Legal order in each round: Send once per participating site and Keep once per absent site that has contributed before, in any
-// order, then CloseRound once. Nothing is kept from one round to the next: the ledger is where the sites' states are.
+// order, then one of the two closing calls, once. Nothing is kept from one round to the next: the ledger is where the sites' states
+// are.
 #pragma once
 
+#include <ATen/ATen.h>
+
 #include <cstdint>
-#include <memory>
 #include <vector>
 
 #include "base/status.h"
@@ -17,8 +19,8 @@ namespace fedalt {
 enum class TransportNeed {
   kNothing,            ///< nothing leaves a site
   kSum,                ///< the weighted sum S and its weight W, the same for everybody
-  kIndividualUploads,  ///< the server must see each upload
-  kPerSiteDownloads,   ///< the server computes something for each site
+  kIndividualUploads,  ///< the server must see each upload; what it makes of them is the same for everybody
+  kPerSiteDownloads,   ///< the server sees each upload and computes something for each site
 };
 
 /// What happens to the contribution of a site that is absent from a round.
@@ -31,15 +33,16 @@ struct Upload {
   int64_t round = 0;  ///< 1-based; the one in which it is counted
   int64_t site = 0;
   double weight = 1.0;
-  std::vector<float> values;  ///< theta_k, flat
+  at::Tensor values;  ///< theta_k, flat, float32 on the CPU
 };
 
-/// The one object that a round publishes to everybody: S = sum w_k theta_k (float32, rounded once) and W = sum w_k.
-struct PublishedSum {
+/// What a round gives to the sites. For methods that need the sum: S = sum w_k theta_k (float32, rounded once), one object for
+/// everybody. For the others: what Method::Aggregate made of the uploads.
+struct Published {
   int64_t round = 0;
-  double total_weight = 0.0;
+  double total_weight = 0.0;  ///< W = sum w_k
   int64_t contributors = 0;
-  std::shared_ptr<const std::vector<float>> values;
+  at::Tensor values;  ///< flat, float32 on the CPU
 };
 
 class Transport {
@@ -48,7 +51,7 @@ class Transport {
   virtual bool Offers(TransportNeed need) const = 0;
 
   /// Hands over a contribution. A site counts once: a second contribution in the same round is refused. Errors: kTraining (also
-  /// for values that the sum refuses; they may be found as late as CloseRound, and end the round).
+  /// for values that the sum refuses; they may be found as late as the closing call, and end the round).
   virtual Status Send(Upload upload) = 0;
 
   /// The last contribution of a site that is absent from `last.round`, as it stands in the ledger. Not needed where the method
@@ -56,7 +59,11 @@ class Transport {
   virtual Status Keep(Upload last) = 0;
 
   /// The sum over this round's uploads and what was kept.
-  virtual StatusOr<PublishedSum> CloseRound(int64_t round) = 0;
+  virtual StatusOr<Published> CloseRound(int64_t round) = 0;
+
+  /// The uploads themselves and what was kept, ascending by site; only where uploads may be seen (kIndividualUploads). They are all
+  /// in memory at once.
+  virtual StatusOr<std::vector<Upload>> CloseRoundWithUploads(int64_t round) = 0;
 };
 
 }  // namespace fedalt

@@ -1,10 +1,12 @@
 #include "run/file_journal.h"
 
 #include <absl/strings/numbers.h>
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <utility>
 
 #include "adapter/peft_directory.h"
@@ -37,15 +39,10 @@ Status CutBack(const fs::path& path, int64_t size) {
   return absl::OkStatus();
 }
 
-/// A vector as a named float32 tensor that borrows its memory.
-at::Tensor Borrow(const std::vector<float>& values) {
-  return at::from_blob(const_cast<float*>(values.data()), {static_cast<int64_t>(values.size())}, at::kFloat);
-}
-
-StatusOr<std::vector<float>> ReadFlat(const TensorFiles& file, const std::string& name) {
-  ASSIGN_OR_RETURN(at::Tensor tensor, file.Get(name));
-  tensor = tensor.to(at::kFloat).contiguous();
-  return std::vector<float>(tensor.data_ptr<float>(), tensor.data_ptr<float>() + tensor.numel());
+/// A copy, so that the file may go.
+StatusOr<at::Tensor> ReadFlat(const TensorFiles& file, const std::string& name) {
+  ASSIGN_OR_RETURN(const at::Tensor tensor, file.Get(name));
+  return tensor.to(at::kFloat).reshape({-1}).clone();
 }
 
 StatusOr<double> ReadNumber(const TensorFiles& file, const std::string& name) {
@@ -58,6 +55,27 @@ StatusOr<double> ReadNumber(const TensorFiles& file, const std::string& name) {
 
 std::string Exact(double value) {
   return absl::StrFormat("%.17g", value);
+}
+
+constexpr char kContents[] = "contents.txt";
+
+/// The names of the files of a checkpoint, one a line, sorted.
+Status WriteContents(const fs::path& directory) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(directory))
+    if (entry.is_regular_file()) names.insert(fs::relative(entry.path(), directory).string());
+  return WriteFileAtomic(directory / kContents, absl::StrCat(absl::StrJoin(names, "\n"), "\n"));
+}
+
+/// A part that is missing must not pass for one that never was.
+Status CheckContents(const fs::path& directory) {
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(directory / kContents, ErrorKind::kOutput));
+  std::error_code error;
+  for (absl::string_view name : absl::StrSplit(text, '\n', absl::SkipEmpty()))
+    if (!fs::exists(directory / std::string(name), error))
+      return OutputError(
+          absl::StrCat((directory / std::string(name)).string(), " is missing; put the file back, or start the run anew"));
+  return absl::OkStatus();
 }
 
 /// All tensors in the order in which they were written.
@@ -140,6 +158,7 @@ StatusOr<JournalPosition> FileJournal::Recover() {
 
 Status FileJournal::LoadSite(int64_t round, Site& site) {
   const fs::path place = directory_.site(round, site.info.name);
+  RETURN_IF_ERROR(CheckContents(place));
   ASSIGN_OR_RETURN(const PeftAdapter individual, ReadPeftDirectory(place / "individual"));
   RETURN_IF_ERROR(Annotate(site.adapters.SetIndividual(individual.factors), place.string()));
   if (options_.rest_of_world) {
@@ -158,6 +177,13 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
     if (!state.ok()) return Annotate(state.status(), place.string());
     site.train_state = std::move(state).value();
   }
+  const auto read = [&](const char* file) -> StatusOr<NamedTensors> {
+    if (!fs::exists(place / file, error)) return NamedTensors{};
+    return ReadAll(place / file);
+  };
+  ASSIGN_OR_RETURN(const NamedTensors folds, read("fold.safetensors"));
+  RETURN_IF_ERROR(Annotate(site.adapters.SetFolds(folds), place.string()));
+  ASSIGN_OR_RETURN(site.method_state, read("method.safetensors"));
   site.sent = LedgerEntry{};
   if (fs::exists(place / "sent.safetensors", error)) {
     ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
@@ -173,18 +199,19 @@ StatusOr<LedgerEntry> FileJournal::LoadSent(int64_t round, const std::string& si
   return sent;
 }
 
-StatusOr<std::optional<PublishedSum>> FileJournal::LoadSum(int64_t round) {
+StatusOr<std::optional<Published>> FileJournal::LoadPublished(int64_t round, const std::string& site) {
   std::error_code error;
-  if (!fs::exists(directory_.sum(round), error)) return std::optional<PublishedSum>();
-  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(directory_.sum(round)));
-  PublishedSum sum;
-  sum.round = round;
-  ASSIGN_OR_RETURN(std::vector<float> values, ReadFlat(*file, "sum"));
-  sum.values = std::make_shared<const std::vector<float>>(std::move(values));
-  ASSIGN_OR_RETURN(sum.total_weight, ReadNumber(*file, "total_weight"));
+  fs::path path = directory_.received(round, site);
+  if (!fs::exists(path, error)) path = directory_.published(round);
+  if (!fs::exists(path, error)) return std::optional<Published>();
+  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(path));
+  Published published;
+  published.round = round;
+  ASSIGN_OR_RETURN(published.values, ReadFlat(*file, "values"));
+  ASSIGN_OR_RETURN(published.total_weight, ReadNumber(*file, "total_weight"));
   ASSIGN_OR_RETURN(const double contributors, ReadNumber(*file, "contributors"));
-  sum.contributors = static_cast<int64_t>(contributors);
-  return std::optional<PublishedSum>(std::move(sum));
+  published.contributors = static_cast<int64_t>(contributors);
+  return std::optional<Published>(std::move(published));
 }
 
 Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport* report) {
@@ -210,21 +237,30 @@ Status FileJournal::WriteSite(const fs::path& directory, const Site& site) const
   const AdapterConfig& config = site.adapters.config();
   PeftMetadata metadata{options_.base_model, config.lora_alpha, config.lora_dropout, config.r, config.target_modules};
   RETURN_IF_ERROR(WritePeftDirectory(directory / "individual", site.adapters.Individual(), metadata));
-  if (options_.rest_of_world)
-    RETURN_IF_ERROR(WritePeftDirectory(directory / "rest_of_world", site.adapters.RestOfWorld(), metadata));
+  if (options_.rest_of_world) {
+    const NamedTensors others = site.adapters.RestOfWorld();
+    metadata.r = others.front().second.size(0);  // that of an exact mean product is larger; the scale stays
+    metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r);
+    RETURN_IF_ERROR(WritePeftDirectory(directory / "rest_of_world", others, metadata));
+  }
+  if (const NamedTensors folds = site.adapters.Folds(); !folds.empty())
+    RETURN_IF_ERROR(WriteSafetensors(directory / "fold.safetensors", folds));
+  if (!site.method_state.empty()) RETURN_IF_ERROR(WriteSafetensors(directory / "method.safetensors", site.method_state));
   if (const NamedTensors mixer = site.adapters.Mixer(); !mixer.empty())
     RETURN_IF_ERROR(WriteSafetensors(directory / "mixer.safetensors", mixer));
   if (site.train_state.step > 0)
     RETURN_IF_ERROR(WriteSafetensors(directory / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
-  if (!site.sent.values.empty())
-    RETURN_IF_ERROR(WriteSafetensors(directory / "sent.safetensors", {{"sent", Borrow(site.sent.values)}},
-                                     {{"weight", Exact(site.sent.weight)}}));
+  if (site.sent.values.defined())
+    RETURN_IF_ERROR(
+        WriteSafetensors(directory / "sent.safetensors", {{"sent", site.sent.values}}, {{"weight", Exact(site.sent.weight)}}));
+  RETURN_IF_ERROR(WriteContents(directory));
   return together.Commit(directory);
 }
 
-Status FileJournal::SaveSum(const PublishedSum& sum) {
-  return WriteSafetensors(directory_.sum(sum.round), {{"sum", Borrow(*sum.values)}},
-                          {{"total_weight", Exact(sum.total_weight)}, {"contributors", std::to_string(sum.contributors)}});
+Status FileJournal::SavePublished(const Published& published, const std::optional<std::string>& site) {
+  return WriteSafetensors(
+      site ? directory_.received(published.round, *site) : directory_.published(published.round), {{"values", published.values}},
+      {{"total_weight", Exact(published.total_weight)}, {"contributors", std::to_string(published.contributors)}});
 }
 
 Status FileJournal::WritePredictions(const RoundResult& result) {

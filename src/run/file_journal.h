@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -32,9 +33,9 @@ class FileJournal : public RoundJournal {
   StatusOr<JournalPosition> Recover() override;
   Status LoadSite(int64_t round, Site& site) override;
   StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override;
-  StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override;
+  StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) override;
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override;
-  Status SaveSum(const PublishedSum& sum) override;
+  Status SavePublished(const Published& published, const std::optional<std::string>& site) override;
   Status CloseRound(const RoundResult& result, bool is_best) override;
 
  private:

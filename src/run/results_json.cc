@@ -84,6 +84,11 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   json["ablations"] = OrderedJson::object();
   for (const auto& [name, ablation] : result.ablations) json["ablations"][name] = SiteScoresToJson(ablation, generated);
   json["mean_individual_weight"] = Number(result.mean_individual_weight);
+  for (const auto& [name, values] : {std::pair{"mixer", &result.mixer}, {"rest_of_world_influence", &result.influence}}) {
+    if (values->empty()) continue;
+    json[name] = OrderedJson::object();
+    for (const auto& [key, value] : *values) json[name][key] = Number(value);
+  }
   json["gain_from_others"] = nullptr;
   if (const auto off = result.ablations.find("rest_of_world_off"); off != result.ablations.end() && deployed) {
     const Scores &with = deployed->test.all, &without = off->second.test.all;

@@ -89,7 +89,7 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
   ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryOf(run));
   LogInfo(MemoryText(plan));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
-  LocalTransport transport(method->ledger_policy());
+  LocalTransport transport(method->ledger_policy(), method->needs());
   FileJournal journal(directory, JournalOptions(run, *method));
   std::unique_ptr<Progress> progress;
   FederationHooks hooks;
@@ -123,6 +123,7 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
 }  // namespace
 
 StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const fs::path& root) {
+  RETURN_IF_ERROR(CheckMethod(config.federation));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
   RETURN_IF_ERROR(LoadSites(run));
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Create(root));
@@ -159,7 +160,7 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root) {
 
 StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, const std::string& site_name, int64_t round) {
   ASSIGN_OR_RETURN(const RunDirectory directory, RunDirectory::Open(root));
-  ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
+  ASSIGN_OR_RETURN(auto method, MakeMethod(run.config.federation.method));
   int64_t index = -1;
   std::vector<std::string> names;
   for (const SiteFiles& files : run.config.sites) {
@@ -185,13 +186,16 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
   if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));
   method->BeginRound(round, *site);
   if (static_cast<size_t>(index) < results.size() && results[static_cast<size_t>(index)].value("deployed", "") == "after_swap") {
-    ASSIGN_OR_RETURN(const auto sum, journal.LoadSum(round));
-    if (!sum)
-      return ModelError(absl::StrCat(directory.sum(round).string(), ": is missing, so the model after the swap cannot be rebuilt"));
-    RETURN_IF_ERROR(method->Receive(*sum, *site));
+    ASSIGN_OR_RETURN(const auto published, journal.LoadPublished(round, site->info.name));
+    if (!published)
+      return ModelError(
+          absl::StrCat(directory.published(round).string(), ": is missing, so the model after the swap cannot be rebuilt"));
+    RETURN_IF_ERROR(method->Receive(*published, *site));
     model.swapped = true;
   }
+  RETURN_IF_ERROR(method->PrepareUse(*site));
   model.site = std::move(site);
+  model.method = std::move(method);
   return model;
 }
 

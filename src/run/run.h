@@ -53,6 +53,7 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::p
 
 /// One site's model as a run left it, ready for a forward.
 struct SiteModel {
+  std::unique_ptr<Method> method;
   std::unique_ptr<Site> site;  ///< site->adapters is the model
   int64_t round = 0;
   bool swapped = false;  ///< whether it is the model after that round's swap

@@ -18,6 +18,7 @@ struct SiteFiles {
   std::filesystem::path train;
   std::filesystem::path test;
   std::filesystem::path validation;  ///< empty: split off `train` by RunConfig::validation
+  int64_t r = 0;                     ///< rank of this site's adapter; 0: adapter.r
 };
 
 /// What stays on disk.

@@ -2,8 +2,8 @@
 //
 //   config.yaml       resolved configuration with hashes           journal.jsonl     what is done (for --resume)
 //   metrics.jsonl     one line per site and round, then the mean   metrics.csv       the same, flat
-//   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer.safetensors, optimizer.safetensors, sent.safetensors
-//   rounds/NNN/sum.safetensors                                     the one object that the round published
+//   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer, fold, method, optimizer, sent and received .safetensors
+//   rounds/NNN/published.safetensors                               the one object that the round published to everybody
 //   predictions/NNN/SITE.jsonl                                     log.txt, summary.json (once it is finished)
 #pragma once
 
@@ -40,7 +40,11 @@ class RunDirectory {
   std::filesystem::path rounds() const { return root_ / "rounds"; }
   std::filesystem::path round(int64_t round) const;
   std::filesystem::path site(int64_t round, const std::string& name) const { return this->round(round) / name; }
-  std::filesystem::path sum(int64_t round) const { return this->round(round) / "sum.safetensors"; }
+  /// What a round gave to everybody, or to one site.
+  std::filesystem::path published(int64_t round) const { return this->round(round) / "published.safetensors"; }
+  std::filesystem::path received(int64_t round, const std::string& name) const {
+    return site(round, name) / "received.safetensors";
+  }
   std::filesystem::path result(int64_t round) const { return this->round(round) / "result.json"; }
   std::filesystem::path predictions(int64_t round, const std::string& site) const;
 

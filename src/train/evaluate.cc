@@ -14,14 +14,8 @@
 namespace fedalt {
 namespace {
 
-/// Sum of the loss and number of response tokens, per example.
-struct ExampleLoss {
-  double sum = 0.0;
-  int64_t tokens = 0;
-};
-
 Status ExampleLosses(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
-                     const ForwardContext& context, std::vector<ExampleLoss>& losses) {
+                     const ForwardContext& context, Measures& losses) {
   if (batch_size < 1) return ConfigError(absl::StrFormat("eval: a batch size of %d; it must be at least 1", batch_size));
   ForwardContext without_dropout = context;
   without_dropout.rows = nullptr;
@@ -35,9 +29,9 @@ Status ExampleLosses(const Transformer& model, const std::vector<TokenizedExampl
       size_t member = 0;
       for (size_t row = 0; row < loss.per_row.size(); ++row) {
         while (batch.response_rows[row] >= batch.offsets[member + 1]) ++member;
-        ExampleLoss& of = losses[begin + member];
-        of.sum += loss.per_row[row];
-        ++of.tokens;
+        ExampleMeasure& of = losses[begin + member];
+        of.loss_sum += loss.per_row[row];
+        ++of.response_tokens;
       }
     }
     return absl::OkStatus();
@@ -76,10 +70,10 @@ struct Sums {
   double loss = 0.0;
   int64_t response_tokens = 0;
 
-  void Add(const ExampleLoss& example) {
+  void Add(const ExampleMeasure& example) {
     ++sums.examples;
-    loss += example.sum;
-    response_tokens += example.tokens;
+    loss += example.loss_sum;
+    response_tokens += example.response_tokens;
   }
   void Add(const std::string& reference, const std::string& prediction) {
     const RougeScores rouge = Rouge(reference, prediction);
@@ -120,16 +114,28 @@ StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& to
   return set;
 }
 
-StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
-                              const ForwardContext& context) {
+StatusOr<Measures> Measure(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+                           const ForwardContext& context) {
   FEDALT_CHECK(set.tokenized.size() == set.examples.size(), "made by MakeEvalSet");
-  std::vector<ExampleLoss> losses(set.examples.size());
-  RETURN_IF_ERROR(ExampleLosses(model, set.tokenized, options.loss_batch_size, context, losses));
+  ASSIGN_OR_RETURN(Measures measures, MeasureLosses(model, set.tokenized, options.loss_batch_size, context));
+  if (!options.generate_answers) return measures;
+  FEDALT_CHECK(set.prompts.size() == set.examples.size(), "the set was made with generate_answers");
+  ASSIGN_OR_RETURN(std::vector<std::string> answers, Answers(model, tokenizer, set, options, context));
+  for (size_t i = 0; i < answers.size(); ++i) measures[i].prediction = std::move(answers[i]);
+  return measures;
+}
+
+StatusOr<Measures> MeasureLosses(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
+                                 const ForwardContext& context) {
+  if (examples.empty()) return DataError("evaluation: there are no examples; give the site at least one");
+  Measures measures(examples.size());
+  RETURN_IF_ERROR(ExampleLosses(model, examples, batch_size, context, measures));
+  return measures;
+}
+
+EvalResult ScoreMeasures(const EvalSet& set, Measures measures, bool generated) {
+  FEDALT_CHECK(measures.size() == set.examples.size(), "one measure per example");
   EvalResult result;
-  if (options.generate_answers) {
-    FEDALT_CHECK(set.prompts.size() == set.examples.size(), "the set was made with generate_answers");
-    ASSIGN_OR_RETURN(result.predictions, Answers(model, tokenizer, set, options, context));
-  }
   Sums all;
   std::map<std::string, Sums> by_tag;
   for (size_t i = 0; i < set.examples.size(); ++i) {
@@ -137,23 +143,42 @@ StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokeniz
     std::vector<Sums*> targets = {&all};
     if (!example.tag.empty()) targets.push_back(&by_tag[example.tag]);
     for (Sums* target : targets) {
-      target->Add(losses[i]);
-      if (options.generate_answers) target->Add(example.output, result.predictions[i]);
+      target->Add(measures[i]);
+      if (generated) target->Add(example.output, measures[i].prediction);
     }
+    if (generated) result.predictions.push_back(std::move(measures[i].prediction));
   }
   result.all = all.Mean();
   for (const auto& [tag, sums] : by_tag) result.by_tag[tag] = sums.Mean();
   return result;
 }
 
+double MeanLossOf(const Measures& measures) {
+  Sums all;
+  for (const ExampleMeasure& measure : measures) all.Add(measure);
+  return all.Mean().loss;
+}
+
+EvalSet SubsetOf(const EvalSet& set, const std::vector<size_t>& members) {
+  EvalSet subset;
+  for (const size_t i : members) {
+    subset.examples.push_back(set.examples[i]);
+    subset.tokenized.push_back(set.tokenized[i]);
+    if (!set.prompts.empty()) subset.prompts.push_back(set.prompts[i]);
+  }
+  return subset;
+}
+
+StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+                              const ForwardContext& context) {
+  ASSIGN_OR_RETURN(Measures measures, Measure(model, tokenizer, set, options, context));
+  return ScoreMeasures(set, std::move(measures), options.generate_answers);
+}
+
 StatusOr<double> MeanLoss(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
                           const ForwardContext& context) {
-  if (examples.empty()) return DataError("evaluation: there are no examples; give the site at least one");
-  std::vector<ExampleLoss> losses(examples.size());
-  RETURN_IF_ERROR(ExampleLosses(model, examples, batch_size, context, losses));
-  Sums all;
-  for (const ExampleLoss& loss : losses) all.Add(loss);
-  return all.Mean().loss;
+  ASSIGN_OR_RETURN(const Measures losses, MeasureLosses(model, examples, batch_size, context));
+  return MeanLossOf(losses);
 }
 
 }  // namespace fedalt

@@ -39,7 +39,28 @@ struct EvalResult {
   std::vector<std::string> predictions;  ///< in the order of the examples; empty if nothing was generated
 };
 
-/// Errors: kInterrupted (the progress callback of options.generate asked to stop), model errors.
+/// What was measured of one example, before anything is averaged.
+struct ExampleMeasure {
+  double loss_sum = 0.0;  ///< over its response tokens
+  int64_t response_tokens = 0;
+  std::string prediction;  ///< empty if nothing was generated
+};
+using Measures = std::vector<ExampleMeasure>;
+
+/// Every example of `set`, in order. Errors as for Evaluate.
+StatusOr<Measures> Measure(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+                           const ForwardContext& context);
+/// The losses alone.
+StatusOr<Measures> MeasureLosses(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,
+                                 const ForwardContext& context);
+/// Scores and predictions of what was measured of all of `set`.
+EvalResult ScoreMeasures(const EvalSet& set, Measures measures, bool generated);
+/// Mean loss per response token.
+double MeanLossOf(const Measures& measures);
+/// The examples at these places.
+EvalSet SubsetOf(const EvalSet& set, const std::vector<size_t>& members);
+
+/// Measure and ScoreMeasures. Errors: kInterrupted (the progress callback of options.generate asked to stop), model errors.
 StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
                               const ForwardContext& context);
 

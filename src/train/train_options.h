@@ -15,7 +15,8 @@ struct TrainOptions {
   double beta1 = 0.9, beta2 = 0.999, eps = 1e-8;
   double max_grad_norm = 1.0;
   bool linear_decay = true;  ///< lr * (1 - step / steps), without warm-up
-  bool train_individual = true;
+  bool train_a = true;       ///< A of the individual adapter (never where AdapterConfig::freeze_a)
+  bool train_b = true;
   bool train_mixer = true;
 };
 

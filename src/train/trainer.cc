@@ -16,14 +16,13 @@
 namespace fedalt {
 namespace {
 
-/// What a pass trains, in the order of SiteAdapters: individual (A unless frozen, B), then mixer.
+/// What a pass trains, in the order of SiteAdapters: individual (A, B), then mixer.
 NamedTensors TrainedTensors(SiteAdapters& adapters, const TrainOptions& options) {
   NamedTensors trained;
-  if (options.train_individual) {
-    const NamedTensors individual = adapters.Individual();
-    for (size_t i = 0; i < individual.size(); ++i)
-      if (!adapters.config().freeze_a || i % 2 == 1) trained.push_back(individual[i]);
-  }
+  const bool train_a = options.train_a && !adapters.config().freeze_a;
+  const NamedTensors individual = adapters.Individual();  // A, B, A, B, ...
+  for (size_t i = 0; i < individual.size(); ++i)
+    if (i % 2 == 0 ? train_a : options.train_b) trained.push_back(individual[i]);
   if (options.train_mixer && adapters.mode().mixer_active)
     for (auto& entry : adapters.Mixer()) trained.push_back(std::move(entry));
   return trained;

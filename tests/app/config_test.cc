@@ -113,16 +113,29 @@ TEST(Config, EveryKeyIsReadAndWritten) {
                                               "adapter.target_modules=[up_proj, down_proj]",
                                               "adapter.init_from=start/{site}",
                                               "mixer=fixed:0.25",
+                                              "mixer_train=held_out",
+                                              "mixer_held_out=0.2",
                                               "mixer_start_round=2",
                                               "init=per_site",
                                               "freeze_a=true",
                                               "rest_of_world.every=3",
-                                              "rest_of_world.weights=samples",
+                                              "rest_of_world.weights=similarity",
                                               "rest_of_world.gain=6.5",
                                               "rest_of_world.damping=0.3",
-                                              "rest_of_world.aggregate=factors",
-                                              "rest_of_world.rescale=off",
-                                              "fedit_weights=uniform",
+                                              "rest_of_world.aggregate=svd",
+                                              "rest_of_world.rescale=on",
+                                              "rest_of_world.include_self=true",
+                                              "average.weights=uniform",
+                                              "average.server_lr=0.5",
+                                              "average.server_momentum=0.4",
+                                              "feddpa.inference=instance",
+                                              "feddpa.weight=0.75",
+                                              "feddpa.samples=3",
+                                              "fdlora.sync_every=2",
+                                              "fdlora.outer_lr=0.9",
+                                              "fdlora.outer_momentum=0.5",
+                                              "fdlora.shots=4",
+                                              "fdlora.penalty=0.1",
                                               "deploy=validation",
                                               "participation=2",
                                               "train.rounds=9",
@@ -145,6 +158,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
                                               "eval.length_penalty=0.5",
                                               "eval.metrics=[rougeL]",
                                               "eval.ablations=every",
+                                              "eval.cross_examples=7",
                                               "eval.batch_size=6",
                                               "eval.generate=false",
                                               "seed=18446744073709551615",
@@ -159,8 +173,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
     const auto given =
         std::find_if(overrides.begin(), overrides.end(), [&](const std::string& text) { return text.starts_with(key.name + "="); });
     ASSERT_NE(given, overrides.end()) << key.name << " is not in this test";
-    const bool has_one_value = key.name == "preset" || key.name == "rest_of_world.aggregate" || key.name == "rest_of_world.rescale";
-    if (!has_one_value) {
+    if (key.name != "preset") {
       EXPECT_NE(key.write(config), key.write(MustParse(kMinimal))) << key.name << " did not change anything";
     }
     RunConfig other = DefaultRunConfig();
@@ -326,8 +339,12 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
                             "freeze_a=yes",
                             "rest_of_world.damping=0",
                             "rest_of_world.gain=-1",
-                            "rest_of_world.aggregate=svd",
-                            "rest_of_world.rescale=on",
+                            "rest_of_world.aggregate=mean",
+                            "rest_of_world.rescale=2",
+                            "mixer_held_out=0",
+                            "average.server_momentum=1",
+                            "feddpa.inference=dynamic",
+                            "fdlora.sync_every=0",
                             "deploy=best",
                             "eval.beams=0",
                             "eval.metrics=[bleu]",

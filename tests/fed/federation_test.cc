@@ -14,7 +14,9 @@
 namespace fedalt {
 namespace {
 
+using testing::Flat;
 using testing::MemoryJournal;
+using testing::Numbers;
 using testing::RunTiny;
 using testing::TinyOptions;
 using testing::TinySites;
@@ -44,7 +46,7 @@ TEST_F(FederationTest, EverySiteReadsTheMeanOfTheOthers) {
   const MemoryJournal journal = Run(TinyOptions("fedalt"));
   for (int64_t round = 2; round <= 3; ++round)
     for (int64_t k = 0; k < 3; ++k) {
-      const std::vector<float> read = Flatten(journal.rest_of_world.at({round, k}));
+      const std::vector<float> read = Numbers(Flatten(journal.rest_of_world.at({round, k})));
       const std::vector<float>& one = journal.sent.at({round - 1, (k + 1) % 3});
       const std::vector<float>& two = journal.sent.at({round - 1, (k + 2) % 3});
       ASSERT_EQ(read.size(), one.size());
@@ -82,8 +84,9 @@ TEST_F(FederationTest, DampingMixesOldAndNew) {
   options.method.rest_of_world.damping = 0.25;
   const MemoryJournal journal = Run(options);
   for (int64_t k = 0; k < 3; ++k) {
-    const std::vector<float> before = Flatten(journal.rest_of_world.at({2, k})), after = Flatten(journal.rest_of_world.at({3, k}));
-    const std::vector<float> others = RestOfWorld(journal.sums.at(2), journal.sent.at({2, k}), 1.0);
+    const std::vector<float> before = Numbers(Flatten(journal.rest_of_world.at({2, k}))),
+                             after = Numbers(Flatten(journal.rest_of_world.at({3, k})));
+    const std::vector<float> others = Numbers(RestOfWorld(journal.sums.at(2), {Flat(journal.sent.at({2, k})), 1.0}));
     for (size_t i = 0; i < before.size(); ++i) ASSERT_NEAR(after[i], 0.25 * others[i] + 0.75 * before[i], 1e-6);
   }
 }
@@ -156,9 +159,10 @@ TEST_F(FederationTest, FeditMakesAllSitesEqualAndFeditFtKeepsTheLastRoundApart) 
   EXPECT_EQ(last[0].deployed, "after_swap");
   // Weighted by samples: 12, 16 and 20 examples.
   const auto& sent = fedit.sent;
+  const std::vector<float> sum = Numbers(fedit.sums.at(1).values);
   for (size_t i = 0; i < sent.at({1, 0}).size(); ++i) {
     const double mean = (12.0 * sent.at({1, 0})[i] + 16.0 * sent.at({1, 1})[i] + 20.0 * sent.at({1, 2})[i]) / 48.0;
-    ASSERT_NEAR((*fedit.sums.at(1).values)[i] / fedit.sums.at(1).total_weight, mean, 1e-6);
+    ASSERT_NEAR(sum[i] / fedit.sums.at(1).total_weight, mean, 1e-6);
   }
   options.method.name = "fedit_ft";
   const MemoryJournal ft = Run(options);

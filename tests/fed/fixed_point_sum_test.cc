@@ -15,6 +15,7 @@
 
 #include "base/random.h"
 #include "fed/fedalt.h"
+#include "fed/flat.h"
 #include "fed/grid_kernels.h"
 
 namespace fedalt {
@@ -236,8 +237,9 @@ TEST_P(FixedPointSumOnThreads, RoundsItsValuesOnce) {
 
 TEST_P(FixedPointSumOnThreads, TheRestOfWorldIsWhatAPlainLoopGives) {
   const Floats own = Theta(6, kLong), all = Theta(7, kLong, 1.0);
-  const PublishedSum sum{1, 4.5, 3, std::make_shared<const Floats>(all)};
-  const Floats others = RestOfWorld(sum, own, 0.7), everybody = RestOfWorld(sum, {}, 0.0);
+  const Published sum{1, 4.5, 3, testing::Flat(all)};
+  const Floats others = testing::Numbers(RestOfWorld(sum, {testing::Flat(own), 0.7})),
+               everybody = testing::Numbers(RestOfWorld(sum, {}));
   for (size_t i = 0; i < kLong; ++i) {
     ASSERT_EQ(others[i], static_cast<float>((static_cast<double>(all[i]) - 0.7 * static_cast<double>(own[i])) / (4.5 - 0.7)));
     ASSERT_EQ(everybody[i], static_cast<float>(static_cast<double>(all[i]) / 4.5));

@@ -7,10 +7,14 @@
 #include "base/random.h"
 #include "fed/fedalt.h"
 #include "fed/federation.h"
+#include "fed/flat.h"
 #include "fed/local_transport.h"
 
 namespace fedalt {
 namespace {
+
+using testing::Flat;
+using testing::Numbers;
 
 constexpr size_t kLength = 257;
 
@@ -31,7 +35,7 @@ struct Ledger {
   std::vector<bool> present;
 };
 
-void ExpectNaiveMean(const Ledger& ledger, const PublishedSum& sum) {
+void ExpectNaiveMean(const Ledger& ledger, const Published& sum) {
   const auto n = static_cast<int64_t>(ledger.theta.size());
   // The total once, in long double; each site's naive mean of the others follows from it without the float32 sum.
   for (int64_t k = 0; k < n; ++k) {
@@ -49,8 +53,8 @@ void ExpectNaiveMean(const Ledger& ledger, const PublishedSum& sum) {
       value = total > 0 ? value / total : 0.0;
       largest = std::max(largest, std::abs(value));
     }
-    const std::span<const float> own = ledger.present[uk] ? std::span<const float>(ledger.theta[uk]) : std::span<const float>();
-    const std::vector<float> others = RestOfWorld(sum, own, ledger.weight[uk]);
+    const LedgerEntry own = ledger.present[uk] ? LedgerEntry{Flat(ledger.theta[uk]), ledger.weight[uk]} : LedgerEntry{};
+    const std::vector<float> others = Numbers(RestOfWorld(sum, own));
     for (size_t i = 0; i < kLength; ++i)
       ASSERT_NEAR(others[i], naive[i], 1e-6 * largest) << "site " << k << " of " << n << ", value " << i;
   }
@@ -63,7 +67,7 @@ TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
         LocalTransport transport(LedgerPolicy::kKeepAbsent);
         Ledger ledger{std::vector<std::vector<float>>(static_cast<size_t>(n)), std::vector<double>(static_cast<size_t>(n)),
                       std::vector<bool>(static_cast<size_t>(n), false)};
-        PublishedSum sum;
+        Published sum;
         for (uint64_t round = 1; round <= 3; ++round) {
           for (uint64_t k = 0; k < static_cast<uint64_t>(n); ++k) {
             ledger.weight[k] = Weight(k, uniform);
@@ -72,7 +76,7 @@ TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
             if (absent && !ledger.present[k]) continue;
             if (!absent) ledger.theta[k] = Theta(k, round);
             ledger.present[k] = true;
-            const Upload upload{static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], ledger.theta[k]};
+            const Upload upload{static_cast<int64_t>(round), static_cast<int64_t>(k), ledger.weight[k], Flat(ledger.theta[k])};
             ASSERT_TRUE((absent ? transport.Keep(upload) : transport.Send(upload)).ok());
           }
           auto closed = transport.CloseRound(static_cast<int64_t>(round));
@@ -87,40 +91,40 @@ TEST(RestOfWorld, EqualsTheNaiveMeanOfTheOthers) {
 TEST(RestOfWorld, IsZeroWithoutOthers) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
   const std::vector<float> theta = Theta(0, 1);
-  ASSERT_TRUE(transport.Send({1, 0, 5.0, theta}).ok());
+  ASSERT_TRUE(transport.Send({1, 0, 5.0, Flat(theta)}).ok());
   const auto sum = transport.CloseRound(1);
   ASSERT_TRUE(sum.ok());
-  for (float value : RestOfWorld(*sum, theta, 5.0)) EXPECT_EQ(value, 0.0f);
+  for (float value : Numbers(RestOfWorld(*sum, {Flat(theta), 5.0}))) EXPECT_EQ(value, 0.0f);
 }
 
 TEST(RestOfWorld, OfANewcomerIsTheMeanOfAll) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
   const std::vector<float> a = Theta(0, 1), b = Theta(1, 1);
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, a}).ok());
-  ASSERT_TRUE(transport.Send({1, 1, 3.0, b}).ok());
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, Flat(a)}).ok());
+  ASSERT_TRUE(transport.Send({1, 1, 3.0, Flat(b)}).ok());
   const auto sum = transport.CloseRound(1);
-  const std::vector<float> others = RestOfWorld(*sum, {}, 0.0);
+  const std::vector<float> others = Numbers(RestOfWorld(*sum, {}));
   for (size_t i = 0; i < kLength; ++i) EXPECT_NEAR(others[i], (a[i] + 3.0 * b[i]) / 4.0, 1e-7);
 }
 
 TEST(LocalTransport, CountsASiteOnce) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
   const std::vector<float> theta = Theta(0, 1);
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, theta}).ok());
-  for (const Status& other : {transport.Send({1, 0, 1.0, theta}), transport.Keep({1, 0, 1.0, Theta(0, 2)})}) {
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, Flat(theta)}).ok());
+  for (const Status& other : {transport.Send({1, 0, 1.0, Flat(theta)}), transport.Keep({1, 0, 1.0, Flat(Theta(0, 2))})}) {
     ASSERT_FALSE(other.ok());
     EXPECT_NE(other.message().find("a second contribution for round 1"), absl::string_view::npos);
   }
   const auto sum = transport.CloseRound(1);
   EXPECT_EQ(sum->contributors, 1);
-  EXPECT_EQ(*sum->values, theta);
+  EXPECT_EQ(Numbers(sum->values), theta);
 }
 
 TEST(LocalTransport, RefusesAnotherLengthAndKeepsTheSum) {
   LocalTransport transport(LedgerPolicy::kKeepAbsent);
-  ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
-  EXPECT_FALSE(transport.Send({1, 1, 1.0, {1.0f, 2.0f}}).ok());
-  EXPECT_EQ(*transport.CloseRound(1)->values, Theta(0, 1));
+  ASSERT_TRUE(transport.Send({1, 0, 1.0, Flat(Theta(0, 1))}).ok());
+  EXPECT_FALSE(transport.Send({1, 1, 1.0, Flat({1.0f, 2.0f})}).ok());
+  EXPECT_EQ(Numbers(transport.CloseRound(1)->values), Theta(0, 1));
 }
 
 TEST(LocalTransport, NamesTheSiteWhoseValuesTheSumRefuses) {
@@ -130,7 +134,7 @@ TEST(LocalTransport, NamesTheSiteWhoseValuesTheSumRefuses) {
     for (int64_t k = 0; k < 7 && status.ok(); ++k) {
       std::vector<float> theta = Theta(static_cast<uint64_t>(k), 1);
       if (k == bad) theta[3] = INFINITY;
-      status = transport.Send({1, k, 1.0, theta});
+      status = transport.Send({1, k, 1.0, Flat(theta)});
     }
     if (status.ok()) status = transport.CloseRound(1).status();
     ASSERT_FALSE(status.ok());
@@ -143,10 +147,10 @@ TEST(LocalTransport, NamesTheSiteWhoseValuesTheSumRefuses) {
 TEST(LocalTransport, BeginsEachRoundAnewAndKeepsTheAbsentOnlyWhereTheMethodSaysSo) {
   for (const auto& [policy, contributors] : {std::pair{LedgerPolicy::kKeepAbsent, 2}, std::pair{LedgerPolicy::kCohortOnly, 1}}) {
     LocalTransport transport(policy);
-    ASSERT_TRUE(transport.Send({1, 0, 1.0, Theta(0, 1)}).ok());
+    ASSERT_TRUE(transport.Send({1, 0, 1.0, Flat(Theta(0, 1))}).ok());
     ASSERT_TRUE(transport.CloseRound(1).ok());
-    ASSERT_TRUE(transport.Send({2, 1, 2.0, Theta(1, 2)}).ok());
-    ASSERT_TRUE(transport.Keep({2, 0, 1.0, Theta(0, 1)}).ok());
+    ASSERT_TRUE(transport.Send({2, 1, 2.0, Flat(Theta(1, 2))}).ok());
+    ASSERT_TRUE(transport.Keep({2, 0, 1.0, Flat(Theta(0, 1))}).ok());
     const auto sum = transport.CloseRound(2);
     EXPECT_EQ(sum->contributors, contributors);
     EXPECT_EQ(sum->total_weight, contributors + 1.0);

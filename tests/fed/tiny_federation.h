@@ -13,6 +13,7 @@
 
 #include "base/random.h"
 #include "fed/federation.h"
+#include "fed/flat.h"
 #include "fed/local_transport.h"
 #include "fed/round_journal.h"
 
@@ -98,7 +99,9 @@ inline std::map<std::string, std::string> BytesOf(const Site& site) {
   add("rest_of_world ", site.adapters.RestOfWorld());
   add("mixer ", site.adapters.Mixer());
   if (site.train_state.step > 0) add("optimizer ", NamedTrainState(site.adapters, site.train_state));
-  bytes["sent"] = std::string(reinterpret_cast<const char*>(site.sent.values.data()), site.sent.values.size() * sizeof(float));
+  add("fold ", site.adapters.Folds());
+  add("method ", site.method_state);
+  if (site.sent.values.defined()) add("", {{"sent", site.sent.values}});
   return bytes;
 }
 
@@ -116,30 +119,44 @@ class MemoryJournal : public RoundJournal {
     if (!state.optimizer.empty()) {
       ASSIGN_OR_RETURN(site.train_state, TrainStateFromNamed(state.optimizer));
     }
-    site.sent = {sent.at({round, site.index}), state.weight};
+    RETURN_IF_ERROR(site.adapters.SetFolds(state.folds));
+    site.method_state = Copy(state.method);
+    site.sent = {};
+    if (!sent.at({round, site.index}).empty()) site.sent = {Flat(sent.at({round, site.index})), state.weight};
     return absl::OkStatus();
   }
   StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override {
     std::lock_guard<std::mutex> lock(*mutex_);
     for (const auto& [key, state] : states_)
-      if (key.first == round && state.name == site) return LedgerEntry{sent.at(key), state.weight};
+      if (key.first == round && state.name == site) return LedgerEntry{Flat(sent.at(key)), state.weight};
     return absl::InternalError("this site was not saved");
   }
-  StatusOr<std::optional<PublishedSum>> LoadSum(int64_t) override { return std::optional<PublishedSum>(); }
+  StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) override {
+    std::lock_guard<std::mutex> lock(*mutex_);
+    const auto found = received.find({round, site});
+    return found == received.end() ? std::optional<Published>() : std::optional<Published>(found->second);
+  }
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
     std::lock_guard<std::mutex> lock(*mutex_);
     const Key key{round, site.index};
     sites[key] = BytesOf(site);
-    sent[key] = site.sent.values;
+    sent[key] = site.sent.values.defined() ? Numbers(site.sent.values) : std::vector<float>{};
     trained[key] = report != nullptr;
     rest_of_world[key] = Copy(site.adapters.RestOfWorld());
-    states_[key] = {site.info.name, Copy(site.adapters.Individual()), Copy(site.adapters.Mixer()),
+    states_[key] = {site.info.name,
+                    Copy(site.adapters.Individual()),
+                    Copy(site.adapters.Mixer()),
                     site.train_state.step > 0 ? Copy(NamedTrainState(site.adapters, site.train_state)) : NamedTensors{},
-                    site.sent.weight};
+                    site.sent.weight,
+                    Copy(site.adapters.Folds()),
+                    Copy(site.method_state)};
     return absl::OkStatus();
   }
-  Status SaveSum(const PublishedSum& sum) override {
-    sums[sum.round] = sum;
+  Status SavePublished(const Published& published, const std::optional<std::string>& site) override {
+    if (site)
+      received[{published.round, *site}] = published;
+    else
+      sums[published.round] = published;
     return absl::OkStatus();
   }
   Status CloseRound(const RoundResult& result, bool is_best) override {
@@ -153,7 +170,8 @@ class MemoryJournal : public RoundJournal {
   std::map<Key, std::vector<float>> sent;
   std::map<Key, bool> trained;
   std::map<Key, NamedTensors> rest_of_world;
-  std::map<int64_t, PublishedSum> sums;
+  std::map<int64_t, Published> sums;                              // of rounds that publish to everybody
+  std::map<std::pair<int64_t, std::string>, Published> received;  // of the others, by round and site
   std::map<int64_t, RoundResult> results;
   int64_t best_round = 0;
 
@@ -162,6 +180,7 @@ class MemoryJournal : public RoundJournal {
     std::string name;
     NamedTensors individual, mixer, optimizer;
     double weight = 0.0;
+    NamedTensors folds, method;
   };
   static NamedTensors Copy(const NamedTensors& tensors) {
     NamedTensors copies;
@@ -172,14 +191,11 @@ class MemoryJournal : public RoundJournal {
   std::map<Key, State> states_;
 };
 
-inline LedgerPolicy PolicyOf(const FederationOptions& options) {
-  auto method = MakeMethod(options.method);
-  return method.ok() ? (*method)->ledger_policy() : LedgerPolicy::kCohortOnly;
-}
-
 inline StatusOr<RunSummary> RunTiny(const Transformer& model, const SiteSource& sites, const FederationOptions& options,
                                     RoundJournal& journal) {
-  LocalTransport transport(PolicyOf(options));
+  const auto method = MakeMethod(options.method);
+  if (!method.ok()) return method.status();
+  LocalTransport transport((*method)->ledger_policy(), (*method)->needs());
   return RunFederation({&model, nullptr, &sites, nullptr}, options, transport, journal, {});
 }
 

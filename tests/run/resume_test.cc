@@ -30,12 +30,14 @@ class DyingJournal : public RoundJournal {
   StatusOr<JournalPosition> Recover() override { return journal_.Recover(); }
   Status LoadSite(int64_t round, Site& site) override { return journal_.LoadSite(round, site); }
   StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override { return journal_.LoadSent(round, site); }
-  StatusOr<std::optional<PublishedSum>> LoadSum(int64_t round) override { return journal_.LoadSum(round); }
+  StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) override {
+    return journal_.LoadPublished(round, site);
+  }
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
     return Change([&] { return journal_.SaveSite(round, site, report); });
   }
-  Status SaveSum(const PublishedSum& sum) override {
-    return Change([&] { return journal_.SaveSum(sum); });
+  Status SavePublished(const Published& published, const std::optional<std::string>& site) override {
+    return Change([&] { return journal_.SavePublished(published, site); });
   }
   Status CloseRound(const RoundResult& result, bool is_best) override {
     return Change([&] { return journal_.CloseRound(result, is_best); });
@@ -102,11 +104,17 @@ class ResumeTest : public ::testing::Test {
     auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
     EXPECT_TRUE(opened.ok()) << opened.status();
     FileJournal journal(
-        *opened,
-        {.keep = {.last = 10}, .rest_of_world = options.method.name == "fedalt", .base_model = "tiny", .sites = sites_.get()});
+        *opened, {.keep = {.last = 10}, .rest_of_world = HasRestOfWorld(options), .base_model = "tiny", .sites = sites_.get()});
     DyingJournal dying(journal, calls, after);
-    LocalTransport transport(testing::PolicyOf(options));
+    const auto method = MakeMethod(options.method);
+    EXPECT_TRUE(method.ok());
+    LocalTransport transport((*method)->ledger_policy(), (*method)->needs());
     return RunFederation({model_.get(), nullptr, sites_.get(), nullptr}, options, transport, dying, {}).status();
+  }
+
+  static bool HasRestOfWorld(const FederationOptions& options) {
+    const auto method = MakeMethod(options.method);
+    return method.ok() && (*method)->has_rest_of_world();
   }
 
   static StatusOr<RunDirectory> Reopen(const fs::path& directory) {
@@ -123,6 +131,12 @@ class ResumeEverywhere : public ResumeTest, public ::testing::WithParamInterface
 
 TEST_P(ResumeEverywhere, SameBitsAsUndisturbed) {
   FederationOptions options = TinyOptions(std::string(GetParam()).substr(0, std::string(GetParam()).find('+')));
+  if (std::string(GetParam()).ends_with("+svd")) {
+    options.method.rest_of_world.aggregate = RestOfWorldAggregate::kSvd;
+    options.method.rest_of_world.damping = 0.5;
+    options.method.mixer_held_out = true;
+  }
+  if (std::string(GetParam()).ends_with("+server")) options.method.server = {0.7, 0.5};
   if (std::string(GetParam()).ends_with("+absent")) {
     options.participation.count = 2;
     options.method.rest_of_world = {.every = 2, .weights = SiteWeights::kSamples, .damping = 0.5};
@@ -151,7 +165,9 @@ TEST_P(ResumeEverywhere, SameBitsAsUndisturbed) {
     }
 }
 
-INSTANTIATE_TEST_SUITE_P(Methods, ResumeEverywhere, ::testing::Values("fedalt", "fedalt+absent", "fedit", "fedit_ft", "pooled"),
+INSTANTIATE_TEST_SUITE_P(Methods, ResumeEverywhere,
+                         ::testing::Values("fedalt", "fedalt+absent", "fedalt+svd", "fedit", "fedit+server", "fedit_ft", "pooled",
+                                           "feddpa", "fdlora", "flora", "fedex", "rolora"),
                          [](const auto& info) {
                            std::string name = info.param;
                            std::replace(name.begin(), name.end(), '+', '_');
@@ -179,7 +195,7 @@ TEST_F(ResumeTest, RefusesACheckpointThatIsNotWhole) {
   options.keep_optimizer = true;
   options.participation.count = 2;
   ASSERT_FALSE(Run(whole, options, 6, false));
-  ASSERT_TRUE(fs::exists(whole / "rounds/001/sum.safetensors"));
+  ASSERT_TRUE(fs::exists(whole / "rounds/001/published.safetensors"));
   ASSERT_FALSE(fs::exists(whole / "rounds/003"));
   std::set<std::string> kinds;
   for (const auto& entry : fs::recursive_directory_iterator(whole / "rounds/001")) {
@@ -196,12 +212,12 @@ TEST_F(ResumeTest, RefusesACheckpointThatIsNotWhole) {
       const Status status = StatusOfRun(damaged, options, 1'000'000, false);
       const std::string message(status.message());
       ASSERT_FALSE(status.ok()) << file << cut;
-      EXPECT_TRUE(message.find("site-") != message.npos || message.find("sum") != message.npos) << file << ": " << message;
+      EXPECT_TRUE(message.find("site-") != message.npos || message.find("published") != message.npos) << file << ": " << message;
       EXPECT_EQ(message.find('\n'), message.npos) << message;
     }
     kinds.insert(name);
   }
-  EXPECT_EQ(kinds.size(), 6u);  // the sum; adapters with their configuration, mixer, optimizer, sent
+  EXPECT_EQ(kinds.size(), 7u);  // what was published; contents; adapters with their configuration, mixer, optimizer, sent
 }
 
 TEST_F(ResumeTest, KeepsTheLastRoundsAndTheBest) {

@@ -102,7 +102,7 @@ TEST(TrainLocalPass, FreezesWhatItIsTold) {
   EXPECT_EQ(Worst(adapters->Mixer(), mixer), 0.0);
 
   adapters->mode().mixer_active = true;  // the mixer alone
-  options.train_individual = false;
+  options.train_a = options.train_b = false;
   state = {};
   const NamedTensors before = Copy(adapters->Individual());
   ASSERT_TRUE(Train(*model, *adapters, options, state).ok());
@@ -175,7 +175,7 @@ TEST(TrainLocalPass, RefusesWhatCannotBeTrained) {
   TrainState state;
   TrainOptions options = TinyOptions();
   EXPECT_EQ(KindOf(TrainLocalPass(*model, *adapters, {}, options, TinyKey(), state, nullptr).status()), ErrorKind::kData);
-  options.train_individual = options.train_mixer = false;
+  options.train_a = options.train_b = options.train_mixer = false;
   EXPECT_EQ(KindOf(Train(*model, *adapters, options, state).status()), ErrorKind::kConfig);
   options = TinyOptions();
   options.accumulate = 0;

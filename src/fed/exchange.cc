@@ -1,0 +1,85 @@
+#include "fed/exchange.h"
+
+#include <utility>
+
+#include "fed/rest_of_world.h"
+
+namespace fedalt {
+namespace {
+
+int64_t BytesOf(const at::Tensor& values) {
+  return values.numel() * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace
+
+StatusOr<Upload> Exchange::Recorded(int64_t round, const Contributor& contributor) const {
+  ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, contributor.name));
+  return Upload{round, contributor.site, sent.weight, std::move(sent.values)};
+}
+
+StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contributor>& contributors,
+                                        const std::vector<std::string>& readers) {
+  Bytes bytes;
+  for (const Contributor& contributor : contributors) {
+    ASSIGN_OR_RETURN(Upload upload, Recorded(round, contributor));
+    bytes.up.push_back(contributor.participated ? BytesOf(upload.values) : 0);
+    RETURN_IF_ERROR(contributor.participated ? transport_.Send(std::move(upload)) : transport_.Keep(std::move(upload)));
+  }
+  if (method_.needs() == TransportNeed::kSum) {
+    ASSIGN_OR_RETURN(common_, transport_.CloseRound(round));
+    RETURN_IF_ERROR(journal_.SavePublished(*common_, std::nullopt));
+    bytes.down.assign(readers.size(), BytesOf(common_->values));
+    return bytes;
+  }
+  RoundUploads uploads{{}, modules_, r_};
+  ASSIGN_OR_RETURN(uploads.uploads, transport_.CloseRoundWithUploads(round));
+  Published published;
+  published.round = round;
+  published.contributors = static_cast<int64_t>(uploads.uploads.size());
+  for (const Upload& upload : uploads.uploads) published.total_weight += upload.weight;
+  const auto aggregate = method_.Aggregator(std::move(uploads));
+  if (method_.needs() == TransportNeed::kIndividualUploads) {
+    published.values = aggregate(Method::kEverySite);
+    RETURN_IF_ERROR(journal_.SavePublished(published, std::nullopt));
+    bytes.down.assign(readers.size(), BytesOf(published.values));
+    common_ = std::move(published);
+    return bytes;
+  }
+  for (size_t k = 0; k < readers.size(); ++k) {
+    published.values = aggregate(static_cast<int64_t>(k));
+    RETURN_IF_ERROR(journal_.SavePublished(published, readers[k]));
+    bytes.down.push_back(BytesOf(published.values));
+  }
+  return bytes;
+}
+
+Status Exchange::Recover(int64_t round, const std::vector<std::string>& readers) {
+  for (const std::string& reader : readers) {
+    ASSIGN_OR_RETURN(Published published, ReceivedBy(round, reader));
+    if (method_.needs() != TransportNeed::kPerSiteDownloads) common_ = std::move(published);  // that of all readers
+  }
+  return absl::OkStatus();
+}
+
+StatusOr<Published> Exchange::ReceivedBy(int64_t round, const std::string& name) const {
+  if (common_ && common_->round == round) return *common_;
+  ASSIGN_OR_RETURN(std::optional<Published> published, journal_.LoadPublished(round, name));
+  if (published) return *std::move(published);
+  return OutputError(
+      absl::StrCat("what round ", round, " published is missing from the run's files; put it back, or start the run anew"));
+}
+
+StatusOr<std::vector<std::vector<double>>> Exchange::Influences(int64_t round, const std::vector<Contributor>& contributors,
+                                                                int64_t readers) const {
+  RoundUploads uploads{{}, modules_, r_};
+  for (const Contributor& contributor : contributors) {
+    ASSIGN_OR_RETURN(Upload upload, Recorded(round, contributor));
+    uploads.uploads.push_back(std::move(upload));
+  }
+  std::vector<std::vector<double>> weights;
+  for (int64_t k = 0; k < readers; ++k) weights.push_back(ReadingWeights(uploads, method_.options().rest_of_world, k));
+  return Influence(uploads, weights);
+}
+
+}  // namespace fedalt

@@ -1,0 +1,60 @@
+// The exchange at the end of a round: contributions go in, what the round publishes is recorded, and every site finds its part.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "fed/method.h"
+#include "fed/round_journal.h"
+
+namespace fedalt {
+
+/// One contribution of a round, by the site's place and name.
+struct Contributor {
+  int64_t site = 0;
+  std::string name;
+  bool participated = false;  ///< false: what it sent in an earlier round stays in the ledger
+};
+
+/// Used from one thread; ReceivedBy also from several at once while nothing else is called.
+class Exchange {
+ public:
+  /// `modules` and `r`, the largest rank: what contributions hold. The rest is borrowed.
+  Exchange(const Method& method, Transport& transport, RoundJournal& journal, std::vector<AdaptedModule> modules, int64_t r)
+      : method_(method), transport_(transport), journal_(journal), modules_(std::move(modules)), r_(r) {}
+
+  struct Bytes {
+    std::vector<int64_t> up;    ///< per contributor, 4 bytes a value; 0 for those that did not participate
+    std::vector<int64_t> down;  ///< per reader
+  };
+  /// Sends what the journal has of every contributor in `round`, computes what comes back and records it for `readers` (names, by
+  /// site). Errors: those of transport and journal.
+  StatusOr<Bytes> Run(int64_t round, const std::vector<Contributor>& contributors, const std::vector<std::string>& readers);
+
+  /// What site `name` received in `round`. Errors: kOutput (it is not there any more).
+  StatusOr<Published> ReceivedBy(int64_t round, const std::string& name) const;
+  /// After a restart: whether all that `round` published is there. Errors: kOutput.
+  Status Recover(int64_t round, const std::vector<std::string>& readers);
+  /// Frees what is kept of the last round.
+  void Forget() { common_.reset(); }
+
+  /// Who is in whose rest of world after `round`: shares by reader and contributor (fed/rest_of_world.h). Reads all contributions
+  /// into memory.
+  StatusOr<std::vector<std::vector<double>>> Influences(int64_t round, const std::vector<Contributor>& contributors,
+                                                        int64_t readers) const;
+
+ private:
+  StatusOr<Upload> Recorded(int64_t round, const Contributor& contributor) const;
+
+  const Method& method_;
+  Transport& transport_;
+  RoundJournal& journal_;
+  std::vector<AdaptedModule> modules_;
+  int64_t r_;
+  std::optional<Published> common_;  ///< of the last round, where everybody receives the same
+};
+
+}  // namespace fedalt

@@ -1,0 +1,49 @@
+// flexlora: FlexLoRA (Bai et al., "Federated Fine-tuning of Large Language Models under Heterogeneous Tasks and Client Resources",
+// NeurIPS 2024, arXiv 2402.11505). The server forms sum p_k B_k A_k and hands out its best low-rank approximation; a site of rank
+// r_k takes the r_k greatest singular values.
+//
+// The singular values are shared out evenly, B = U sqrt(S) and A = sqrt(S) V^T, so that neither factor starts the next round much
+// smaller than the other; the paper leaves that open. s is lora_alpha / adapter.r for every rank.
+#include "fed/baselines.h"
+#include "fed/factors.h"
+
+namespace fedalt {
+namespace {
+
+class Flexlora : public Method {
+ public:
+  using Method::Method;
+  TransportNeed needs() const override { return TransportNeed::kIndividualUploads; }
+  bool allows_ranks() const override { return true; }
+  Deploy deploy() const override { return Deploy::kSwapped; }
+
+  at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(site.adapters.Individual()); }
+
+  std::function<at::Tensor(int64_t)> Aggregator(RoundUploads round) const override {
+    return [round](int64_t) {
+      const std::vector<double> shares = SharesOf(round);
+      std::vector<LoraFactors> best;
+      for (const std::vector<LoraFactors>& terms : FactorsByModule(round)) best.push_back(ProductSum(terms).Best(shares, round.r));
+      return JoinFactors(best).to(round.uploads.front().values.scalar_type());
+    };
+  }
+
+  Status Receive(const Published& published, Site& site) const override {
+    const std::vector<LoraFactors> best = SplitFactors(published.values, site.adapters.modules());
+    NamedTensors individual = site.adapters.Individual();
+    for (size_t i = 0; i < best.size(); ++i) {
+      const LoraFactors mine = WithRank(best[i], site.adapters.config().r);
+      individual[2 * i].second = mine.a_ri;
+      individual[2 * i + 1].second = mine.b_or;
+    }
+    return site.adapters.SetIndividual(individual);
+  }
+};
+
+}  // namespace
+
+std::unique_ptr<Method> MakeFlexlora(const MethodOptions& options) {
+  return std::make_unique<Flexlora>(options);
+}
+
+}  // namespace fedalt

@@ -1,0 +1,36 @@
+// The rest of world of each site as the server computes it, for the options that the sum alone cannot serve (algorithm, section 3):
+// the best low-rank approximation of the mean product, the mean product itself, rescaling, weights by similarity.
+//
+// The server sees every contribution then, so a confidential transport offers none of this.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <cstdint>
+#include <functional>
+#include <vector>
+
+#include "fed/method.h"
+
+namespace fedalt {
+
+/// Whether the server must compute RoW_k for each site.
+bool NeedsServer(const RestOfWorldOptions& options);
+/// Whether that takes the products, so that A must travel even where it is shared and frozen.
+bool NeedsFactors(const RestOfWorldOptions& options);
+
+/// What computes RoW_k, flat in the uploads' dtype, for a site k that may be in the ledger or not. Work that all sites share is
+/// done once: for kSvd and kExact O(d (n r)^2) per module, then O((n r)^3) per site at most. A reader with nobody else to read gets
+/// zeros.
+std::function<at::Tensor(int64_t reader)> RestOfWorldAtServer(RoundUploads round, const RestOfWorldOptions& options);
+
+/// How much each contributor weighs for `reader`, summing to 1 (all 0 if there is nobody): uniform, by samples, or by the cosine of
+/// the flattened B, negative ones counting as 0 and uniform if none is positive.
+std::vector<double> ReadingWeights(const RoundUploads& round, const RestOfWorldOptions& options, int64_t reader);
+
+/// Who is in whose rest of world: shares[k][j] = <w_j B_j A_j, M_k> / <M_k, M_k> with M_k = sum over i != k of w_i B_i A_i,
+/// Frobenius inner products summed over the modules; each row sums to 1 (all 0 where M_k is). `weights[k][j]` as ReadingWeights
+/// gives them.
+std::vector<std::vector<double>> Influence(const RoundUploads& round, const std::vector<std::vector<double>>& weights);
+
+}  // namespace fedalt
