@@ -34,6 +34,19 @@ constexpr const char* kScoreNames[] = {"loss", "rouge1", "rouge2", "rougeL", "ex
 
 }  // namespace
 
+const OrderedJson* FindField(const OrderedJson& json, const std::string& path) {
+  const OrderedJson* place = &json;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('.', begin), path.size());
+    if (!place->is_object()) return nullptr;
+    const auto found = place->find(path.substr(begin, end - begin));
+    if (found == place->end()) return nullptr;
+    place = &*found;
+    begin = end + 1;
+  }
+  return place;
+}
+
 OrderedJson ReportToJson(const TrainReport& report) {
   return {{"steps", report.steps},         {"tokens", report.tokens},         {"response_tokens", report.response_tokens},
           {"mean_loss", report.mean_loss}, {"first_loss", report.first_loss}, {"last_loss", report.last_loss},
