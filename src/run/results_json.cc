@@ -96,7 +96,7 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   json["after_swap"] = result.after_swap ? SiteScoresToJson(*result.after_swap, generated) : OrderedJson(nullptr);
   json["ablations"] = OrderedJson::object();
   for (const auto& [name, ablation] : result.ablations) json["ablations"][name] = SiteScoresToJson(ablation, generated);
-  json["mean_individual_weight"] = Number(result.mean_individual_weight);
+  json["mean_individual_weight"] = deployed ? Number(result.mean_individual_weight) : OrderedJson(nullptr);
   json["gain_from_others"] = nullptr;
   if (const auto off = result.ablations.find("rest_of_world_off"); off != result.ablations.end() && deployed) {
     const Scores &with = deployed->test.all, &without = off->second.test.all;

@@ -48,8 +48,9 @@ def make_lines():
             evaluated, whole = round_number != 2, site != "mean"
             score = lambda: rng.random() if evaluated else None
             lines.append({
-                "round": round_number, "site": site, "participated": True, "train_loss": None if site == "osaka" else 5 * rng.random(),
-                "train_steps": 12, "tokens_per_s": 1e4 * rng.random(), "bytes_up": 29360128 + round_number if whole else 2.5e7,
+                "round": round_number, "site": site, "participated": True,
+                "train_loss": None if site == "osaka" else 5 * rng.random(), "train_steps": 12,
+                "tokens_per_s": 1e4 * rng.random(), "bytes_up": 29360128 + round_number if whole else 2.5e7,
                 "bytes_down": 2**33 + 1 if whole else 0.1, "deployed": "before_swap", "loss": score(), "rouge1": score(),
                 "rouge2": 0.0 if evaluated else None, "rougeL": score(), "exact_match": score(), "validation_loss": score(),
                 "by_tag": {'a "site":"mean" b': {"loss": 1.0}}, "mean_individual_weight": 0.5,
@@ -70,7 +71,8 @@ def make():
             for line in lines:
                 values = [summary_pb2.Summary.Value(tag=tag, simple_value=value) for tag, value in scalars(line)]
                 if line["site"] == site and values:
-                    writer.add_event(event_pb2.Event(wall_time=line["round"], step=line["round"], summary=summary_pb2.Summary(value=values)))
+                    summary = summary_pb2.Summary(value=values)
+                    writer.add_event(event_pb2.Event(wall_time=line["round"], step=line["round"], summary=summary))
             writer.close()
             [file] = pathlib.Path(folder).iterdir()
             (OUT / f"{site}.tfevents").write_bytes(file.read_bytes())
@@ -96,12 +98,12 @@ def check(run):
         [file] = folder.iterdir()
         loader = event_file_loader.EventFileLoader(str(file))
         assert next(iter(loader.Load())).file_version == "brain.Event:2"
-        accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance={event_accumulator.TENSORS: 0, event_accumulator.SCALARS: 0})
+        accumulator = event_accumulator.EventAccumulator(str(folder), size_guidance={event_accumulator.SCALARS: 0})
         accumulator.Reload()
-        found[folder.name] = {tag: [(e.step, float(e.tensor_proto.float_val[0])) for e in accumulator.Tensors(tag)]
-                              for tag in accumulator.Tags()["tensors"]}
+        found[folder.name] = {tag: [(e.step, e.value) for e in accumulator.Scalars(tag)] for tag in accumulator.Tags()["scalars"]}
     assert found == wanted, "TensorBoard reads other scalars than metrics.jsonl has"
-    print(f"{run}: {sum(len(v) for tags in found.values() for v in tags.values())} scalars in {len(found)} files, all as in metrics.jsonl")
+    count = sum(len(values) for tags in found.values() for values in tags.values())
+    print(f"{run}: {count} scalars in {len(found)} files, all as in metrics.jsonl")
 
 
 if len(sys.argv) > 1:

@@ -190,6 +190,17 @@ TEST_F(TensorBoardTest, WhatIsReadIsWhatWasMeasured) {
   EXPECT_EQ(events[1].scalars.at("bytes/down"), 8589934592.0f);
 }
 
+TEST_F(TensorBoardTest, ARoundWithoutEvaluationHasNoPointOfIts) {
+  SiteRoundResult result;
+  result.round = 3;
+  result.site = "osaka";
+  result.train.steps = 1;
+  result.train.mean_loss = 0.5;
+  const std::vector<Event> events = Events(EventRecord(SiteToJson(result)));
+  ASSERT_EQ(events.size(), 1u);
+  EXPECT_EQ(events[0].scalars, (std::map<std::string, float>{{"train/loss", 0.5f}, {"bytes/up", 0.0f}, {"bytes/down", 0.0f}}));
+}
+
 TEST_F(TensorBoardTest, WhateverACrashLeavesIsPutRight) {
   RecordGolden();
   const auto expected = Files();
