@@ -121,6 +121,9 @@ Status CheckSiteName(const YamlNode& node, const std::string& name, std::set<std
         return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
       });
   if (!valid) return WrongValue(node, "the name of a site", "letters, digits, '-', '_' and '.', because it names a folder");
+  if (name == "mean")
+    return ConfigError(
+        absl::StrCat(node.where, ": a site is named \"mean\", as results call the mean over sites; give it another name"));
   if (!taken.insert(name).second)
     return ConfigError(absl::StrCat(node.where, ": two sites are named \"", name, "\"; names must differ"));
   return absl::OkStatus();

@@ -107,12 +107,17 @@ Status SyncTogether::Commit(const std::filesystem::path& directory) {
   return absl::OkStatus();
 }
 
-Status AppendLine(const std::filesystem::path& path, std::string_view line) {
+Status AppendToFile(const std::filesystem::path& path, std::string_view bytes) {
   Descriptor file(::open(path.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644));
   if (file.get() < 0) return OutputError(absl::StrCat(path.string(), ": cannot be opened for appending (", Reason(), ")"));
-  RETURN_IF_ERROR(WriteAll(file.get(), absl::StrCat(std::string(line), "\n"), path));
-  if (::fdatasync(file.get()) != 0) return OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
+  RETURN_IF_ERROR(WriteAll(file.get(), bytes, path));
+  if (sync_together == 0 && ::fdatasync(file.get()) != 0)
+    return OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
   return absl::OkStatus();
+}
+
+Status AppendLine(const std::filesystem::path& path, std::string_view line) {
+  return AppendToFile(path, absl::StrCat(std::string(line), "\n"));
 }
 
 Status MakeDirectories(const std::filesystem::path& path) {

@@ -23,8 +23,8 @@ Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes
 using AppendBytes = std::function<Status(std::string_view)>;
 Status WriteFileAtomic(const std::filesystem::path& path, const std::function<Status(const AppendBytes&)>& produce);
 
-/// While one lives, WriteFileAtomic on this thread does not wait for the disk; Commit makes everything durable at once. For the
-/// many small files of one checkpoint, which is renamed into place as a whole.
+/// While one lives, WriteFileAtomic and AppendToFile on this thread do not wait for the disk; Commit makes everything durable at
+/// once. For many small files, such as those of one checkpoint, which is renamed into place as a whole.
 class SyncTogether {
  public:
   SyncTogether();
@@ -35,7 +35,9 @@ class SyncTogether {
   Status Commit(const std::filesystem::path& directory);
 };
 
-/// Appends one line and syncs it to disk (journals, metrics). Creates the file if needed.
+/// Appends bytes and syncs them to disk. Creates the file if needed. Errors: kOutput; a part may have been written.
+Status AppendToFile(const std::filesystem::path& path, std::string_view bytes);
+/// The same for one line (journals, metrics); adds its end.
 Status AppendLine(const std::filesystem::path& path, std::string_view line);
 
 /// mkdir -p with a clear error of kind kOutput.

@@ -14,7 +14,24 @@ crypto_hash_sha256_state* StateOf(std::array<uint8_t, 128>& bytes) {
   static_assert(sizeof(crypto_hash_sha256_state) <= 128);
   return reinterpret_cast<crypto_hash_sha256_state*>(bytes.data());
 }
+
+/// Remainders of all bytes, for the polynomial 0x1EDC6F41 with its bits turned round.
+constexpr std::array<uint32_t, 256> kCrc32cTable = [] {
+  std::array<uint32_t, 256> table{};
+  for (uint32_t byte = 0; byte < 256; ++byte) {
+    uint32_t remainder = byte;
+    for (int bit = 0; bit < 8; ++bit) remainder = (remainder >> 1) ^ (remainder % 2 == 1 ? 0x82F63B78u : 0u);
+    table[byte] = remainder;
+  }
+  return table;
+}();
 }  // namespace
+
+uint32_t Crc32c(std::string_view bytes) {
+  uint32_t crc = 0xFFFFFFFFu;
+  for (const char byte : bytes) crc = (crc >> 8) ^ kCrc32cTable[(crc ^ static_cast<uint8_t>(byte)) & 0xFFu];
+  return ~crc;
+}
 
 Sha256Stream::Sha256Stream() {
   crypto_hash_sha256_init(StateOf(state_));

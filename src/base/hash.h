@@ -1,4 +1,4 @@
-// SHA-256 of bytes and files (libsodium).
+// SHA-256 of bytes and files (libsodium), and CRC-32C for the formats that frame their records with it.
 #pragma once
 
 #include <array>
@@ -17,6 +17,9 @@ Sha256Digest Sha256(std::string_view bytes);
 std::string HexOf(const Sha256Digest& digest);
 /// Lower-case hex SHA-256 of a file's content; reads it once, in pieces.
 StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path);
+
+/// CRC-32C (Castagnoli) as in RFC 3720, sections 12.1 and B.4. It finds what went wrong by accident, not what somebody changed.
+uint32_t Crc32c(std::string_view bytes);
 
 /// Hash built from pieces.
 class Sha256Stream {

@@ -15,6 +15,7 @@
 #include "model/safetensors.h"
 #include "run/metrics_csv.h"
 #include "run/results_json.h"
+#include "run/tensorboard.h"
 
 namespace fedalt {
 namespace {
@@ -152,6 +153,7 @@ StatusOr<JournalPosition> FileJournal::Recover() {
   RETURN_IF_ERROR(CutBack(directory_.journal(), content.journal_bytes));
   RETURN_IF_ERROR(CutBack(directory_.metrics(), content.metrics_bytes));
   RETURN_IF_ERROR(CutBack(directory_.metrics_csv(), content.csv_bytes));
+  RETURN_IF_ERROR(RestoreEvents(directory_));
   best_round_ = content.position.best_round;
   return content.position;
 }
@@ -297,7 +299,8 @@ Status FileJournal::WriteMetrics(const RoundResult& result) {
   jsonl.pop_back();  // AppendLine adds the last line end
   csv.pop_back();
   RETURN_IF_ERROR(AppendLine(directory_.metrics(), jsonl));
-  return AppendLine(directory_.metrics_csv(), csv);
+  RETURN_IF_ERROR(AppendLine(directory_.metrics_csv(), csv));
+  return AppendEvents(directory_, lines);
 }
 
 Status FileJournal::CloseRound(const RoundResult& result, bool is_best) {

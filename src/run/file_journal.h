@@ -3,7 +3,7 @@
 //
 // A checkpoint is written under a temporary name, synced and renamed before its line is appended, so that after a kill at any
 // moment the journal never speaks of anything that is not there. Metrics written after the last journal line are cut off again by
-// Recover.
+// Recover, and TensorBoard's files are made to agree with them.
 #pragma once
 
 #include <cstdint>

@@ -19,20 +19,6 @@ const std::vector<std::string>& Columns() {
   return columns;
 }
 
-/// "a.b.c" inside nested objects; null if a step is absent.
-const OrderedJson* Find(const OrderedJson& json, const std::string& path) {
-  const OrderedJson* place = &json;
-  for (size_t begin = 0; begin <= path.size();) {
-    const size_t end = std::min(path.find('.', begin), path.size());
-    if (!place->is_object()) return nullptr;
-    const auto found = place->find(path.substr(begin, end - begin));
-    if (found == place->end()) return nullptr;
-    place = &*found;
-    begin = end + 1;
-  }
-  return place;
-}
-
 }  // namespace
 
 std::string MetricsCsvHeader() {
@@ -45,7 +31,7 @@ std::string MetricsCsvLine(const OrderedJson& line) {
   std::string text;
   for (const std::string& column : Columns()) {
     if (&column != &Columns().front()) text += ',';
-    const OrderedJson* value = Find(line, column);
+    const OrderedJson* value = FindField(line, column);
     if (value == nullptr || value->is_null()) continue;
     text += value->is_string() ? value->get<std::string>()
                                : value->dump();  // site names hold no comma or quote (checked with the configuration)

@@ -34,6 +34,19 @@ constexpr const char* kScoreNames[] = {"loss", "rouge1", "rouge2", "rougeL", "ex
 
 }  // namespace
 
+const OrderedJson* FindField(const OrderedJson& json, const std::string& path) {
+  const OrderedJson* place = &json;
+  for (size_t begin = 0; begin <= path.size();) {
+    const size_t end = std::min(path.find('.', begin), path.size());
+    if (!place->is_object()) return nullptr;
+    const auto found = place->find(path.substr(begin, end - begin));
+    if (found == place->end()) return nullptr;
+    place = &*found;
+    begin = end + 1;
+  }
+  return place;
+}
+
 OrderedJson ReportToJson(const TrainReport& report) {
   return {{"steps", report.steps},         {"tokens", report.tokens},         {"response_tokens", report.response_tokens},
           {"mean_loss", report.mean_loss}, {"first_loss", report.first_loss}, {"last_loss", report.last_loss},
@@ -83,7 +96,7 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   json["after_swap"] = result.after_swap ? SiteScoresToJson(*result.after_swap, generated) : OrderedJson(nullptr);
   json["ablations"] = OrderedJson::object();
   for (const auto& [name, ablation] : result.ablations) json["ablations"][name] = SiteScoresToJson(ablation, generated);
-  json["mean_individual_weight"] = Number(result.mean_individual_weight);
+  json["mean_individual_weight"] = deployed ? Number(result.mean_individual_weight) : OrderedJson(nullptr);
   for (const auto& [name, values] : {std::pair{"mixer", &result.mixer}, {"rest_of_world_influence", &result.influence}}) {
     if (values->empty()) continue;
     json[name] = OrderedJson::object();

@@ -13,6 +13,9 @@ namespace fedalt {
 
 using OrderedJson = nlohmann::ordered_json;
 
+/// "a.b.c" inside nested objects; null if a step is absent.
+const OrderedJson* FindField(const OrderedJson& json, const std::string& path);
+
 /// One site in one round.
 OrderedJson SiteToJson(const SiteRoundResult& result);
 

@@ -5,6 +5,7 @@
 //   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer, fold, method, optimizer, sent and received .safetensors
 //   rounds/NNN/published.safetensors                               the one object that the round published to everybody
 //   predictions/NNN/SITE.jsonl                                     log.txt, summary.json (once it is finished)
+//   tensorboard/SITE/events.out.tfevents.0.fedalt                  scalars of metrics.jsonl; SITE is "mean" for the mean
 #pragma once
 
 #include <filesystem>
@@ -47,6 +48,9 @@ class RunDirectory {
   }
   std::filesystem::path result(int64_t round) const { return this->round(round) / "result.json"; }
   std::filesystem::path predictions(int64_t round, const std::string& site) const;
+  std::filesystem::path tensorboard() const { return root_ / "tensorboard"; }
+  /// The name is that of TensorBoard's own files ("tfevents" is what it looks for), without clock, host and process.
+  std::filesystem::path events(const std::string& site) const { return tensorboard() / site / "events.out.tfevents.0.fedalt"; }
 
  private:
   explicit RunDirectory(std::filesystem::path root) : root_(std::move(root)) {}

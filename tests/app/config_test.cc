@@ -374,6 +374,7 @@ TEST(Config, SiteNamesMustBeSafeFolderNames) {
     return "model: m\nsites:\n  - {name: " + name + ", train: a, test: b}\n  - {name: x, train: c, test: d}\n";
   };
   for (const char* name : {"../up", "a/b", "..", "''", "'a b'", ".hidden"}) ExpectRefusal(with_name(name), {"c.yaml:3"});
+  ExpectRefusal(with_name("mean"), {"c.yaml:3", "a site is named \"mean\"", "give it another name"});
   ExpectRefusal(with_name("x"), {"c.yaml:4", "two sites are named \"x\""});
 }
 

@@ -29,6 +29,25 @@ TEST(Sha256, PiecesGiveTheHashOfTheWhole) {
   EXPECT_EQ(HexOf(stream.Finish()), kMillionA);
 }
 
+// RFC 3720, appendix B.4, whose bytes are the little-endian ones of these numbers.
+TEST(Crc32c, KnownAnswers) {
+  std::string up, down;
+  for (char i = 0; i < 32; ++i) {
+    up += i;
+    down += static_cast<char>(31 - i);
+  }
+  std::string read_command(48, '\0');
+  for (const auto& [place, byte] :
+       {std::pair{0, 0x01}, {1, 0xC0}, {16, 0x14}, {22, 0x04}, {27, 0x14}, {31, 0x18}, {32, 0x28}, {40, 0x02}})
+    read_command[place] = static_cast<char>(byte);
+  EXPECT_EQ(Crc32c(std::string(32, '\0')), 0x8A9136AAu);
+  EXPECT_EQ(Crc32c(std::string(32, '\xFF')), 0x62A8AB43u);
+  EXPECT_EQ(Crc32c(up), 0x46DD794Eu);
+  EXPECT_EQ(Crc32c(down), 0x113FDB5Cu);
+  EXPECT_EQ(Crc32c(read_command), 0xD9963A56u);
+  EXPECT_EQ(Crc32c(""), 0u);
+}
+
 TEST(Sha256, OfAFile) {
   const auto path = std::filesystem::path(testing::TempDir()) / "hash_test_file";
   ASSERT_TRUE(WriteFileAtomic(path, std::string(1000000, 'a')).ok());

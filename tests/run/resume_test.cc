@@ -16,6 +16,7 @@
 #include "fed/tiny_federation.h"
 #include "run/file_journal.h"
 #include "run/run_directory.h"
+#include "run/tensorboard.h"
 
 namespace fedalt {
 namespace {
@@ -75,6 +76,20 @@ std::map<std::string, std::string> Fingerprint(const fs::path& root) {
     files["metrics.jsonl"] += json.dump() + "\n";
   }
   return files;
+}
+
+/// TensorBoard's files hold every round of metrics.jsonl once.
+void ExpectEventsOfMetrics(const fs::path& root) {
+  std::map<std::string, std::string> expected, found;
+  std::istringstream lines(Slurp(root / "metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);) {
+    const auto json = nlohmann::ordered_json::parse(line);
+    std::string& file = expected[json["site"].get<std::string>()];
+    file += (file.empty() ? EventFileHeader() : "") + EventRecord(json);
+  }
+  for (const auto& entry : fs::recursive_directory_iterator(root / "tensorboard"))
+    if (entry.is_regular_file()) found[entry.path().parent_path().filename().string()] = Slurp(entry.path());
+  EXPECT_TRUE(found == expected) << root;
 }
 
 class ResumeTest : public ::testing::Test {
@@ -158,8 +173,11 @@ TEST_P(ResumeEverywhere, SameBitsAsUndisturbed) {
         // A torn journal line and metrics beyond the journal are what a kill in the middle of a write leaves.
         std::ofstream(directory / "journal.jsonl", std::ios::app) << "{\"event\":\"rou";
         if (fs::exists(directory / "metrics.jsonl")) std::ofstream(directory / "metrics.jsonl", std::ios::app) << "{\"round\": 9";
+        if (fs::exists(directory / "tensorboard/mean"))
+          std::ofstream(directory / "tensorboard/mean/events.out.tfevents.0.fedalt", std::ios::app) << "half a record";
         ASSERT_TRUE(Run(directory, options, 1'000'000, false));
       }
+      ExpectEventsOfMetrics(directory);
       EXPECT_TRUE(Fingerprint(directory) == expected) << "died at change " << calls << (after ? ", recorded" : ", not recorded");
       fs::remove_all(directory);
     }
