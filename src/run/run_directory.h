@@ -4,7 +4,7 @@
 //   metrics.jsonl     one line per site and round, then the mean   metrics.csv       the same, flat
 //   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer.safetensors, optimizer.safetensors, sent.safetensors
 //   rounds/NNN/sum.safetensors                                     the one object that the round published
-//   predictions/NNN/SITE.jsonl                                     log.txt, summary.json (once it is finished)
+//   predictions/NNN/SITE.jsonl                                     log.txt; summary.json, report.html (once it is finished)
 #pragma once
 
 #include <filesystem>
