@@ -6,7 +6,8 @@ function showComparison(data) {
   if (comparison.higher_is_better === false) kLowerIsBetter.add(metric);
   const rows = comparison.rows.map(
       (row, i) => ({row, name: row.name, links: asList(data.links[i]), mean: asObject(row.mean), worst: asObject(row.worst)}));
-  rows.sort((a, b) => (isBetter(metric, a.mean.value ?? -Infinity, b.mean.value ?? -Infinity) ? -1 : 1));
+  const worth = ({mean}) => (!isNumber(mean.value) ? -Infinity : kLowerIsBetter.has(metric) ? -mean.value : mean.value);
+  rows.sort((a, b) => (worth(a) === worth(b) ? 0 : worth(b) - worth(a)));
   addComparisonHead(comparison, metric, rows);
   addRanking(comparison, metric, rows);
   addDifferences(comparison, metric, rows);
@@ -14,7 +15,8 @@ function showComparison(data) {
   addMeanCurves(metric, rows);
   addCosts(comparison, metric, rows);
   addRuns(rows);
-  addIntervalLegend(comparison);
+  addFailures(rows);
+  addIntervalLegend(comparison, metric, rows);
 }
 
 const seedCount = (comparison) => asList(comparison.seeds).length;
@@ -22,6 +24,8 @@ const sideText = (metric, side) => intervalText(metric, side.value, side.low, si
 
 function addComparisonHead(comparison, metric, rows) {
   const best = rows[0];
+  if (!isNumber(best.mean.value))
+    return addHead('Comparison', scoreName(metric), [['configuration', comparison.config]], 'No method has a result.');
   let result = 'Best mean ' + scoreName(metric) + ': ' + best.name + ' with ' + sideText(metric, best.mean);
   if (isNumber(best.worst.value))
     result +=
@@ -104,8 +108,10 @@ function addDifferences(comparison, metric, rows) {
           '. p is corrected for the number of methods (Holm).');
   const versus = ({row}) => row.versus_reference;
   showWhiskers(
-      new ReportChart(section), 'Difference in ' + scoreName(metric) + ' (0: as good as the reference)', metric,
-      compared.map(({name}) => name), [{
+      new ReportChart(section),
+      'Difference in ' + scoreName(metric) + ' (0: as good as the reference' +
+          (kLowerIsBetter.has(metric) ? ', below 0: better)' : ', above 0: better)'),
+      metric, compared.map(({name}) => name), [{
         name: 'difference',
         points: compared.map((one) => ({x: versus(one).difference, low: versus(one).low, high: versus(one).high}))
       }],
@@ -123,7 +129,10 @@ function addDifferences(comparison, metric, rows) {
         {
           title: 'interval',
           value: (one) => versus(one).low,
-          text: (one) => scoreText(metric, versus(one).low, true) + ' to ' + scoreText(metric, versus(one).high, true)
+          text: (one) =>
+              (!isNumber(versus(one).low) ?
+                   '-' :
+                   scoreText(metric, versus(one).low, true) + ' to ' + scoreText(metric, versus(one).high, true))
         },
         {title: 'p', value: (one) => versus(one).p, text: (one) => pText(versus(one).p)},
         {title: 'p, corrected', value: (one) => versus(one).p_holm, text: (one) => pText(versus(one).p_holm)},
@@ -169,10 +178,7 @@ function addMeanCurves(metric, rows) {
   const fields = [['train_loss', 'train_loss'], ['value', metric]].filter(
       ([field]) => curves.some((curve) => curve.filter((point) => isNumber(point[field])).length > 1));
   if (fields.length === 0) return addAbsent(title, 'Left out: nothing was measured in more than one round.');
-  const section = addSection(
-      title,
-      'Mean over sites and seeds. Methods cut the same number of optimizer steps into rounds as they like, so rounds are not the same ' +
-          'amount of work.');
+  const section = addSection(title, 'Mean over sites and seeds. Rounds of different methods need not be the same amount of work.');
   const controls = make('div', {className: 'controls'});
   section.append(controls);
   const chart = new ReportChart(section);
@@ -197,18 +203,24 @@ function addCosts(comparison, metric, rows) {
         new ReportChart(section), 'Mean ' + scoreName(metric) + ' against bytes sent', metric, 'bytes, up and down', bytesText,
         points);
   const number = (title, field, text) => ({title, value: ({row}) => row[field], text: ({row}) => text(row[field])});
-  addSortedTable(
-      section, 'Costs of each method',
-      [
-        {title: 'method', value: ({name}) => name, text: ({name}) => name},
-        number('bytes up', 'bytes_up', bytesText),
-        number('bytes down', 'bytes_down', bytesText),
-        number('time', 'seconds', durationText),
-        number('time in training', 'train_seconds', durationText),
-        number('optimizer steps', 'steps', countText),
-        number('trained parameters', 'trained_parameters', countText),
-      ],
-      rows);
+  const columns = [
+    {title: 'method', value: ({name}) => name, text: ({name}) => name},
+    number('bytes up', 'bytes_up', bytesText),
+    number('bytes down', 'bytes_down', bytesText),
+    number('time', 'seconds', durationText),
+    number('time in training', 'train_seconds', durationText),
+    number('optimizer steps', 'steps', countText),
+    number('trained parameters', 'trained_parameters', countText),
+  ];
+  if (rows.some(({row}) => typeof row.equal_budget === 'boolean')) {
+    columns.push(number(
+        'as much training as ' + (comparison.budget_of || 'the reference'), 'equal_budget',
+        (equal) =>
+            (typeof equal !== 'boolean' ? '-' :
+                 equal                  ? 'yes' :
+                                          'no')));
+  }
+  addSortedTable(section, 'Costs of each method', columns, rows);
 }
 
 function addRuns(rows) {
@@ -240,18 +252,38 @@ function addRuns(rows) {
                                              '-')))))));
 }
 
-function addIntervalLegend(comparison) {
+/** Runs that failed, where the comparison went on without them. */
+function addFailures(rows) {
+  const failed = rows.flatMap(({row, name}) => asList(row.failed).map((run) => [name, run.seed ?? '-', run.reason || '-']));
+  if (failed.length === 0) return;
+  addSection('Runs that failed', 'Their methods are scored on the other seeds only.')
+      .append(scrollBox('Runs that failed', plainTable(['row', 'seed', 'reason'], failed)));
+}
+
+/** What was resampled is fedalt compare's affair (docs/commands.md); this says it in the words of its table. */
+function addIntervalLegend(comparison, metric, rows) {
   const section = addSection('How to read the intervals');
+  if (!rows.some(({mean}) => isNumber(mean.low))) {
+    section.append(
+        make('p', {}, 'There are none: a loss is one number per site and seed, and one seed says nothing of its spread.'));
+    return;
+  }
   const share = isNumber(comparison.confidence) ? +(100 * comparison.confidence).toFixed(1) + ' %' : 'middle part';
+  const resamples = (isNumber(comparison.bootstrap) ? countText(comparison.bootstrap) : 'many') + ' bootstrap resamples of ';
+  const oneSeed = seedCount(comparison) === 1;
+  const drawn = metric === 'loss' ?
+      'the seeds; a loss is one number per site and seed, so that test examples are chance is not covered.' :
+      oneSeed ? 'each site\'s test examples; with one seed, what another seed would change is not covered.' :
+                'each site\'s test examples and of the seeds.';
   const lines = [
-    'An interval holds the ' + share + ' in the middle of what the same number would have been in ' +
-        (isNumber(comparison.bootstrap) ? countText(comparison.bootstrap) : 'many') +
-        ' bootstrap resamples. A narrow one says that the number is well known, not that the method is good.',
-    'Differences are taken on the same resamples for both methods, so their interval is the one to look at: ' +
-        'intervals of two methods may overlap where their difference is clear.',
-    'p is the probability of a difference at least this large if there were none. ' +
-        'With many methods some p are small by chance; the corrected one (Holm) allows for that.',
-    'The worst site is chosen after the fact, so its value is lower than that of a site named beforehand would be.'
+    'An interval holds the middle ' + share + ' of what the same number was in ' + resamples + drawn +
+        ' The sites themselves are fixed: they are ' +
+        'whom the comparison is about. A narrow interval says that the number is well known, not that the method is good.',
+    'All methods are compared on the same resamples, so the interval of a difference is the one to look at: intervals of two methods ' +
+        'may overlap where their difference is clear.',
+    'p is the probability of a difference at least this large if there were none. With many methods some p are small by chance; ' +
+        'the corrected one (Holm) allows for that.',
+    'The worst site is chosen after the fact, so its value is lower than that of a site named beforehand would be.',
   ];
   section.append(...lines.map((text) => make('p', {}, text)));
 }

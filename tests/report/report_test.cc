@@ -267,7 +267,7 @@ TEST_F(Report, AComparisonIsPassedOnWhole) {
   const json data = Data();
   EXPECT_EQ(data["kind"], "comparison");
   EXPECT_EQ(data["comparison"], json::parse(text));
-  ASSERT_EQ(data["links"].size(), 5u);
+  ASSERT_EQ(data["links"].size(), 6u);
   EXPECT_EQ(data["links"][0], json::parse(R"([{"run": "runs/local/seed-0", "report": false},
       {"run": "runs/local/seed-1", "report": true}, {"run": "runs/local/seed-2", "report": false}])"));
 }
