@@ -32,6 +32,19 @@ else()
   find_package(spdlog REQUIRED)
 endif()
 
+# The report's charts: one JavaScript file, which becomes part of the program and of each report.
+set(FEDALT_CHART_JS "" CACHE FILEPATH "Chart.js 3 or 4 as one file (chart.min.js or chart.umd.js); empty: the installed one")
+if(FEDALT_CHART_JS)
+  set(FEDALT_CHART_FILE ${FEDALT_CHART_JS})
+else()
+  find_file(FEDALT_CHART_FILE chart.min.js PATHS ${FEDALT_HEADERS} /usr/share/javascript/chart.js /usr/share/javascript
+            PATH_SUFFIXES chart.js NO_DEFAULT_PATH NO_CACHE)
+endif()
+if(NOT EXISTS "${FEDALT_CHART_FILE}")
+  message(FATAL_ERROR "Chart.js is not there (chart.min.js in FEDALT_HEADERS or /usr/share/javascript/chart.js); install libjs-chart.js, "
+                      "or give the file by -DFEDALT_CHART_JS=path/to/chart.min.js")
+endif()
+
 # A libtorch in a folder is linked as it lies there. Its own CMake package asks for a whole CUDA toolkit, compiler included, where
 # it was built with CUDA; nothing here needs one.
 if(FEDALT_TORCH)

@@ -27,3 +27,30 @@ function(fedalt_precompile_torch first)
     target_precompile_headers(fedalt_${layer} REUSE_FROM fedalt_${first})
   endforeach()
 endfunction()
+
+# fedalt_embed(TARGET HEADER kConstant file... [kConstant file...]): the text files, one after the other, become a constant of the
+# target, which the header declares; a change of a file makes it again.
+function(fedalt_embed target header)
+  set(output ${CMAKE_BINARY_DIR}/embedded/${target}.cc)
+  set(constants "")
+  set(files "")
+  foreach(word IN LISTS ARGN)
+    if(word MATCHES "^k[A-Z][A-Za-z]*$")
+      list(APPEND constants "${word}=")
+      set(separator "")
+    else()
+      list(POP_BACK constants last)
+      list(APPEND constants "${last}${separator}${word}")
+      list(APPEND files "${word}")
+      set(separator "|")
+    endif()
+  endforeach()
+  add_custom_command(
+    OUTPUT ${output}
+    COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DHEADER=${header} -DNAMESPACE=fedalt "-DCONSTANTS=${constants}"
+            -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
+    COMMENT "Embedding the report's page"
+    VERBATIM)
+  target_sources(${target} PRIVATE ${output})
+endfunction()

@@ -3,7 +3,7 @@ _fedalt() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run eval generate export doctor --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run eval generate export report doctor --help --version" -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -11,6 +11,7 @@ _fedalt() {
     eval) words="--data --device --format --help --round --site" ;;
     generate) words="--adapter --alone --beams --device --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
     export) words="--device --help --merged --out --round --site" ;;
+    report) words="--format --help" ;;
     doctor) words="--format --help" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi

@@ -6,6 +6,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # layer: the layers whose headers it may include, beside its own.
 declare -A may_include=(
   [base]=""
+  [report]="base"
   [text]="base"
   [data]="base text"
   [privacy]="base"
@@ -13,16 +14,16 @@ declare -A may_include=(
   [adapter]="base text model"
   [train]="base text data privacy model adapter"
   [fed]="base text data privacy model adapter train"
-  [run]="base text data privacy model adapter train fed"
+  [run]="base report text data privacy model adapter train fed"
   [store]="base text data privacy model adapter train fed"
   [cluster]="base text data privacy model adapter train fed"
   [net]="base text data privacy model adapter train fed"
-  [app]="base text data privacy model adapter train fed run store cluster net"
+  [app]="base text data privacy model adapter train fed run store cluster net report"
 )
 # header of another library (extended regular expression): the layers that may include it.
 declare -A may_use=(
   ['(torch|ATen|c10)/']="model adapter train fed run cluster app"
-  ['nlohmann/']="base text data model adapter train fed run store app"
+  ['nlohmann/']="base report text data model adapter train fed run store app"
   ['spdlog/']="base"
   ['sodium']="base privacy"
   ['pcre2|utf8proc']="text"

@@ -53,6 +53,10 @@ for seed in "${seeds[@]}"; do
   row bound-all-facts "$seed" "$bound" method=local train.rounds=20 train.steps=8 adapter.target_modules=all-linear
 done
 
+# A run that is older than the reports has none.
+report=$out/runs/fedalt-recommended--${seeds[0]}/report.html
+[[ -f $report ]] || build/fedalt report "${report%/*}" >&2
+
 echo
 build/demo_table "$out/results" base local fedit fedit_ft fedalt-paper fedalt-recommended pooled control-shuffled-neighbours \
   bound-all-facts
@@ -69,4 +73,5 @@ Guessing scores 15.3 % on unseen facts, if the convention is right.
   control              fedalt-recommended where the neighbours know something unrelated: the gain must vanish, and does if unseen is near chance
   bound                local where each site is given all 72 facts in its own words: what perfect sharing could reach
 Runs: $PWD/$out/runs   (fedalt generate, fedalt eval and metrics.jsonl show one site)   $((SECONDS - started)) s
+Report: $PWD/$report   (of fedalt-recommended; each run has one)
 END

@@ -22,6 +22,7 @@ constexpr char kExamples[] =
     "  fedalt eval RUN_DIR --site site-0            one site's personalised model on its test data\n"
     "  fedalt generate RUN_DIR --site site-0 --prompt \"Who wrote Faust?\"\n"
     "  fedalt export RUN_DIR --site site-0 --out adapter\n"
+    "  fedalt report RUN_DIR                        the HTML report again\n"
     "Each command has its own --help. Exit codes: docs/exit-codes.md.";
 
 std::string OneLine(std::string text) {
@@ -96,6 +97,7 @@ int RunProgram(int argc, const char* const* argv) {
   AddEvalCommand(program, command);
   AddGenerateCommand(program, command);
   AddExportCommand(program, command);
+  AddReportCommand(program, command);
   AddDoctorCommand(program, command);
   if (Status status = CheckCommandName(program, argc, argv); !status.ok()) return Report(status);
   try {

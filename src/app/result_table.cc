@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/progress.h"
+#include "report/others_help.h"
 
 namespace fedalt {
 namespace {
@@ -75,20 +76,6 @@ std::string Title(const OrderedJson& summary) {
   }
   return title.empty() ? title : title + "\n";
 }
-
-}  // namespace
-
-std::string FederationHelps(const OrderedJson& site) {
-  const OrderedJson* gain = Find(site, "gain_from_others");
-  if (gain == nullptr) return "-";
-  for (const char* metric : {"rouge1", "loss"}) {  // answers decide; the loss where there are none, or where they tie
-    const OrderedJson* value = Find(*gain, metric);
-    if (value != nullptr && value->is_number() && value->get<double>() != 0.0) return value->get<double>() > 0.0 ? "yes" : "no";
-  }
-  return Find(*gain, "loss") != nullptr ? "no" : "-";
-}
-
-namespace {
 
 // "5 of 8", or "-" where it was not measured.
 std::string HelpedSites(const OrderedJson& sites) {

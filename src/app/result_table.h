@@ -14,7 +14,4 @@ std::string ResultTable(const OrderedJson& summary, const std::vector<std::strin
 /// The scores of an evaluation alone: loss, ROUGE and exact match per site, by tag where examples carry tags.
 std::string ScoreTable(const OrderedJson& summary);
 
-/// Whether the site's model is better with the others than without: "yes", "no", or "-" where that was not measured.
-std::string FederationHelps(const OrderedJson& site);
-
 }  // namespace fedalt

@@ -4,7 +4,7 @@
 //   metrics.jsonl     one line per site and round, then the mean   metrics.csv       the same, flat
 //   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer, fold, method, optimizer, sent and received .safetensors
 //   rounds/NNN/published.safetensors                               the one object that the round published to everybody
-//   predictions/NNN/SITE.jsonl                                     log.txt, summary.json (once it is finished)
+//   predictions/NNN/SITE.jsonl                                     log.txt; summary.json, report.html (once it is finished)
 //   tensorboard/SITE/events.out.tfevents.0.fedalt                  scalars of metrics.jsonl; SITE is "mean" for the mean
 #pragma once
 

@@ -33,9 +33,10 @@ TEST(FullDisk, NothingIsHalfWrittenAndNothingIsLost) {
     return RunFedalt(folder, arguments);
   };
   const json undisturbed = Sites(run({"run", "config.yaml", "--out", "out"}));
-  std::set<uintmax_t> limits;  // half of each file fits
+  std::set<uintmax_t> limits;  // half of each file fits; without its report a run is whole (app/cli_report)
   for (const auto& entry : fs::recursive_directory_iterator(folder.path() / "out"))
-    if (entry.is_regular_file() && entry.file_size() > 1) limits.insert(entry.file_size() / 2);
+    if (entry.is_regular_file() && entry.file_size() > 1 && entry.path().filename() != "report.html")
+      limits.insert(entry.file_size() / 2);
   ASSERT_GT(limits.size(), 5u);
   for (const uintmax_t limit : limits) {
     SCOPED_TRACE(limit);

@@ -1,0 +1,32 @@
+# cmake -DOUTPUT=file.cc -DHEADER=... -DNAMESPACE=... -DCONSTANTS="kA=path1|path2;kB=path3" -P embed.cmake
+# Writes a C++ file that defines each constant, a std::string_view declared in HEADER, as the text of its files, one after the
+# other. The delimiter of the raw strings must not occur in a file.
+cmake_policy(SET CMP0007 NEW)
+set(delimiter "embedded")
+# A literal longer than this is more than the standard asks a compiler to take.
+set(longest 60000)
+
+set(text "// Made by cmake/embed.cmake; not for editing.\n#include \"${HEADER}\"\n\nnamespace ${NAMESPACE} {\n")
+foreach(constant IN LISTS CONSTANTS)
+  string(REGEX MATCH "^([A-Za-z]+)=(.*)$" matched "${constant}")
+  set(name "${CMAKE_MATCH_1}")
+  string(REPLACE "|" ";" files "${CMAKE_MATCH_2}")
+  string(APPEND text "static constexpr char ${name}Text[] =")
+  foreach(file IN LISTS files)
+    file(READ "${file}" content)
+    string(FIND "${content}" ")${delimiter}\"" clash)
+    if(NOT clash EQUAL -1)
+      message(FATAL_ERROR "${file}: holds ')${delimiter}\"', which ends the string that it is put into; change the delimiter here")
+    endif()
+    string(LENGTH "${content}" length)
+    set(begin 0)
+    while(begin LESS length)
+      string(SUBSTRING "${content}" ${begin} ${longest} piece)
+      string(APPEND text "\n    R\"${delimiter}(${piece})${delimiter}\"")
+      math(EXPR begin "${begin} + ${longest}")
+    endwhile()
+  endforeach()
+  string(APPEND text ";\nconst std::string_view ${name}(${name}Text, sizeof ${name}Text - 1);\n")
+endforeach()
+string(APPEND text "}  // namespace ${NAMESPACE}\n")
+file(WRITE "${OUTPUT}" "${text}")
