@@ -131,6 +131,7 @@ OrderedJson Describe(const DataSplitRequest& request, const SiteSplit& split, co
   for (size_t k = 0; k < split.sites.size(); ++k) {
     const SplitSite& site = split.sites[k];
     std::vector<Example> train;
+    train.reserve(site.train.size());
     for (const size_t place : site.train) train.push_back(inputs.examples[place]);
     OrderedJson line = {{"site", absl::StrCat("site-", k)}};
     if (options.rule == SplitRule::kTask) line["task"] = site.task;

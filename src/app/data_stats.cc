@@ -61,6 +61,8 @@ class Describer {
   /// One set of examples: how many, labels, tags, lengths.
   StatusOr<OrderedJson> Part(const std::vector<Example>& examples, const fs::path& file) {
     std::vector<int64_t> prompts, answers;
+    prompts.reserve(examples.size());
+    answers.reserve(examples.size());
     for (const Example& example : examples) {
       prompts.push_back(PromptCharacters(example));
       answers.push_back(Characters(example.output));
@@ -76,6 +78,8 @@ class Describer {
     const auto tokens = TokenizeForTraining(examples, *request_.tokenizer, template_, whole, nullptr);
     if (!tokens.ok()) return Annotate(tokens.status(), file.string());
     std::vector<int64_t> prompt_tokens, answer_tokens;
+    prompt_tokens.reserve(tokens->size());
+    answer_tokens.reserve(tokens->size());
     for (const TokenizedExample& example : *tokens) {
       prompt_tokens.push_back(example.response_begin);
       answer_tokens.push_back(static_cast<int64_t>(example.tokens.size()) - example.response_begin);

@@ -12,6 +12,7 @@ namespace {
 /// Lengths of the answers in tokens, EOS included.
 std::vector<int64_t> AnswerLengths(const std::vector<TokenizedExample>& examples) {
   std::vector<int64_t> lengths;
+  lengths.reserve(examples.size());
   for (const TokenizedExample& example : examples)
     lengths.push_back(static_cast<int64_t>(example.tokens.size()) - example.response_begin);
   return lengths;

@@ -48,6 +48,7 @@ double LogGammaDraw(const RandomStream& stream, double shape) {
 std::vector<double> DirichletShares(const std::vector<RandomStream>& streams, double alpha) {
   FEDALT_CHECK(!streams.empty(), "at least one share");
   std::vector<double> shares;
+  shares.reserve(streams.size());
   for (const RandomStream& stream : streams) shares.push_back(LogGammaDraw(stream, alpha));
   const double largest = *std::max_element(shares.begin(), shares.end());
   for (double& share : shares) share = std::exp(share - largest);

@@ -162,6 +162,7 @@ class Splitter {
   template <typename Groups>
   std::vector<int64_t> Shares(const Groups& groups, int64_t total, const RandomStream& stream) const {
     std::vector<int64_t> sizes;
+    sizes.reserve(groups.size());
     for (const auto& [text, places] : groups) sizes.push_back(Size(places));
     return Apportion(sizes, total, stream.Permutation(static_cast<int64_t>(sizes.size())));
   }
