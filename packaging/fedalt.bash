@@ -3,7 +3,11 @@ _fedalt() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run eval generate export report doctor --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run eval generate export report data doctor --help --version" -- "$word")
+    return
+  fi
+  if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == data ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "split stats --help" -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -12,6 +16,7 @@ _fedalt() {
     generate) words="--adapter --alone --beams --device --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
     export) words="--device --help --merged --out --round --site" ;;
     report) words="--format --help" ;;
+    data) words="--alpha --by --format --help --limit --min-examples --out --seed --sites --sites-per-task --test --test-data" ;;
     doctor) words="--format --help" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi

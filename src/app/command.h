@@ -27,6 +27,7 @@ void AddEvalCommand(CLI::App& program, Command& command);
 void AddGenerateCommand(CLI::App& program, Command& command);
 void AddExportCommand(CLI::App& program, Command& command);
 void AddReportCommand(CLI::App& program, Command& command);
+void AddDataCommand(CLI::App& program, Command& command);
 void AddDoctorCommand(CLI::App& program, Command& command);
 
 /// The whole program: parses the line, runs the command, reports an error as one line on stderr. Returns the exit code.

@@ -5,7 +5,6 @@
 #include <algorithm>
 #include <memory>
 #include <numeric>
-#include <system_error>
 
 #include "adapter/peft_directory.h"
 #include "app/command.h"
@@ -48,14 +47,6 @@ struct Export {
 
 double Mean(const std::vector<double>& values) {
   return std::accumulate(values.begin(), values.end(), 0.0) / static_cast<double>(std::max<size_t>(values.size(), 1));
-}
-
-Status CheckOut(const fs::path& out) {
-  std::error_code error;
-  if (fs::exists(out, error) && (!fs::is_directory(out, error) || !fs::is_empty(out, error))) {
-    return OutputError(absl::StrCat(out.string(), " exists and is not an empty directory; choose another --out"));
-  }
-  return MakeDirectories(out);
 }
 
 // The weights that the mixer gives, averaged over tokens of the site's training data (never its test data).
@@ -158,7 +149,8 @@ Status WriteMerged(const std::string& site, Export& exported) {
 }
 
 Status Execute(const ExportArguments& arguments) {
-  RETURN_IF_ERROR(CheckOut(arguments.out));
+  RETURN_IF_ERROR(CheckNewOrEmpty(arguments.out));
+  RETURN_IF_ERROR(MakeDirectories(arguments.out));
   Export exported;
   exported.out = arguments.out;
   ASSIGN_OR_RETURN(exported.run, OpenRun(arguments.directory, arguments.device));

@@ -199,7 +199,7 @@ Status FindFiles(const ConfigSource& source, RunConfig& config) {
                                         ErrorKind::kData));
     }
   }
-  if (config.initial_adapter.empty()) return absl::OkStatus();
+  if (config.initial_adapter.empty() || !source.needs_model) return absl::OkStatus();
   const std::string pattern = config.initial_adapter.string();
   ASSIGN_OR_RETURN(config.initial_adapter, FindPattern(source.folder, pattern, config.sites.size()));
   return absl::OkStatus();
@@ -263,9 +263,12 @@ StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std:
   RunConfig& config = parsed.config;
   config = DefaultRunConfig();
   ASSIGN_OR_RETURN(const std::string model, PathText(root, "model", "the path of a model directory"));
-  if (model.empty()) return ConfigError(absl::StrCat(root.where, ": model is missing; expected the path of a model directory"));
-  if (source.check_files) {
-    ASSIGN_OR_RETURN(config.model, FindInput(source.folder, model, InputKind::kDirectory, "model directory", ErrorKind::kModel));
+  if (model.empty() && source.needs_model)
+    return ConfigError(absl::StrCat(root.where, ": model is missing; expected the path of a model directory"));
+  if (source.check_files && !model.empty()) {
+    auto found = FindInput(source.folder, model, InputKind::kDirectory, "model directory", ErrorKind::kModel);
+    if (!found.ok() && source.needs_model) return std::move(found).status();
+    config.model = found.ok() ? *std::move(found) : fs::path(model);
     config.federation.adapter.target_modules = PublishedTargetModules(config.model);
   }
   ASSIGN_OR_RETURN(config.sites, ReadSites(root));
@@ -284,12 +287,13 @@ StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std:
   return parsed;
 }
 
-StatusOr<ParsedConfig> LoadConfig(const fs::path& file, const std::vector<std::string>& overrides) {
+StatusOr<ParsedConfig> LoadConfig(const fs::path& file, const std::vector<std::string>& overrides, bool needs_model) {
   ASSIGN_OR_RETURN(const std::string text, ReadFile(file, ErrorKind::kConfig, kMaxConfigBytes));
   ConfigSource source;
   source.name = file.string();
   std::error_code error;
   source.folder = fs::absolute(file, error).parent_path();
+  source.needs_model = needs_model;
   return ParseConfig(text, overrides, source);
 }
 

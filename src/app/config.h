@@ -29,6 +29,7 @@ struct ConfigSource {
   std::string name = "config.yaml";  ///< in messages
   std::filesystem::path folder;      ///< relative paths are looked up here first, then in the working directory
   bool check_files = true;           ///< false: no file is looked at and relative paths stay as they are
+  bool needs_model = true;           ///< false: a model directory (and initial adapter) that is not there is no error
 };
 
 /// Maps YAML and overrides ("train.rounds=5", values are YAML; later ones win) to a RunConfig. Keys given win over the preset.
@@ -37,7 +38,8 @@ struct ConfigSource {
 StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std::string>& overrides, const ConfigSource& source);
 
 /// ParseConfig of a file; its folder is the place relative paths start from.
-StatusOr<ParsedConfig> LoadConfig(const std::filesystem::path& file, const std::vector<std::string>& overrides);
+StatusOr<ParsedConfig> LoadConfig(const std::filesystem::path& file, const std::vector<std::string>& overrides,
+                                  bool needs_model = true);
 
 /// Every key with its value, absolute paths as the configuration has them, and the hashes. ParseConfig gives the same RunConfig
 /// again.

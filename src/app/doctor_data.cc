@@ -1,37 +1,20 @@
 #include "app/doctor_data.h"
 
-#include <absl/strings/str_replace.h>
-
 #include <algorithm>
-#include <set>
 
+#include "app/text_table.h"
+#include "data/data_statistics.h"
 #include "data/dataset.h"
 
 namespace fedalt {
 namespace {
 
-std::string Preview(const std::string& text) {
-  constexpr size_t kShown = 300;
-  std::string shown = text.substr(0, kShown);
-  while (shown.size() < text.size() && !shown.empty() && (static_cast<unsigned char>(text[shown.size()]) & 0xC0) == 0x80)
-    shown.pop_back();
-  return absl::StrCat(absl::StrReplaceAll(shown, {{"\n", "\\n"}}), shown.size() < text.size() ? "..." : "");
-}
-
-// Lengths of the answers in tokens, EOS included.
-struct AnswerLengths {
-  int64_t shortest = 0, longest = 0, total = 0, beyond = 0;
-};
-
-AnswerLengths MeasureAnswers(const std::vector<TokenizedExample>& examples, int64_t limit) {
-  AnswerLengths lengths;
-  for (const TokenizedExample& example : examples) {
-    const auto length = static_cast<int64_t>(example.tokens.size()) - example.response_begin;
-    lengths.shortest = lengths.shortest == 0 ? length : std::min(lengths.shortest, length);
-    lengths.longest = std::max(lengths.longest, length);
-    lengths.total += length;
-    lengths.beyond += length > limit ? 1 : 0;
-  }
+/// Lengths of the answers in tokens, EOS included.
+std::vector<int64_t> AnswerLengths(const std::vector<TokenizedExample>& examples) {
+  std::vector<int64_t> lengths;
+  lengths.reserve(examples.size());
+  for (const TokenizedExample& example : examples)
+    lengths.push_back(static_cast<int64_t>(example.tokens.size()) - example.response_begin);
   return lengths;
 }
 
@@ -78,37 +61,36 @@ class DataExaminer {
   void Lengths(const std::string& site, const std::string& what, const std::vector<TokenizedExample>& tokens,
                const TokenizeReport& report) {
     const int64_t limit = config_.federation.eval.options.generate.max_new_tokens;
-    const AnswerLengths lengths = MeasureAnswers(tokens, limit);
-    const double mean = static_cast<double>(lengths.total) / static_cast<double>(std::max<size_t>(tokens.size(), 1));
-    findings_.Ok(site, absl::StrCat(what, ": ", tokens.size(), " examples, the longest of ", report.longest, " tokens, answers of ",
-                                    lengths.shortest, " to ", lengths.longest, " (mean ", absl::StrFormat("%.1f", mean), ")"));
+    const std::vector<int64_t> answers = AnswerLengths(tokens);
+    const LengthSummary lengths = Summarize(answers);
+    const auto beyond = std::count_if(answers.begin(), answers.end(), [limit](int64_t length) { return length > limit; });
+    findings_.Ok(site,
+                 absl::StrCat(what, ": ", tokens.size(), " examples, the longest of ", report.longest, " tokens, answers of ",
+                              lengths.shortest, " to ", lengths.longest, " (mean ", absl::StrFormat("%.1f", lengths.mean), ")"));
     if (report.prompts_cut > 0) {
       findings_.Warn(
           site, absl::StrCat(report.prompts_cut, " of ", report.examples, " ", what, " prompts are longer than train.max_length ",
                              config_.max_length, " and lose ", report.tokens_cut, " tokens at their beginnings"));
     }
-    if (what == "test" && lengths.beyond > 0) {
-      findings_.Warn(site, absl::StrCat(lengths.beyond, " of ", tokens.size(), " test answers are longer than eval.max_new_tokens ",
-                                        limit, ", so they cannot be reached"));
+    if (what == "test" && beyond > 0) {
+      findings_.Warn(site, absl::StrCat(beyond, " of ", tokens.size(), " test answers are longer than eval.max_new_tokens ", limit,
+                                        ", so they cannot be reached"));
     }
   }
 
   void Overlap(const std::string& site, const std::vector<Example>& train, const std::vector<Example>& test) {
-    std::set<std::pair<std::string, std::string>> known;
-    for (const Example& example : train) known.emplace(example.instruction, example.input);
-    const auto repeated = std::count_if(test.begin(), test.end(), [&](const Example& example) {
-      return known.count({example.instruction, example.input}) > 0;
-    });
+    const int64_t repeated = CountIn(test, PromptsOf(train));
     if (repeated > 0)
       findings_.Warn(
           site, absl::StrCat(repeated, " of ", test.size(), " test prompts are also training prompts; scores on them say little"));
   }
 
   void ShowFirst(const std::string& site, const Example& example) {
+    constexpr size_t kShown = 300;
     previewed_ = true;
     const std::string prompt = template_.Render(example.instruction, example.input);
-    findings_.Ok(site, absl::StrCat("first prompt (template ", template_.name(), "): ", Preview(prompt)));
-    findings_.Ok(site, absl::StrCat("first answer: ", Preview(example.output)));
+    findings_.Ok(site, absl::StrCat("first prompt (template ", template_.name(), "): ", Preview(prompt, kShown)));
+    findings_.Ok(site, absl::StrCat("first answer: ", Preview(example.output, kShown)));
   }
 
   const RunConfig& config_;

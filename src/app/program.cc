@@ -23,6 +23,7 @@ constexpr char kExamples[] =
     "  fedalt generate RUN_DIR --site site-0 --prompt \"Who wrote Faust?\"\n"
     "  fedalt export RUN_DIR --site site-0 --out adapter\n"
     "  fedalt report RUN_DIR                        the HTML report again\n"
+    "  fedalt data split dolly.jsonl --by label --sites 8 --out data\n"
     "Each command has its own --help. Exit codes: docs/exit-codes.md.";
 
 std::string OneLine(std::string text) {
@@ -98,6 +99,7 @@ int RunProgram(int argc, const char* const* argv) {
   AddGenerateCommand(program, command);
   AddExportCommand(program, command);
   AddReportCommand(program, command);
+  AddDataCommand(program, command);
   AddDoctorCommand(program, command);
   if (Status status = CheckCommandName(program, argc, argv); !status.ok()) return Report(status);
   try {
@@ -107,6 +109,9 @@ int RunProgram(int argc, const char* const* argv) {
     return 0;
   } catch (const CLI::ParseError& error) {
     std::string name = argc > 1 && argv[1][0] != '-' ? absl::StrCat(" ", argv[1]) : "";
+    if (!name.empty()) {
+      for (const CLI::App* part : program.get_subcommand(argv[1])->get_subcommands()) absl::StrAppend(&name, " ", part->get_name());
+    }
     return Report(UsageError(absl::StrCat(OneLine(error.what()), " (see fedalt", name, " --help)")));
   }
   const Status status = command.run();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "app/text_table.h"
 #include "base/progress.h"
 #include "report/others_help.h"
 
@@ -41,23 +42,6 @@ Row MakeRow(const OrderedJson& site, const std::vector<std::string>& metrics) {
   const OrderedJson* rate = Find(site, "tokens_per_s");
   row.push_back(rate != nullptr && rate->is_number() ? absl::StrFormat("%.0f", rate->get<double>()) : "-");
   return row;
-}
-
-// Names to the left, numbers to the right.
-std::string Align(const std::vector<Row>& rows) {
-  std::vector<size_t> widths(rows.front().size(), 0);
-  for (const Row& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const Row& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string fill(widths[i] - row[i].size(), ' ');
-      text += i == 0 ? row[i] + fill : "  " + fill + row[i];
-    }
-    text += '\n';
-  }
-  return text;
 }
 
 std::string Title(const OrderedJson& summary) {
@@ -107,7 +91,7 @@ std::string ScoreTable(const OrderedJson& summary) {
     }
   }
   if (summary["sites"].size() > 1) add("mean", summary["mean"]);
-  return Title(summary) + Align(rows);
+  return Title(summary) + AlignTable(rows);
 }
 
 std::string ResultTable(const OrderedJson& summary, const std::vector<std::string>& metrics) {
@@ -123,7 +107,7 @@ std::string ResultTable(const OrderedJson& summary, const std::vector<std::strin
     rows.back()[0] = "mean";
     rows.back()[rows.back().size() - 2] = HelpedSites(*sites);
   }
-  std::string text = Title(summary) + Align(rows);
+  std::string text = Title(summary) + AlignTable(rows);
   const OrderedJson* worst = Find(summary, "worst");
   if (worst != nullptr && sites->size() > 1 && Find(*worst, "site") != nullptr && (*worst)["site"].is_string()) {
     absl::StrAppend(&text, "worst site: ", (*worst)["site"].get<std::string>(), "\n");

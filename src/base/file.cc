@@ -129,6 +129,37 @@ Status MakeDirectories(const std::filesystem::path& path) {
   return absl::OkStatus();
 }
 
+Status CheckNewOrEmpty(const std::filesystem::path& path) {
+  namespace fs = std::filesystem;
+  std::error_code error;
+  if (fs::exists(fs::symlink_status(path, error)) && (!fs::is_directory(path, error) || !fs::is_empty(path, error) || error))
+    return OutputError(absl::StrCat(path.string(), " exists and is not an empty directory; choose another --out"));
+  return absl::OkStatus();
+}
+
+Status WriteDirectoryAtomic(const std::filesystem::path& path, const std::function<Status(const std::filesystem::path&)>& fill) {
+  namespace fs = std::filesystem;
+  RETURN_IF_ERROR(CheckNewOrEmpty(path));
+  std::error_code error;
+  fs::path place = fs::absolute(path, error).lexically_normal();
+  if (!place.has_filename()) place = place.parent_path();  // "out/"
+  const fs::path temporary = absl::StrCat(place.string(), ".part-", ::getpid());
+  fs::remove_all(temporary, error);
+  Status status = MakeDirectories(temporary);
+  if (status.ok()) {
+    SyncTogether together;
+    status = fill(temporary);
+    if (status.ok()) status = together.Commit(temporary);
+  }
+  if (status.ok()) {
+    fs::rename(temporary, place, error);
+    if (error) status = OutputError(absl::StrCat(path.string(), ": cannot be put in place (", error.message(), ")"));
+  }
+  if (status.ok()) return SyncDirectory(place.parent_path());
+  fs::remove_all(temporary, error);
+  return status;
+}
+
 Status SyncDirectory(const std::filesystem::path& directory) {
   Descriptor handle(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   if (handle.get() < 0 || ::fsync(handle.get()) != 0)

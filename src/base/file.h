@@ -43,6 +43,13 @@ Status AppendLine(const std::filesystem::path& path, std::string_view line);
 /// mkdir -p with a clear error of kind kOutput.
 Status MakeDirectories(const std::filesystem::path& path);
 
+/// OK if `path` is free or an empty directory; else an error of kind kOutput that asks for another --out.
+Status CheckNewOrEmpty(const std::filesystem::path& path);
+
+/// A directory that is there as a whole or not at all: `fill` writes into a temporary one beside it, which is then synced and
+/// renamed. `path` must be free or an empty directory. Errors: those of `fill`, kOutput; nothing is left behind.
+Status WriteDirectoryAtomic(const std::filesystem::path& path, const std::function<Status(const std::filesystem::path&)>& fill);
+
 /// Makes a rename or a new entry in this directory durable.
 Status SyncDirectory(const std::filesystem::path& directory);
 

@@ -22,6 +22,7 @@ enum class RandomPurpose : uint32_t {
   kParticipation = 5,
   kSampling = 6,
   kData = 7,
+  kSiteSplit = 8,
   kFewShots = 10
 };
 

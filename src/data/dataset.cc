@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <cmath>
 #include <nlohmann/json.hpp>
-#include <optional>
 #include <string_view>
 
 #include "base/check.h"
 #include "base/file.h"
 #include "base/random.h"
 #include "base/strict_json.h"
+#include "data/example_formats.h"
 
 namespace fedalt {
 namespace {
@@ -111,38 +111,6 @@ class ArrayCutter {
   Pieces result_;
 };
 
-/// A string field of an example; nullopt if it is absent. Null is absent only where the field may be left out.
-StatusOr<std::optional<std::string>> TextField(const Json& object, const char* name, bool required) {
-  const auto it = object.find(name);
-  if (it == object.end() || (it->is_null() && !required)) {
-    if (!required) return std::nullopt;
-    std::string found;
-    for (const auto& [key, value] : object.items()) absl::StrAppend(&found, found.empty() ? "" : ", ", QuoteForMessage(key));
-    return DataError(absl::StrCat("has no field \"", name, "\" (it has ", found.empty() ? "none" : found, ")"));
-  }
-  if (!it->is_string())
-    return DataError(
-        absl::StrCat("field \"", name, "\" is ", it->is_null() ? "null" : QuoteForMessage(it->dump()), ", expected a string"));
-  return it->get<std::string>();
-}
-
-StatusOr<Example> ExampleOf(const Json& object) {
-  if (!object.is_object()) return DataError("is not a JSON object with \"instruction\" and \"output\"");
-  Example example;
-  ASSIGN_OR_RETURN(auto instruction, TextField(object, "instruction", true));
-  ASSIGN_OR_RETURN(auto input, TextField(object, "input", false));
-  ASSIGN_OR_RETURN(auto output, TextField(object, "output", true));
-  ASSIGN_OR_RETURN(auto tag, TextField(object, "tag", false));
-  if (!tag.has_value()) {
-    ASSIGN_OR_RETURN(tag, TextField(object, "task", false));
-  }
-  example.instruction = std::move(*instruction);
-  example.input = std::move(input).value_or("");
-  example.output = std::move(*output);
-  example.tag = std::move(tag).value_or("");
-  return example;
-}
-
 StatusOr<Example> ParsePiece(const Piece& piece, bool is_array) {
   const std::string where = absl::StrCat("line ", piece.line, ": example ", piece.index);
   if (IsBlank(piece.bytes)) return DataError(absl::StrCat(where, " is empty: there is a comma too many"));
@@ -150,7 +118,7 @@ StatusOr<Example> ParsePiece(const Piece& piece, bool is_array) {
   if (!json.ok())
     return Annotate(json.status(), absl::StrCat("example ", piece.index,
                                                 is_array ? "" : " (each line is one JSON object, or the file one array)"));
-  StatusOr<Example> example = ExampleOf(*json);
+  StatusOr<Example> example = ExampleOfRecord(*json);
   if (!example.ok()) return DataError(absl::StrCat(where, " ", std::string(example.status().message())));
   example->id = piece.index;
   return example;
@@ -166,6 +134,12 @@ StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::
   if (!is_array && bytes[first] != '{')
     return DataError(absl::StrCat(name, ": begins with ", QuoteForMessage(bytes.substr(first, 8)),
                                   ", expected a JSON array of objects or one JSON object per line"));
+  if (!is_array && IsTaskFile(bytes)) {
+    StatusOr<std::vector<Example>> task = ParseTaskFile(bytes, std::filesystem::path(name).stem().string());
+    if (!task.ok()) return Annotate(task.status(), name);
+    if (task->empty()) return DataError(absl::StrCat(name, ": has no instances; give at least one"));
+    return task;
+  }
   const Pieces cut = is_array ? ArrayCutter(bytes).Cut() : CutLines(bytes);
   std::vector<Example> examples;
   examples.reserve(cut.pieces.size());

@@ -1,4 +1,5 @@
-// Examples of one site: reading them from json or jsonl, splitting off a validation share, and turning them into tokens.
+// Examples of one site: reading them from json or jsonl in any known format, splitting off a validation share, and turning them
+// into tokens.
 #pragma once
 
 #include <cstdint>
@@ -20,14 +21,17 @@ struct Example {
   std::string instruction;
   std::string input;  ///< may be empty
   std::string output;
-  std::string tag;  ///< the field "tag" or "task", if any: evaluation is also reported per tag
+  std::string tag;                             ///< the task it belongs to, if that is known: evaluation is also reported per tag
+  std::vector<std::string> more_outputs = {};  ///< other right answers: evaluation accepts them, training does not see them
 };
 
-/// Reads a JSON array of objects, or one object per line (jsonl); the content decides, not the name. Unknown fields are ignored.
-/// Errors (kData, with file and line or index): cannot read, broken JSON, missing or non-string field, invalid UTF-8, no examples.
+/// Reads a JSON array of objects, one object per line (jsonl), or one task of natural-instructions; the content decides, not the
+/// name, and the fields of each object say what it is (data/example_formats.h, docs/data.md). Unknown fields are ignored. Errors
+/// (kData, with file and line or index): cannot read, broken JSON, missing or non-string field, two formats mixed in one object,
+/// invalid UTF-8, no examples.
 StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path);
 
-/// The same for bytes in memory; `name` stands in front of every error.
+/// The same for bytes in memory; `name` stands in front of every error, and as a path it names a task that does not name itself.
 StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::string& name);
 
 struct TrainValidationSplit {

@@ -273,12 +273,12 @@ Status FileJournal::WritePredictions(const RoundResult& result) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, options_.sites->Load(k));
     const std::vector<Example>& examples = data->test.examples;
     std::string text;
-    for (size_t i = 0; i < examples.size(); ++i)
-      text += OrderedJson{{"instruction", examples[i].instruction},
-                          {"reference", examples[i].output},
-                          {"prediction", scores->test.predictions[i]}}
-                  .dump(-1, ' ', false, OrderedJson::error_handler_t::replace) +
-              "\n";
+    for (size_t i = 0; i < examples.size(); ++i) {
+      OrderedJson line = {{"instruction", examples[i].instruction}, {"reference", examples[i].output}};
+      if (!examples[i].more_outputs.empty()) line["more_references"] = examples[i].more_outputs;
+      line["prediction"] = scores->test.predictions[i];
+      text += line.dump(-1, ' ', false, OrderedJson::error_handler_t::replace) + "\n";
+    }
     const fs::path path = directory_.predictions(result.round, site.site);
     RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
     RETURN_IF_ERROR(WriteFileAtomic(path, text));

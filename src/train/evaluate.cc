@@ -75,12 +75,21 @@ struct Sums {
     loss += example.loss_sum;
     response_tokens += example.response_tokens;
   }
-  void Add(const std::string& reference, const std::string& prediction) {
-    const RougeScores rouge = Rouge(reference, prediction);
-    sums.rouge1 += rouge.rouge1;
-    sums.rouge2 += rouge.rouge2;
-    sums.rougeL += rouge.rougeL;
-    if (absl::StripAsciiWhitespace(reference) == absl::StripAsciiWhitespace(prediction)) sums.exact_match += 1.0;
+  /// Several right answers: each score is that of the reference which gives most, as Super-NaturalInstructions is evaluated.
+  void Add(const Example& example, const std::string& prediction) {
+    RougeScores best;
+    bool exact = false;
+    const auto compare = [&](const std::string& reference) {
+      const RougeScores rouge = Rouge(reference, prediction);
+      best = {std::max(best.rouge1, rouge.rouge1), std::max(best.rouge2, rouge.rouge2), std::max(best.rougeL, rouge.rougeL)};
+      exact = exact || absl::StripAsciiWhitespace(reference) == absl::StripAsciiWhitespace(prediction);
+    };
+    compare(example.output);
+    for (const std::string& reference : example.more_outputs) compare(reference);
+    sums.rouge1 += best.rouge1;
+    sums.rouge2 += best.rouge2;
+    sums.rougeL += best.rougeL;
+    if (exact) sums.exact_match += 1.0;
   }
   Scores Mean() const {
     Scores mean = sums;
@@ -144,7 +153,7 @@ EvalResult ScoreMeasures(const EvalSet& set, Measures measures, bool generated) 
     if (!example.tag.empty()) targets.push_back(&by_tag[example.tag]);
     for (Sums* target : targets) {
       target->Add(measures[i]);
-      if (generated) target->Add(example.output, measures[i].prediction);
+      if (generated) target->Add(example, measures[i].prediction);
     }
     if (generated) result.predictions.push_back(std::move(measures[i].prediction));
   }

@@ -41,7 +41,7 @@ TEST_F(CliUsage, VersionIsThatOfTheBuild) {
 }
 
 TEST_F(CliUsage, EveryCommandHasHelpWithAnExample) {
-  for (const std::string command : {"run", "eval", "generate", "export", "report", "doctor"}) {
+  for (const std::string command : {"run", "eval", "generate", "export", "report", "data", "doctor"}) {
     const ProcessResult result = Run({command, "--help"});
     EXPECT_EQ(result.code, 0);
     EXPECT_NE(result.out.find("fedalt " + command + " "), std::string::npos) << result.out;
@@ -58,6 +58,12 @@ std::set<std::string> Matches(const std::string& text, const std::string& patter
   return found;
 }
 
+// A command, and each of the commands below it.
+std::vector<std::vector<std::string>> WithParts(const std::string& command) {
+  if (command == "data") return {{"data"}, {"data", "split"}, {"data", "stats"}};
+  return {{command}};
+}
+
 TEST_F(CliUsage, ManPageAndCompletionKnowWhatTheProgramKnows) {
   const std::filesystem::path packaging = std::filesystem::path(FEDALT_SOURCE) / "packaging";
   const std::string completion = testing::Slurp(packaging / "fedalt.bash");
@@ -69,8 +75,13 @@ TEST_F(CliUsage, ManPageAndCompletionKnowWhatTheProgramKnows) {
   EXPECT_EQ(Matches(completion, "\n    ([a-z]+)\\) words="), commands);
   std::set<std::string> options = {"--version"};
   for (const std::string& command : commands) {
-    const std::string text = Run({command, "--help"}).out;
-    const std::set<std::string> own = Matches(text.substr(0, text.find("Examples:")), "\n  (?:-h,)?(--[a-z-]+)");
+    std::set<std::string> own;
+    for (const std::vector<std::string>& part : WithParts(command)) {
+      std::vector<std::string> line = part;
+      line.push_back("--help");
+      const std::string text = Run(line).out;
+      own.merge(Matches(text.substr(0, text.find("Examples:")), "\n  (?:-h,)?(--[a-z-]+)"));
+    }
     options.insert(own.begin(), own.end());
     const size_t begin = completion.find(command + ") words=");
     EXPECT_EQ(Matches(completion.substr(begin, completion.find(";;", begin) - begin), "(--[a-z-]+)"), own) << command;

@@ -116,6 +116,33 @@ TEST_F(FileTest, ADirectoryThatCannotBeMadeIsAnOutputError) {
   EXPECT_EQ(KindOf(WriteFileAtomic(directory_ / "none/file", "x")), ErrorKind::kOutput);
 }
 
+TEST_F(FileTest, ADirectoryIsThereAsAWholeOrNotAtAll) {
+  const auto fill = [](const fs::path& folder) -> Status {
+    RETURN_IF_ERROR(MakeDirectories(folder / "inner"));
+    return WriteFileAtomic(folder / "inner/file", "x");
+  };
+  const fs::path place = directory_ / "new/place";
+  ASSERT_TRUE(WriteDirectoryAtomic(place, fill).ok());
+  EXPECT_EQ(*ReadFile(place / "inner/file", ErrorKind::kData), "x");
+  EXPECT_EQ(FilesIn(place.parent_path()), 1u);
+  ASSERT_TRUE(WriteDirectoryAtomic((directory_ / "a/b/").string(), fill).ok()) << "an empty directory, with a slash behind it";
+  EXPECT_TRUE(fs::exists(directory_ / "a/b/inner/file"));
+
+  const Status taken = WriteDirectoryAtomic(place, fill);
+  EXPECT_EQ(KindOf(taken), ErrorKind::kOutput);
+  EXPECT_NE(taken.message().find("is not an empty directory; choose another --out"), std::string::npos) << taken;
+  EXPECT_EQ(KindOf(CheckNewOrEmpty(place / "inner/file")), ErrorKind::kOutput);
+  const fs::path failed = directory_ / "failed";
+  EXPECT_EQ(KindOf(WriteDirectoryAtomic(failed,
+                                        [&](const fs::path& folder) {
+                                          EXPECT_TRUE(fill(folder).ok());
+                                          return DataError("no");
+                                        })),
+            ErrorKind::kData);
+  EXPECT_FALSE(fs::exists(failed));
+  EXPECT_EQ(FilesIn(directory_), 2u) << "a and new; no temporary directory stays";
+}
+
 TEST_F(FileTest, AMapOutlivesTheNameOfItsFile) {
   const fs::path path = directory_ / "file";
   ASSERT_TRUE(WriteFileAtomic(path, "mapped").ok());

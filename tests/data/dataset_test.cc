@@ -64,8 +64,9 @@ TEST(ParseExamples, NamesExampleFieldAndLine) {
               "line 3: example 1 field \"output\" is \"3\", expected a string");
   EXPECT_SAYS(Refusal(good + "\n" + R"({"instruction":"a","output":null})"),
               "line 2: example 1 field \"output\" is null, expected a string");
-  EXPECT_SAYS(Refusal(good + "\n" + R"({"instruction":"a","response":"b"})"),
-              "line 2: example 1 has no field \"output\" (it has \"instruction\", \"response\")");
+  EXPECT_SAYS(
+      Refusal(good + "\n" + R"({"instruction":"a","answer":"b"})"),
+      "line 2: example 1 has no field \"output\" (it has \"answer\", \"instruction\"); expected \"instruction\" and \"output\"");
   EXPECT_SAYS(Refusal("{}"), "example 0 has no field \"instruction\" (it has none)");
   EXPECT_SAYS(Refusal("[\n\n" + good + ",\n\n\n{\"instruction\":true,\n\"output\":\"b\"}]"),
               "line 6: example 1 field \"instruction\" is \"true\"");

@@ -1,5 +1,5 @@
 // links: data
-// Examples from any bytes: refused with a message, or, for an array, the same examples as an ordinary JSON parser gives.
+// Examples from any bytes: refused with a message, or, for an array or a task, the same examples as an ordinary JSON parser gives.
 #include <cstddef>
 #include <cstdint>
 #include <nlohmann/json.hpp>
@@ -7,6 +7,16 @@
 
 #include "base/check.h"
 #include "data/dataset.h"
+
+namespace {
+
+void CheckOutputs(const nlohmann::json& outputs, const fedalt::Example& example) {
+  const bool is_list = outputs.is_array();
+  FEDALT_CHECK((is_list ? outputs.front() : outputs) == example.output, "the first output");
+  FEDALT_CHECK(example.more_outputs.size() == (is_list ? outputs.size() - 1 : 0), "all the others");
+}
+
+}  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
@@ -20,12 +30,17 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   for (size_t i = 0; i < examples->size(); ++i) FEDALT_CHECK((*examples)[i].id == static_cast<int64_t>(i), "ids count from 0");
   // The reader cuts an array at its commas before it parses; it must not accept what is not one JSON array.
   const size_t first = bytes.find_first_of("[{");
-  if (bytes[first] != '[') return 0;
   const nlohmann::json whole = nlohmann::json::parse(bytes.begin(), bytes.end(), nullptr, /*allow_exceptions=*/false);
+  if (whole.is_object() && whole.contains("Instances") && whole["Instances"].is_array()) {
+    FEDALT_CHECK(whole["Instances"].size() == examples->size(), "every instance is an example");
+    for (size_t i = 0; i < examples->size(); ++i) CheckOutputs(whole["Instances"][i]["output"], (*examples)[i]);
+  }
+  if (bytes[first] != '[') return 0;
   FEDALT_CHECK(whole.is_array() && whole.size() == examples->size(), "the whole is one JSON array of as many examples");
   for (size_t i = 0; i < whole.size(); ++i) {
+    const bool is_dolly = whole[i].contains("response") && !whole[i]["response"].is_null();
     FEDALT_CHECK(whole[i]["instruction"] == (*examples)[i].instruction, "the same instruction");
-    FEDALT_CHECK(whole[i]["output"] == (*examples)[i].output, "the same output");
+    CheckOutputs(whole[i][is_dolly ? "response" : "output"], (*examples)[i]);
   }
   return 0;
 }

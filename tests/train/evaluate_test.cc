@@ -93,6 +93,28 @@ TEST(Evaluate, LossIsTheMeanOverResponseTokens) {
   EXPECT_NEAR(*again, result->all.loss, 1e-6) << "the batch size does not matter";
 }
 
+TEST(Evaluate, TheBestOfSeveralReferencesCounts) {
+  const auto answers = Site(FiveExamples()).Run();
+  ASSERT_TRUE(answers.ok()) << answers.status();
+  std::vector<Example> examples = FiveExamples();
+  examples[1].more_outputs = {"nothing", answers->predictions[1] + "\n"};  // right
+  examples[2].more_outputs = {answers->predictions[2] + " w17", ""};       // almost right
+  Site site(examples);
+  const auto result = site.Run();
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->predictions, answers->predictions);
+  EXPECT_EQ(result->all.loss, answers->all.loss) << "the loss is that of the first output";
+  EXPECT_DOUBLE_EQ(result->all.exact_match, 0.2);
+  double rouge1 = 0.0;
+  for (size_t i = 0; i < 5; ++i) {
+    double best = Rouge(examples[i].output, result->predictions[i]).rouge1;
+    for (const std::string& output : examples[i].more_outputs) best = std::max(best, Rouge(output, result->predictions[i]).rouge1);
+    rouge1 += best / 5;
+  }
+  EXPECT_NEAR(result->all.rouge1, rouge1, 1e-12);
+  EXPECT_GT(result->all.rouge1, answers->all.rouge1 + 0.2);
+}
+
 TEST(Evaluate, ScoresAnswersByTag) {
   Site first(FiveExamples());
   const auto answers = first.Run();
