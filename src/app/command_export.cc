@@ -54,7 +54,8 @@ Status MeasureWeights(const std::string& site, Export& exported) {
   constexpr size_t kExamplesUsed = 200;
   SiteAdapters& adapters = exported.adapters();
   const size_t modules = adapters.modules().size();
-  if (!exported.rest_of_world || adapters.config().mixer == MixerKind::kNone) {
+  const MixerKind mixer = adapters.config().mixer;
+  if (!exported.rest_of_world || mixer == MixerKind::kNone || mixer == MixerKind::kMerged) {
     exported.individual_weights.assign(modules, 1.0);
     exported.rest_of_world_weights.assign(modules, exported.rest_of_world ? 1.0 : 0.0);
     return absl::OkStatus();
@@ -72,8 +73,8 @@ Status WriteVariant(const Export& exported, const std::string& name, const Named
   const AdapterConfig& config = exported.model.site->adapters.config();
   PeftMetadata metadata;
   metadata.base_model_name_or_path = exported.run.config.model.string();
-  metadata.lora_alpha = config.lora_alpha * factor;
-  metadata.r = config.r;
+  metadata.r = factors.front().second.size(0);  // a rest of world may have another rank than r; the scale stays
+  metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r) * factor;
   metadata.target_modules = config.target_modules;
   RETURN_IF_ERROR(WritePeftDirectory(exported.out / name, factors, metadata));
   absl::StrAppend(&readme, "- `", name, "/`: ", meaning, " (lora_alpha ", metadata.lora_alpha, ")\n");
@@ -86,10 +87,15 @@ Status WriteBranches(Export& exported) {
   const double p_i = Mean(exported.individual_weights), p_r = Mean(exported.rest_of_world_weights);
   std::string& readme = exported.readme;
   RETURN_IF_ERROR(WriteVariant(exported, "individual", adapters.Individual(), 1.0, "the site's own adapter with weight 1", readme));
+  if (const NamedTensors folds = adapters.Folds(); !folds.empty()) {
+    RETURN_IF_ERROR(WriteSafetensors(exported.out / "fold.safetensors", folds));
+    absl::StrAppend(&readme, "- `fold.safetensors`: what the method folded into the base; add each matrix to the weight of its linear, ",
+                    "without it `individual/` is not the model\n");
+  }
   if (!exported.rest_of_world) return absl::OkStatus();
   RETURN_IF_ERROR(WriteVariant(exported, "rest_of_world", adapters.RestOfWorld(), gain,
                                "the others' adapter with weight 1, the gain in lora_alpha", readme));
-  if (adapters.config().mixer != MixerKind::kNone) {
+  if (p_i != 1.0 || p_r != 1.0) {
     RETURN_IF_ERROR(WriteVariant(exported, "individual-weighted", adapters.Individual(), p_i,
                                  absl::StrFormat("the same times %.4f, the mixer's mean weight", p_i), readme));
     RETURN_IF_ERROR(WriteVariant(exported, "rest_of_world-weighted", adapters.RestOfWorld(), gain * p_r,
@@ -102,7 +108,7 @@ Status WriteBranches(Export& exported) {
   return absl::OkStatus();
 }
 
-// Both branches as one LoRA of rank 2r: [A_I; A_R] and [p_I B_I, g p_R B_R], with each layer's mean weights.
+// Both branches as one LoRA of rank 2r (more where the rest of world has more): [A_I; A_R] and [p_I B_I, g p_R B_R], with each layer's mean weights.
 NamedTensors MergedFactors(Export& exported) {
   NamedTensors individual = exported.adapters().Individual(), rest_of_world = exported.adapters().RestOfWorld(), merged;
   const double gain = exported.adapters().config().rest_of_world_gain;
@@ -124,10 +130,11 @@ Status WriteMerged(const std::string& site, Export& exported) {
   const AdapterConfig& config = exported.adapters().config();
   PeftMetadata metadata;
   metadata.base_model_name_or_path = exported.run.config.model.string();
-  metadata.lora_alpha = 2.0 * config.lora_alpha;
-  metadata.r = 2 * config.r;
+  const NamedTensors factors = MergedFactors(exported);
+  metadata.r = factors.front().second.size(0);
+  metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r);
   metadata.target_modules = config.target_modules;
-  RETURN_IF_ERROR(WritePeftDirectory(exported.out / "merged", MergedFactors(exported), metadata));
+  RETURN_IF_ERROR(WritePeftDirectory(exported.out / "merged", factors, metadata));
 
   // Measured on what was written, as somebody else would load it.
   ASSIGN_OR_RETURN(const SiteData data, LoadTestData(exported.run, site, {}));
@@ -157,7 +164,7 @@ Status Execute(const ExportArguments& arguments) {
   ASSIGN_OR_RETURN(const auto method, MakeMethod(exported.run.config.federation.method));
   if (!method->trains())
     return UsageError(absl::StrCat("method ", method->name(), " trains no adapter, so there is nothing to export"));
-  exported.rest_of_world = method->has_rest_of_world();
+  exported.rest_of_world = method->has_rest_of_world() && method->branches() == BranchMode::kBoth;  // fdlora's pair is fused already
   if (arguments.merged && !exported.rest_of_world) {
     return UsageError(
         absl::StrCat("method ", method->name(), " has one adapter only; individual/ is the whole model, leave out --merged"));

@@ -139,6 +139,24 @@ StatusOr<std::vector<std::vector<int32_t>>> Encode(const Speaker& speaker, const
   return ids;
 }
 
+// Answers to all prompts; where the method weighs each prompt by itself, one by one.
+StatusOr<std::vector<std::vector<int32_t>>> Answer(const Speaker& speaker, const std::vector<std::vector<int32_t>>& ids,
+                                                   const GenerateOptions& options) {
+  const SiteModel& of = speaker.site;
+  std::vector<double> weights;
+  if (of.method != nullptr && of.site->adapters.mode().branches == of.method->branches()) {
+    ASSIGN_OR_RETURN(weights, of.method->InstanceWeights(*speaker.run.model, ids, *of.site));
+  }
+  if (weights.empty()) return Generate(*speaker.run.model, ids, options, speaker.context);
+  std::vector<std::vector<int32_t>> answers;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    of.site->adapters.mode().fixed_p = weights[i];
+    ASSIGN_OR_RETURN(auto answer, Generate(*speaker.run.model, {ids[i]}, options, speaker.context));
+    answers.push_back(std::move(answer.front()));
+  }
+  return answers;
+}
+
 // One prompt, shown while it is written.
 Status Stream(const Speaker& speaker, const std::vector<std::vector<int32_t>>& ids, GenerateOptions options) {
   StreamingDecoder decoder(*speaker.run.tokenizer);
@@ -147,7 +165,7 @@ Status Stream(const Speaker& speaker, const std::vector<std::vector<int32_t>>& i
     const std::string text = decoder.Push(id);
     if (written.ok() && !text.empty()) written = WriteResult(text);
   };
-  const auto answers = Generate(*speaker.run.model, ids, options, speaker.context);
+  const auto answers = Answer(speaker, ids, options);
   RETURN_IF_ERROR(answers.status());
   RETURN_IF_ERROR(written);
   return WriteResult(decoder.Finish() + "\n");
@@ -162,7 +180,7 @@ Status AnswerAll(const Speaker& speaker, const std::vector<Example>& prompts, co
     stopped = InterruptRequested();
     return !stopped;
   };
-  ASSIGN_OR_RETURN(const auto answers, Generate(*speaker.run.model, ids, options, speaker.context));
+  ASSIGN_OR_RETURN(const auto answers, Answer(speaker, ids, options));
   if (stopped) return InterruptedError("stopped before every prompt was answered");
   if (ids.size() > 1) progress.Finish();
   OrderedJson list = OrderedJson::array();

@@ -18,6 +18,7 @@
 #include "fed/local_transport.h"
 #include "model/device.h"
 #include "report/report.h"
+#include "run/cross_site.h"
 #include "run/file_journal.h"
 #include "run/run_directory.h"
 
@@ -104,14 +105,20 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
     inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site); };
     for (size_t k = 0; k < run.config.sites.size(); ++k) RETURN_IF_ERROR(InitialAdapter(run.config, k).status());  // good to begin?
   }
-  auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
-  if (!summary.ok()) {
+  const auto stopped = [&](const Status& status) {
     progress.reset();
-    if (KindOf(summary.status()) != ErrorKind::kInterrupted) return summary.status();
+    if (KindOf(status) != ErrorKind::kInterrupted) return status;
     return InterruptedError(
-        absl::StrCat(summary.status().message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
-  }
+        absl::StrCat(status.message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
+  };
+  auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
+  if (!summary.ok()) return stopped(summary.status());
   if (progress) progress->Finish();
+  if (HasCrossSite(run)) {
+    const StatusOr<OrderedJson> cross_site = CrossSiteLosses(run, directory.root());
+    if (!cross_site.ok()) return stopped(cross_site.status());
+    RETURN_IF_ERROR(WriteFileAtomic(directory.cross_site(), cross_site->dump() + "\n"));
+  }
   if (run.config.device == "cpu")
     LogInfo(absl::StrCat("memory   had its peak at ", Megabytes(PeakResident()), ", expected ", Megabytes(plan.total())));
   ASSIGN_OR_RETURN(const int64_t last_round, journal.LastClosedRound());

@@ -4,7 +4,7 @@
 //   metrics.jsonl     one line per site and round, then the mean   metrics.csv       the same, flat
 //   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer, fold, method, optimizer, sent and received .safetensors
 //   rounds/NNN/published.safetensors                               the one object that the round published to everybody
-//   predictions/NNN/SITE.jsonl                                     log.txt; summary.json, report.html (once it is finished)
+//   predictions/NNN/SITE.jsonl                                     log.txt; cross_site.json, summary.json, report.html (at the end)
 //   tensorboard/SITE/events.out.tfevents.0.fedalt                  scalars of metrics.jsonl; SITE is "mean" for the mean
 #pragma once
 
@@ -37,6 +37,7 @@ class RunDirectory {
   std::filesystem::path metrics_csv() const { return root_ / "metrics.csv"; }
   std::filesystem::path journal() const { return root_ / "journal.jsonl"; }
   std::filesystem::path summary() const { return root_ / "summary.json"; }
+  std::filesystem::path cross_site() const { return root_ / "cross_site.json"; }
   std::filesystem::path log() const { return root_ / "log.txt"; }
   std::filesystem::path rounds() const { return root_ / "rounds"; }
   std::filesystem::path round(int64_t round) const;
