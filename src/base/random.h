@@ -21,7 +21,8 @@ enum class RandomPurpose : uint32_t {
   kSplit = 4,
   kParticipation = 5,
   kSampling = 6,
-  kData = 7
+  kData = 7,
+  kBootstrap = 8
 };
 
 /// A stream of independent draws, addressed by index. Cheap to copy; equal arguments give equal draws on every machine.
