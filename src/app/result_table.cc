@@ -2,8 +2,7 @@
 
 #include <absl/strings/str_format.h>
 
-#include <algorithm>
-
+#include "app/text_table.h"
 #include "base/progress.h"
 
 namespace fedalt {
@@ -27,7 +26,7 @@ bool IsLoss(const std::string& metric) {
   return metric == "loss";
 }
 
-using Row = std::vector<std::string>;
+using Row = TableRow;
 
 Row MakeRow(const OrderedJson& site, const std::vector<std::string>& metrics) {
   const OrderedJson* name = Find(site, "site");
@@ -40,23 +39,6 @@ Row MakeRow(const OrderedJson& site, const std::vector<std::string>& metrics) {
   const OrderedJson* rate = Find(site, "tokens_per_s");
   row.push_back(rate != nullptr && rate->is_number() ? absl::StrFormat("%.0f", rate->get<double>()) : "-");
   return row;
-}
-
-// Names to the left, numbers to the right.
-std::string Align(const std::vector<Row>& rows) {
-  std::vector<size_t> widths(rows.front().size(), 0);
-  for (const Row& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  std::string text;
-  for (const Row& row : rows) {
-    for (size_t i = 0; i < row.size(); ++i) {
-      const std::string fill(widths[i] - row[i].size(), ' ');
-      text += i == 0 ? row[i] + fill : "  " + fill + row[i];
-    }
-    text += '\n';
-  }
-  return text;
 }
 
 std::string Title(const OrderedJson& summary) {
@@ -120,7 +102,7 @@ std::string ScoreTable(const OrderedJson& summary) {
     }
   }
   if (summary["sites"].size() > 1) add("mean", summary["mean"]);
-  return Title(summary) + Align(rows);
+  return Title(summary) + AlignTable(rows);
 }
 
 std::string ResultTable(const OrderedJson& summary, const std::vector<std::string>& metrics) {
@@ -136,7 +118,7 @@ std::string ResultTable(const OrderedJson& summary, const std::vector<std::strin
     rows.back()[0] = "mean";
     rows.back()[rows.back().size() - 2] = HelpedSites(*sites);
   }
-  std::string text = Title(summary) + Align(rows);
+  std::string text = Title(summary) + AlignTable(rows);
   const OrderedJson* worst = Find(summary, "worst");
   if (worst != nullptr && sites->size() > 1 && Find(*worst, "site") != nullptr && (*worst)["site"].is_string()) {
     absl::StrAppend(&text, "worst site: ", (*worst)["site"].get<std::string>(), "\n");
