@@ -31,9 +31,8 @@ class Scale {
   /// "28.8 [27.0, 30.1]"
   std::string Estimate(const OrderedJson& estimate) const {
     if (!estimate.is_object()) return "-";
-    const std::string value = Value(estimate["value"]);
-    if (!estimate["low"].is_number()) return value;
-    return absl::StrCat(value, " [", Value(estimate["low"]), ", ", Value(estimate["high"]), "]");
+    if (!estimate["low"].is_number()) return Value(estimate["value"]);
+    return absl::StrCat(Value(estimate["value"]), " [", Value(estimate["low"]), ", ", Value(estimate["high"]), "]");
   }
 
  private:

@@ -231,6 +231,7 @@ StatusOr<std::vector<ComparedRun>> ReadComparedRuns(const std::filesystem::path&
 OrderedJson ComparisonToJson(const ComparisonSpec& spec, const std::vector<ComparedRun>& runs) {
   std::vector<Row> rows = RowsOf(spec, runs);
   std::vector<VariantScores> scores;
+  scores.reserve(rows.size());
   for (const Row& row : rows) scores.push_back(row.scores);
   const BootstrapOptions options{spec.resamples, kConfidence, spec.seeds.front(), ReferenceOf(spec)};
   std::vector<VariantStatistics> statistics = CompareVariants(scores, options);
