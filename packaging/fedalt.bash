@@ -3,7 +3,7 @@ _fedalt() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run eval generate export report data doctor --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor --help --version" -- "$word")
     return
   fi
   if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == data ]]; then
@@ -12,6 +12,7 @@ _fedalt() {
   fi
   case ${COMP_WORDS[1]} in
     run) words="--format --help --out --quiet --resume" ;;
+    compare) words="--bootstrap --format --help --methods --out --quiet --reference --resume --seeds --set" ;;
     eval) words="--data --device --format --help --round --site" ;;
     generate) words="--adapter --alone --beams --device --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
     export) words="--device --help --merged --out --round --site" ;;

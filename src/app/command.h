@@ -23,6 +23,7 @@ struct Command {
 };
 
 void AddRunCommand(CLI::App& program, Command& command);
+void AddCompareCommand(CLI::App& program, Command& command);
 void AddEvalCommand(CLI::App& program, Command& command);
 void AddGenerateCommand(CLI::App& program, Command& command);
 void AddExportCommand(CLI::App& program, Command& command);

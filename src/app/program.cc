@@ -19,6 +19,7 @@ constexpr char kExamples[] =
     "  fedalt doctor config.yaml                    is everything in order? memory, BLAS, model, data\n"
     "  fedalt run config.yaml train.rounds=5        federate on this machine\n"
     "  fedalt run --resume runs/2026-11-23-fedalt-3f2a\n"
+    "  fedalt compare config.yaml --methods local,fedit,fedalt --seeds 3 --out comparison\n"
     "  fedalt eval RUN_DIR --site site-0            one site's personalised model on its test data\n"
     "  fedalt generate RUN_DIR --site site-0 --prompt \"Who wrote Faust?\"\n"
     "  fedalt export RUN_DIR --site site-0 --out adapter\n"
@@ -95,6 +96,7 @@ int RunProgram(int argc, const char* const* argv) {
   program.require_subcommand(1);
   Command command;
   AddRunCommand(program, command);
+  AddCompareCommand(program, command);
   AddEvalCommand(program, command);
   AddGenerateCommand(program, command);
   AddExportCommand(program, command);

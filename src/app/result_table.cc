@@ -29,7 +29,7 @@ bool IsLoss(const std::string& metric) {
   return metric == "loss";
 }
 
-using Row = std::vector<std::string>;
+using Row = TableRow;
 
 Row MakeRow(const OrderedJson& site, const std::vector<std::string>& metrics) {
   const OrderedJson* name = Find(site, "site");

@@ -9,7 +9,7 @@
 
 namespace fedalt {
 
-std::string AlignTable(const std::vector<std::vector<std::string>>& rows) {
+std::string AlignTable(const std::vector<TableRow>& rows) {
   std::vector<size_t> widths(rows.front().size(), 0);
   const auto width = [](const std::string& cell) { return static_cast<size_t>(Characters(cell)); };
   for (const auto& row : rows) {

@@ -23,6 +23,7 @@ enum class RandomPurpose : uint32_t {
   kSampling = 6,
   kData = 7,
   kSiteSplit = 8,
+  kBootstrap = 9,
   kFewShots = 10
 };
 

@@ -1,7 +1,5 @@
 #include "run/run_directory.h"
 
-#include <fcntl.h>
-#include <sys/file.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -53,17 +51,10 @@ StatusOr<RunDirectory> RunDirectory::Open(const std::filesystem::path& root) {
   return directory;
 }
 
-RunDirectory::RunDirectory(RunDirectory&& other) noexcept : root_(std::move(other.root_)), lock_(std::exchange(other.lock_, -1)) {}
-
-RunDirectory::~RunDirectory() {
-  if (lock_ >= 0) ::close(lock_);
-}
-
 Status RunDirectory::Lock() {
-  lock_ = ::open(root_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-  if (lock_ < 0) return OutputError(absl::StrCat(root_.string(), ": cannot be opened (", std::string(std::strerror(errno)), ")"));
-  if (::flock(lock_, LOCK_EX | LOCK_NB) == 0) return absl::OkStatus();
-  return UsageError(absl::StrCat(root_.string(), ": another fedalt is at work in this run; wait for it, or stop it first"));
+  ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(root_, "run"));
+  lock_.emplace(std::move(lock));
+  return absl::OkStatus();
 }
 
 std::filesystem::path RunDirectory::round(int64_t round) const {

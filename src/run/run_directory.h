@@ -9,8 +9,10 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
+#include "base/directory_lock.h"
 #include "base/status.h"
 
 namespace fedalt {
@@ -24,9 +26,6 @@ class RunDirectory {
   static StatusOr<RunDirectory> Create(const std::filesystem::path& root);
   /// Opens an existing one. Errors: kUsage (not a run directory).
   static StatusOr<RunDirectory> Open(const std::filesystem::path& root);
-  RunDirectory(RunDirectory&& other) noexcept;
-  RunDirectory& operator=(RunDirectory&&) = delete;
-  ~RunDirectory();
 
   /// Takes the directory for writing until destruction. Errors: kUsage (another process is at work in it).
   Status Lock();
@@ -56,7 +55,7 @@ class RunDirectory {
  private:
   explicit RunDirectory(std::filesystem::path root) : root_(std::move(root)) {}
   std::filesystem::path root_;
-  int lock_ = -1;
+  std::optional<DirectoryLock> lock_;
 };
 
 }  // namespace fedalt

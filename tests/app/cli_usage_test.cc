@@ -41,7 +41,7 @@ TEST_F(CliUsage, VersionIsThatOfTheBuild) {
 }
 
 TEST_F(CliUsage, EveryCommandHasHelpWithAnExample) {
-  for (const std::string command : {"run", "eval", "generate", "export", "report", "data", "doctor"}) {
+  for (const std::string command : {"run", "compare", "eval", "generate", "export", "report", "data", "doctor"}) {
     const ProcessResult result = Run({command, "--help"});
     EXPECT_EQ(result.code, 0);
     EXPECT_NE(result.out.find("fedalt " + command + " "), std::string::npos) << result.out;

@@ -2,22 +2,19 @@
 // kill -9 of the real program: after each of many events in its run directory it is killed, resumed, and must end with the same
 // bits.
 #include <gtest/gtest.h>
-#include <poll.h>
-#include <signal.h>
-#include <sys/inotify.h>
-
-#include <array>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "app/cli_process.h"
+#include "app/kill_process.h"
 
 namespace fedalt {
 namespace {
 
 namespace fs = std::filesystem;
+using testing::ChangeWatch;
 using testing::Slurp;
+using testing::StartFedalt;
 using testing::TestFolder;
 
 /// Everything of a run that does not depend on the clock.
@@ -48,39 +45,6 @@ std::string Difference(const std::map<std::string, std::string>& a, const std::m
   return names;
 }
 
-pid_t Start(const TestFolder& folder, const std::vector<std::string>& arguments) {
-  const pid_t child = ::fork();
-  if (child != 0) return child;
-  std::vector<char*> argv = {const_cast<char*>("fedalt")};
-  for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
-  argv.push_back(nullptr);
-  if (::chdir(folder.path().c_str()) == 0 && std::freopen("kill-out.txt", "w", stdout) != nullptr &&
-      std::freopen("kill-err.txt", "w", stderr) != nullptr)
-    ::execv(FEDALT_PROGRAM, argv.data());
-  ::_exit(99);
-}
-
-/// Kills `child` as soon as `events` changes were seen in the directory. Whether it was still running then.
-bool KillAfter(pid_t child, int watch, int events) {
-  alignas(inotify_event) std::array<char, 4096> buffer{};
-  int seen = 0;
-  while (seen < events) {
-    pollfd ready{watch, POLLIN, 0};
-    if (::poll(&ready, 1, 50) > 0) {
-      const ssize_t bytes = ::read(watch, buffer.data(), buffer.size());
-      for (ssize_t at = 0; at < bytes; ++seen)
-        at += static_cast<ssize_t>(sizeof(inotify_event) + reinterpret_cast<inotify_event*>(&buffer[static_cast<size_t>(at)])->len);
-    } else if (siginfo_t info{};
-               ::waitid(P_PID, static_cast<id_t>(child), &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid == child) {
-      break;
-    }
-  }
-  ::kill(child, SIGKILL);
-  int status = 0;
-  EXPECT_EQ(::waitpid(child, &status, 0), child);
-  return WIFSIGNALED(status) != 0;
-}
-
 TEST(Kill9, AtAnyMomentTheResumedRunEndsWithTheSameBits) {
   TestFolder folder;
   testing::WriteTinyRun(folder);
@@ -99,16 +63,12 @@ TEST(Kill9, AtAnyMomentTheResumedRunEndsWithTheSameBits) {
     const std::string name = "killed-" + std::to_string(events);
     const fs::path out = folder.path() / name;
     fs::create_directories(out);
-    const int watch = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-    ASSERT_GE(::inotify_add_watch(watch, out.c_str(), IN_CREATE | IN_MODIFY | IN_MOVED_TO), 0);
-    killed += KillAfter(Start(folder, run(name)), watch, events);
-    ::close(watch);
+    ChangeWatch watch(out, /*below=*/false);
+    killed += WIFSIGNALED(watch.SignalAfter(StartFedalt(folder, run(name)), events, SIGKILL)) ? 1 : 0;
     if (fs::exists(out / "config.yaml")) {
       // A second death, while it resumes.
-      const int again = ::inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-      ASSERT_GE(::inotify_add_watch(again, out.c_str(), IN_CREATE | IN_MODIFY | IN_MOVED_TO), 0);
-      KillAfter(Start(folder, {"run", "--resume", name, "--quiet"}), again, 5);
-      ::close(again);
+      ChangeWatch again(out, /*below=*/false);
+      again.SignalAfter(StartFedalt(folder, {"run", "--resume", name, "--quiet"}), 5, SIGKILL);
       const auto resumed = testing::RunFedalt(folder, {"run", "--resume", name, "--quiet"});
       ASSERT_EQ(resumed.code, 0) << resumed.err;
     } else {

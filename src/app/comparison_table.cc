@@ -1,0 +1,200 @@
+#include "app/comparison_table.h"
+
+#include <absl/strings/str_format.h>
+#include <absl/strings/str_join.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "app/text_table.h"
+#include "base/progress.h"
+
+namespace fedalt {
+namespace {
+
+constexpr double kPercent = 100.0;
+constexpr size_t kWidth = 110;  // of the variants in the table of sites; more go into another block
+
+/// How values of the metric are written: percent, or the loss as it is.
+class Scale {
+ public:
+  explicit Scale(const std::string& metric) : loss_(metric == "loss"), title_(loss_ ? "test loss" : metric + " %") {}
+  const std::string& title() const { return title_; }
+  std::string Value(const OrderedJson& value) const {
+    if (!value.is_number()) return "-";
+    return loss_ ? absl::StrFormat("%.3f", value.get<double>()) : absl::StrFormat("%.1f", kPercent * value.get<double>());
+  }
+  std::string Signed(const OrderedJson& value) const {
+    if (!value.is_number()) return "-";
+    return loss_ ? absl::StrFormat("%+.3f", value.get<double>()) : absl::StrFormat("%+.1f", kPercent * value.get<double>());
+  }
+  /// "28.8 [27.0, 30.1]"
+  std::string Estimate(const OrderedJson& estimate) const {
+    if (!estimate.is_object()) return "-";
+    if (!estimate["low"].is_number()) return Value(estimate["value"]);
+    return absl::StrCat(Value(estimate["value"]), " [", Value(estimate["low"]), ", ", Value(estimate["high"]), "]");
+  }
+
+ private:
+  bool loss_;
+  std::string title_;
+};
+
+std::string CountText(const OrderedJson& value) {
+  if (!value.is_number()) return "-";
+  if (value.is_number_integer()) return absl::StrCat(value.get<int64_t>());
+  return absl::StrFormat("%.1f", value.get<double>());
+}
+
+std::string SizeText(const OrderedJson& value) {
+  if (!value.is_number()) return "-";
+  const double bytes = value.get<double>();
+  if (bytes < 1e3) return absl::StrFormat("%.0f B", bytes);
+  if (bytes < 1e6) return absl::StrFormat("%.1f kB", bytes / 1e3);
+  if (bytes < 1e9) return absl::StrFormat("%.1f MB", bytes / 1e6);
+  return absl::StrFormat("%.1f GB", bytes / 1e9);
+}
+
+std::string PText(const OrderedJson& value) {
+  if (!value.is_number()) return "-";
+  return value.get<double>() < 0.001 ? "<0.001" : absl::StrFormat("%.3f", value.get<double>());
+}
+
+bool IsUnequal(const OrderedJson& row) {
+  return row["equal_budget"].is_boolean() && !row["equal_budget"].get<bool>();
+}
+
+std::string NameOf(const OrderedJson& row) {
+  return row["name"].get<std::string>();
+}
+
+std::string WorstText(const OrderedJson& row, const Scale& scale) {
+  const OrderedJson& worst = row["worst"];
+  return worst.is_object() ? absl::StrCat(scale.Estimate(worst), " ", worst["site"].get<std::string>()) : "-";
+}
+
+TableRow SummaryRow(const OrderedJson& row, const Scale& scale) {
+  const OrderedJson& versus = row["versus_reference"];
+  std::string difference = "-", p = "-", p_holm = "-";
+  if (versus.is_object()) {
+    difference = scale.Signed(versus["difference"]);
+    if (versus["low"].is_number())
+      absl::StrAppend(&difference, " [", scale.Signed(versus["low"]), ", ", scale.Signed(versus["high"]), "]");
+    p = PText(versus["p"]);
+    p_holm = PText(versus["p_holm"]);
+  }
+  return {NameOf(row),
+          scale.Estimate(row["mean"]),
+          WorstText(row, scale),
+          difference,
+          p,
+          p_holm,
+          CountText(row["steps"]) + (IsUnequal(row) ? " *" : "  "),
+          SizeText(row["bytes_up"]),
+          SizeText(row["bytes_down"]),
+          CountText(row["trained_parameters"]),
+          row["seconds"].is_number() ? DurationText(row["seconds"].get<double>()) : "-"};
+}
+
+std::string SummaryTable(const OrderedJson& comparison, const Scale& scale) {
+  std::vector<TableRow> rows = {{"variant", "mean " + scale.title(), "worst site", "minus reference", "p", "p (Holm)", "steps  ",
+                                 "up", "down", "parameters", "time"}};
+  for (const OrderedJson& row : comparison["rows"]) rows.push_back(SummaryRow(row, scale));
+  return AlignTable(rows);
+}
+
+/// One variant from top to bottom: its name, every site, the mean.
+std::vector<std::string> SiteColumn(const OrderedJson& row, size_t sites, const Scale& scale) {
+  std::vector<std::string> column = {NameOf(row)};
+  for (size_t k = 0; k < sites; ++k) column.push_back(k < row["per_site"].size() ? scale.Estimate(row["per_site"][k]) : "-");
+  column.push_back(scale.Estimate(row["mean"]));
+  return column;
+}
+
+/// Lines are sites, columns are variants, as many at a time as fit.
+std::string SiteTables(const OrderedJson& comparison, const Scale& scale) {
+  const OrderedJson& sites = comparison["sites"];
+  std::vector<std::string> names = {scale.title()};
+  for (const OrderedJson& site : sites) names.push_back(site.get<std::string>());
+  names.emplace_back("mean");
+  std::string text;
+  std::vector<TableRow> rows;
+  size_t width = 0;
+  for (const OrderedJson& variant : comparison["rows"]) {
+    const std::vector<std::string> column = SiteColumn(variant, sites.size(), scale);
+    size_t widest = 0;
+    for (const std::string& cell : column) widest = std::max(widest, cell.size() + 2);
+    if (width + widest > kWidth && !rows.empty()) {
+      absl::StrAppend(&text, "\n", AlignTable(rows));
+      rows.clear();
+    }
+    if (rows.empty()) {
+      for (const std::string& name : names) rows.push_back({name});
+      width = 0;
+    }
+    for (size_t i = 0; i < column.size(); ++i) rows[i].push_back(column[i]);
+    width += widest;
+  }
+  return absl::StrCat(text, "\n", AlignTable(rows));
+}
+
+std::string TrainedText(const OrderedJson& row) {
+  return absl::StrCat(CountText(row["steps"]), " steps of ", CountText(row["examples_per_step"]), " examples");
+}
+
+/// Which variants were trained equally much, and which were not.
+std::string BudgetText(const OrderedJson& comparison) {
+  std::vector<std::string> equal, unequal;
+  const OrderedJson* measure = nullptr;
+  for (const OrderedJson& row : comparison["rows"]) {
+    if (row["name"] == comparison["budget_of"]) measure = &row;
+    if (IsUnequal(row))
+      unequal.push_back(absl::StrCat(NameOf(row), " (", TrainedText(row), ")"));
+    else if (row["equal_budget"].is_boolean())
+      equal.push_back(NameOf(row));
+  }
+  if (measure == nullptr) return {};
+  std::string text =
+      absl::StrCat("equal training: every site took ", TrainedText(*measure), " in ", absl::StrJoin(equal, ", "), "\n");
+  if (!unequal.empty()) absl::StrAppend(&text, "* not equal: ", absl::StrJoin(unequal, ", "), "\n");
+  return text;
+}
+
+std::string FailureText(const OrderedJson& comparison) {
+  std::string text;
+  for (const OrderedJson& row : comparison["rows"]) {
+    for (const OrderedJson& failed : row["failed"])
+      absl::StrAppend(&text, "failed: ", NameOf(row), ", seed ", failed["seed"].get<uint64_t>(), ": ",
+                      failed["reason"].get<std::string>(), "\n");
+  }
+  return text;
+}
+
+/// What the intervals cover.
+std::string MethodText(const OrderedJson& comparison) {
+  const size_t seeds = comparison["seeds"].size();
+  const bool loss = comparison["metric"] == "loss";
+  if (loss && seeds == 1) return "a loss is one number per site and seed: with one seed there are no intervals\n";
+  std::string text = absl::StrFormat("[..]: %.0f %% intervals, %d bootstrap resamples of ",
+                                     kPercent * comparison["confidence"].get<double>(), comparison["bootstrap"].get<int64_t>());
+  if (loss) return text + "seeds; a loss is one number per site and seed, so that test examples are chance is not covered\n";
+  absl::StrAppend(&text, "each site's test examples");
+  if (seeds == 1) return text + "; with one seed, what another seed would change is not covered\n";
+  return text + " and of the seeds\n";
+}
+
+}  // namespace
+
+std::string ComparisonTable(const OrderedJson& comparison) {
+  const Scale scale(comparison["metric"].get<std::string>());
+  const OrderedJson& seeds = comparison["seeds"];
+  std::string text = absl::StrCat(comparison["config"].get<std::string>(), ": ", comparison["rows"].size(), " variants, ",
+                                  comparison["sites"].size(), " sites, ", seeds.size(), seeds.size() == 1 ? " seed" : " seeds");
+  absl::StrAppend(&text, " (", seeds.front().get<uint64_t>(),
+                  seeds.size() > 1 ? absl::StrCat(" to ", seeds.back().get<uint64_t>()) : "", ")\n",
+                  SummaryTable(comparison, scale), "reference: ", comparison["reference"].get<std::string>(), "\n",
+                  BudgetText(comparison), MethodText(comparison), FailureText(comparison), SiteTables(comparison, scale));
+  return text;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,99 @@
+// label: slow
+// A comparison by the real program that is killed, or interrupted, after each of many changes in its directory: it goes on where it
+// was, and its results are those of an undisturbed one.
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <regex>
+#include <set>
+
+#include "app/kill_process.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+using testing::ChangeWatch;
+using testing::RunFedalt;
+using testing::Slurp;
+using testing::StartFedalt;
+using testing::TestFolder;
+
+class CompareKill : public ::testing::Test {
+ protected:
+  CompareKill() { testing::WriteTinyRun(folder_); }
+  static std::vector<std::string> Arguments(const std::string& out) {
+    return {"compare", "config.yaml", "--methods", "local,fedalt", "--bootstrap", "100", "--out", out, "--quiet"};
+  }
+  /// Results without what the clock says.
+  std::string Results(const std::string& out) const {
+    json comparison = json::parse(Slurp(folder_.path() / out / "comparison.json"), nullptr, false);
+    for (json& row : comparison["rows"]) {
+      row.erase("seconds");
+      row.erase("train_seconds");
+    }
+    return comparison.dump(1) + Slurp(folder_.path() / out / "comparison.csv");
+  }
+  /// Finished runs and when they were finished.
+  std::set<std::pair<std::string, fs::file_time_type>> Finished(const std::string& out) const {
+    std::set<std::pair<std::string, fs::file_time_type>> finished;
+    for (const auto& entry : fs::recursive_directory_iterator(folder_.path() / out))
+      if (entry.path().filename() == "summary.json") finished.emplace(entry.path().string(), entry.last_write_time());
+    return finished;
+  }
+  TestFolder folder_;
+};
+
+TEST_F(CompareKill, AtAnyMomentItGoesOnToTheSameResults) {
+  ASSERT_EQ(RunFedalt(folder_, Arguments("undisturbed")).code, 0);
+  const std::string expected = Results("undisturbed");
+  int killed = 0;
+  std::set<size_t> finished_at_death;
+  for (int events = 1; events <= 61; events += 10) {
+    const std::string out = "killed-" + std::to_string(events);
+    fs::create_directories(folder_.path() / out);
+    ChangeWatch watch(folder_.path() / out, /*below=*/true);
+    killed += WIFSIGNALED(watch.SignalAfter(StartFedalt(folder_, Arguments(out)), events, SIGKILL)) ? 1 : 0;
+    const auto finished = Finished(out);
+    finished_at_death.insert(finished.size());
+    // By the same command, or by --resume where there is something to resume.
+    const bool begun = fs::exists(folder_.path() / out / "comparison-spec.json");
+    const auto resumed = RunFedalt(
+        folder_, begun && events % 2 == 1 ? std::vector<std::string>{"compare", "--resume", out, "--quiet"} : Arguments(out));
+    ASSERT_EQ(resumed.code, 0) << resumed.err;
+    EXPECT_EQ(Results(out), expected) << "killed after " << events << " changes";
+    const auto now = Finished(out);
+    for (const auto& run : finished) EXPECT_TRUE(now.contains(run)) << run.first << " was made again";
+  }
+  EXPECT_GT(killed, 4);
+  EXPECT_GT(finished_at_death.size(), 2u) << "between runs and within them";
+}
+
+TEST_F(CompareKill, AnInterruptSaysHowToGoOn) {
+  const std::vector<std::string> more = {"train.rounds=50", "train.steps=20"};  // long enough to be met at work
+  std::vector<std::string> arguments = Arguments("stopped");
+  arguments.insert(arguments.end(), more.begin(), more.end());
+  fs::create_directories(folder_.path() / "stopped");
+  ChangeWatch watch(folder_.path() / "stopped", /*below=*/true);
+  const int status = watch.SignalAfter(StartFedalt(folder_, arguments), 40, SIGINT);
+  ASSERT_TRUE(WIFEXITED(status));
+  EXPECT_EQ(WEXITSTATUS(status), 130);
+  const std::string messages = Slurp(folder_.path() / "kill-err.txt");
+  std::smatch match;
+  const std::regex sentence(
+      "fedalt: stopped (?:in|before) run ([1-5]) of 5, .*; nothing is lost, go on with: fedalt compare --resume stopped\n");
+  ASSERT_TRUE(std::regex_search(messages, match, sentence)) << messages;
+  EXPECT_EQ(Slurp(folder_.path() / "kill-out.txt"), "");
+  EXPECT_FALSE(fs::exists(folder_.path() / "stopped/comparison.json"));
+  const auto resumed = RunFedalt(folder_, {"compare", "--resume", "stopped"});
+  ASSERT_EQ(resumed.code, 0) << resumed.err;
+  const int done = std::stoi(match[1]) - 1;
+  EXPECT_EQ(resumed.err.find(std::to_string(done) + " of 5 runs are done already") != std::string::npos, done > 0) << resumed.err;
+  arguments[7] = "undisturbed";
+  ASSERT_EQ(RunFedalt(folder_, arguments).code, 0);
+  EXPECT_EQ(Results("stopped"), Results("undisturbed"));
+}
+
+}  // namespace
+}  // namespace fedalt
