@@ -50,7 +50,7 @@ TEST_F(CompareKill, AtAnyMomentItGoesOnToTheSameResults) {
   const std::string expected = Results("undisturbed");
   int killed = 0;
   std::set<size_t> finished_at_death;
-  for (int events = 1; events <= 61; events += 10) {
+  for (int events = 1; events <= 241; events += 40) {
     const std::string out = "killed-" + std::to_string(events);
     fs::create_directories(folder_.path() / out);
     ChangeWatch watch(folder_.path() / out, /*below=*/true);

@@ -51,7 +51,7 @@ TEST(PlanVariants, EveryWordIsCombinedWithEveryValue) {
 
 TEST(PlanVariants, RefusesWhatItDoesNotUnderstand) {
   for (const auto& [methods, set, part] : std::vector<std::array<const char*, 3>>{
-           {"local,fedal", "", "unknown method \"fedal\"; expected some of base, local, local-2r, fedit, fedit_ft, fedalt, pooled"},
+           {"local,fedal", "", "unknown method \"fedal\"; expected some of base, local, local-2r, fedit, fedit_ft, "},
            {"local,", "", "unknown method \"\""},
            {"local:train.lr", "", "\"train.lr\" is not a setting; expected key=value"},
            {"local:", "", "is not a setting"},

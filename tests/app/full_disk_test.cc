@@ -45,7 +45,9 @@ TEST(FullDisk, NothingIsHalfWrittenAndNothingIsLost) {
     EXPECT_EQ(full.code, 6) << full.err;
     // stderr is such a file, too.
     EXPECT_EQ(full.err.substr(0, 8), "fedalt: ");
-    if (limit > 300) EXPECT_NE(full.err.find("File too large"), std::string::npos) << full.err;
+    if (limit > 300) {
+      EXPECT_NE(full.err.find("File too large"), std::string::npos) << full.err;
+    }
     for (const auto& entry : fs::recursive_directory_iterator(folder.path() / "full")) {
       const std::string name = entry.path().filename().string();
       EXPECT_TRUE(name.find(".part-") == name.npos && name.find(".tmp") == name.npos) << entry.path();
