@@ -17,6 +17,7 @@ class Fedex : public Method {
   using Method::Method;
   TransportNeed needs() const override { return TransportNeed::kIndividualUploads; }
   Deploy deploy() const override { return Deploy::kSwapped; }
+  Kept kept() const override { return {.folds = true}; }
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(site.adapters.Individual()); }
 

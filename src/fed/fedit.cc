@@ -26,6 +26,7 @@ class Fedit : public AveragingMethod {
   using AveragingMethod::AveragingMethod;
 
   bool allows_ranks() const override { return true; }
+  Kept kept() const override { return {.adapter_sizes = options_.server.is_plain_mean() ? 0 : 2}; }
 
   void PreparePass(int64_t round, int64_t pass, Site& site, TrainOptions& train) const override {
     Method::PreparePass(round, pass, site, train);

@@ -19,6 +19,7 @@ class Flora : public Method {
   using Method::Method;
   TransportNeed needs() const override { return TransportNeed::kIndividualUploads; }
   bool allows_ranks() const override { return true; }
+  Kept kept() const override { return {.folds = true}; }
   Deploy deploy() const override { return Deploy::kSwapped; }
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(site.adapters.Individual()); }

@@ -58,6 +58,12 @@ class Method {
   virtual BranchMode branches() const { return BranchMode::kIndividualAlone; }
   /// What the method asks of the layers beyond the configuration; by default neither a mixer nor a gain.
   virtual void Configure(AdapterConfig& adapter) const;
+  /// What it keeps at a site beside the adapters, for the plan of memory.
+  struct Kept {
+    bool folds = false;         ///< a matrix of the size of every adapted linear
+    int64_t adapter_sizes = 0;  ///< vectors of the size of an adapter in Site::method_state
+  };
+  virtual Kept kept() const { return {}; }
   /// Whether it can do with these options. Errors: kConfig.
   virtual Status Check(const FederationOptions& options) const;
 

@@ -189,6 +189,7 @@ AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter
   for (int64_t layer = 0; layer < model.num_layers; ++layer)
     for (const LinearShape& linear : AdaptedOf(model, adapter, layer)) {
       size.pair += adapter.r * (linear.in + linear.out);
+      size.linears += linear.in * linear.out;
       if (!has_rest_of_world) continue;
       if (adapter.mixer == MixerKind::kToken) size.mixer += 2 * linear.in;
       if (adapter.mixer == MixerKind::kLayer) size.mixer += 2;
@@ -224,27 +225,47 @@ const char* MemoryPlan::greatest_phase() const {
   return most == training ? "training" : most == evaluation ? "evaluation" : most == loading ? "loading" : "exchange";
 }
 
+namespace {
+
+/// The exchange of a round: at the one who sums, while no site is at work.
+int64_t ExchangeBytes(TransportNeed need, int64_t sites, int64_t pair) {
+  constexpr int64_t kDouble = 8;
+  // The sum on its grid and as published, and as many contributions as are added together.
+  constexpr int64_t kContributions = 4;
+  if (need == TransportNeed::kSum) return (kDouble + kFloat + kContributions * kFloat) * pair;
+  // All contributions as they came and as factors, and what is made of them (stacks, orthogonal bases) beside.
+  return sites * (kFloat + 3 * kDouble) * pair;
+}
+
+}  // namespace
+
 MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
-  const auto method = MakeMethod(config.federation.method);
-  const bool trains = !method.ok() || (*method)->trains(), pools = method.ok() && (*method)->pools_data();
-  const bool has_rest_of_world = !method.ok() || (*method)->has_rest_of_world();
-  const bool exchanges = !method.ok() || (*method)->needs() != TransportNeed::kNothing;
-  const int64_t at_once =
-      std::max<int64_t>(1, std::min(config.federation.sites_at_once, static_cast<int64_t>(config.sites.size())));
-  const AdapterSize size = AdapterSizeOf(inputs.model, config.federation.adapter, has_rest_of_world);
+  const auto made = MakeMethod(config.federation.method);
+  const Method* const method = made.ok() ? made->get() : nullptr;
+  const auto sites = static_cast<int64_t>(config.sites.size());
+  const int64_t at_once = std::max<int64_t>(1, std::min(config.federation.sites_at_once, sites));
+  RunConfig planned = config;
+  AdapterConfig& adapter = planned.federation.adapter;
+  adapter.r = LargestRank(config.federation.method, adapter);
+  if (method != nullptr) method->Configure(adapter);
+  const AdapterSize size = AdapterSizeOf(inputs.model, adapter, method == nullptr || method->has_rest_of_world());
+  const TransportNeed need = method != nullptr ? method->needs() : TransportNeed::kSum;
+  const Method::Kept kept = method != nullptr ? method->kept() : Method::Kept{};
+  const bool exact = config.federation.method.rest_of_world.aggregate == RestOfWorldAggregate::kExact;
   MemoryPlan plan;
   plan.program = inputs.program;
   plan.base = inputs.weights.mapped + inputs.weights.converted;
-  // Both pairs and the mixer; what was sent.
-  plan.adapters = at_once * kFloat * (2 * size.pair + size.mixer + (exchanges ? size.pair : 0));
+  // Both pairs and the mixer; what was sent; what the method keeps.
+  const int64_t sent = need == TransportNeed::kNothing ? 0 : 1, more_ranks = exact ? sites - 2 : 0;
+  plan.adapters =
+      at_once * kFloat * ((2 + sent + kept.adapter_sizes + more_ranks) * size.pair + size.mixer + (kept.folds ? size.linears : 0));
   plan.loading = std::max<int64_t>(0, inputs.weights.stored - plan.adapters);  // no site is there yet
-  if (trains) plan.training = (pools ? 1 : at_once) * TrainingBytes(config, inputs, size);
+  const bool trains = method == nullptr || method->trains(), pools = method != nullptr && method->pools_data();
+  if (trains) plan.training = (pools ? 1 : at_once) * TrainingBytes(planned, inputs, size);
   plan.evaluation = at_once * EvaluationBytes(config, inputs);
-  if (exchanges) {
-    plan.training += kFloat * size.pair;  // the sum
-    // On its grid (8 bytes) and as published, and as many contributions as are added together; no site is at work then.
-    constexpr int64_t kContributions = 4;
-    plan.exchange = std::max<int64_t>(0, (8 + kFloat + kContributions * kFloat) * size.pair - plan.adapters);
+  if (sent > 0) {
+    plan.training += kFloat * size.pair;  // what was published
+    plan.exchange = std::max<int64_t>(0, ExchangeBytes(need, sites, size.pair) - plan.adapters);
   }
   plan.available = DescribeMachine().memory_available_bytes;
   return plan;

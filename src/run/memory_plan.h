@@ -75,6 +75,7 @@ int64_t SavedPerToken(const ModelConfig& model, const AdapterConfig& adapter, in
 /// Parameters of one site's pair (A, B), and of its mixer.
 struct AdapterSize {
   int64_t pair = 0, mixer = 0;
+  int64_t linears = 0;  ///< entries of the adapted linears themselves
 };
 AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter, bool has_rest_of_world);
 
