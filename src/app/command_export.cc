@@ -89,7 +89,8 @@ Status WriteBranches(Export& exported) {
   RETURN_IF_ERROR(WriteVariant(exported, "individual", adapters.Individual(), 1.0, "the site's own adapter with weight 1", readme));
   if (const NamedTensors folds = adapters.Folds(); !folds.empty()) {
     RETURN_IF_ERROR(WriteSafetensors(exported.out / "fold.safetensors", folds));
-    absl::StrAppend(&readme, "- `fold.safetensors`: what the method folded into the base; add each matrix to the weight of its linear, ",
+    absl::StrAppend(&readme,
+                    "- `fold.safetensors`: what the method folded into the base; add each matrix to the weight of its linear, ",
                     "without it `individual/` is not the model\n");
   }
   if (!exported.rest_of_world) return absl::OkStatus();
@@ -108,7 +109,8 @@ Status WriteBranches(Export& exported) {
   return absl::OkStatus();
 }
 
-// Both branches as one LoRA of rank 2r (more where the rest of world has more): [A_I; A_R] and [p_I B_I, g p_R B_R], with each layer's mean weights.
+// Both branches as one LoRA of rank 2r (more where the rest of world has more): [A_I; A_R] and [p_I B_I, g p_R B_R], with each
+// layer's mean weights.
 NamedTensors MergedFactors(Export& exported) {
   NamedTensors individual = exported.adapters().Individual(), rest_of_world = exported.adapters().RestOfWorld(), merged;
   const double gain = exported.adapters().config().rest_of_world_gain;
@@ -164,7 +166,8 @@ Status Execute(const ExportArguments& arguments) {
   ASSIGN_OR_RETURN(const auto method, MakeMethod(exported.run.config.federation.method));
   if (!method->trains())
     return UsageError(absl::StrCat("method ", method->name(), " trains no adapter, so there is nothing to export"));
-  exported.rest_of_world = method->has_rest_of_world() && method->branches() == BranchMode::kBoth;  // fdlora's pair is fused already
+  exported.rest_of_world =
+      method->has_rest_of_world() && method->branches() == BranchMode::kBoth;  // fdlora's pair is fused already
   if (arguments.merged && !exported.rest_of_world) {
     return UsageError(
         absl::StrCat("method ", method->name(), " has one adapter only; individual/ is the whole model, leave out --merged"));
