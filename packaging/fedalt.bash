@@ -12,7 +12,7 @@ _fedalt() {
   fi
   case ${COMP_WORDS[1]} in
     run) words="--format --help --out --quiet --resume" ;;
-    compare) words="--bootstrap --format --help --methods --out --quiet --reference --resume --seeds --set" ;;
+    compare) words="--bootstrap --chosen-by --format --help --methods --out --quiet --reference --resume --search --seeds --set" ;;
     eval) words="--data --device --format --help --round --site" ;;
     generate) words="--adapter --alone --beams --device --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
     export) words="--device --help --merged --out --round --site" ;;

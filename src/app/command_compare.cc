@@ -5,6 +5,7 @@
 #include <system_error>
 
 #include "app/command.h"
+#include "app/compare_choice.h"
 #include "app/compare_variants.h"
 #include "app/comparison_table.h"
 #include "app/config.h"
@@ -13,6 +14,7 @@
 #include "base/log.h"
 #include "run/comparison.h"
 #include "run/comparison_results.h"
+#include "run/comparison_search.h"
 
 namespace fedalt {
 namespace {
@@ -24,8 +26,11 @@ constexpr char kExamples[] =
     "  fedalt compare config.yaml --methods local,fedit,fedalt --seeds 3 --out comparisons/first\n"
     "  fedalt compare config.yaml --methods \"local,fedalt:preset=paper,fedalt:preset=recommended\" --out comparisons/presets\n"
     "  fedalt compare config.yaml --methods local,fedalt --set train.lr=1e-3,3e-4 --out comparisons/rates\n"
+    "  fedalt compare config.yaml --methods local,fedalt --search --set train.lr=1e-3,3e-3,1e-2 --out comparisons/search\n"
+    "  fedalt compare config.yaml --methods local,fedalt --chosen-by comparisons/search --seeds 3 --out comparisons/fair\n"
     "  fedalt compare --resume comparisons/first\n"
-    "base, pooled and local-2r (local with twice the rank) are always among them. What the numbers mean: docs/compare.md.";
+    "base, pooled and local-2r (local with twice the rank) are always among them, but for --search. What the numbers mean:\n"
+    "docs/compare.md.";
 
 struct CompareArguments {
   std::string config;
@@ -33,6 +38,8 @@ struct CompareArguments {
   std::string methods;
   int64_t seeds = 1;
   std::vector<std::string> sets;
+  bool search = false;
+  std::string chosen_by;
   std::string reference;
   std::optional<int64_t> resamples;
   std::string out;
@@ -77,13 +84,14 @@ StatusOr<bool> ChangeStatistics(const CompareArguments& arguments, ComparisonSpe
   return spec.reference != reference || spec.resamples != resamples;
 }
 
-/// `given`, or what `directory` holds of it already. The directory is locked.
-StatusOr<ComparisonSpec> BeginOrContinue(ComparisonSpec given, const fs::path& directory) {
+/// `given`, or what `directory` holds of it already. The directory is locked. `search`: what `given` was chosen by, if anything.
+StatusOr<ComparisonSpec> BeginOrContinue(ComparisonSpec given, const std::optional<Search>& search, const fs::path& directory) {
   std::error_code error;
   if (!fs::exists(directory / "comparison-spec.json", error)) {
     RETURN_IF_ERROR(CheckUnused(directory));
     ASSIGN_OR_RETURN(const PreparedRun first, PrepareComparisonRun(given, given.variants.front(), given.seeds.front()));
     ASSIGN_OR_RETURN(given.inputs, HashInputs(first.config));
+    if (search) RETURN_IF_ERROR(search->CheckComparable(given));
     RETURN_IF_ERROR(WriteComparisonSpec(directory, given));
     return given;
   }
@@ -129,18 +137,43 @@ Status Finish(const CompareArguments& arguments, const ComparisonSpec& spec, con
   return PrintResults(arguments, spec, directory);
 }
 
+/// The plans with what the search of --chosen-by found best; what `out` has recorded of the same search is not chosen again.
+Status Choose(const Search& search, const fs::path& out, std::vector<VariantPlan>& plans) {
+  std::error_code error;
+  if (!fs::exists(out / "comparison-spec.json", error)) return ChooseSettings(search, plans);
+  ASSIGN_OR_RETURN(const ComparisonSpec existing, ReadComparisonSpec(out));
+  if (!existing.chosen_by || existing.chosen_by->spec_sha256 != search.source().spec_sha256) return ChooseSettings(search, plans);
+  TakeRecordedChoices(existing, plans);
+  return absl::OkStatus();
+}
+
+/// What the command line asks for, with no inputs hashed.
+StatusOr<ComparisonSpec> PlanComparison(const CompareArguments& arguments, const std::optional<Search>& search) {
+  ASSIGN_OR_RETURN(std::vector<VariantPlan> plans, PlanVariants(arguments.methods, arguments.sets, !arguments.search));
+  if (search) RETURN_IF_ERROR(Choose(*search, arguments.out, plans));
+  std::vector<std::string> overrides = arguments.overrides;
+  if (arguments.search) overrides.insert(overrides.begin(), {"eval.metrics=[loss]", "eval.generate=false"});
+  ASSIGN_OR_RETURN(ComparisonSpec spec,
+                   MakeComparisonSpec(arguments.config, overrides, plans, arguments.seeds, arguments.reference));
+  spec.resamples = arguments.resamples.value_or(spec.resamples);
+  if (search) spec.chosen_by = search->source();
+  if (arguments.search) RETURN_IF_ERROR(CheckSearchable(spec));
+  return spec;
+}
+
 Status StartNew(const CompareArguments& arguments) {
   const fs::path out = arguments.out;
   std::error_code error;
   if (!fs::exists(out / "comparison-spec.json", error)) RETURN_IF_ERROR(CheckUnused(out));  // before anything is read
-  ASSIGN_OR_RETURN(const std::vector<VariantPlan> plans, PlanVariants(arguments.methods, arguments.sets));
-  ASSIGN_OR_RETURN(ComparisonSpec given,
-                   MakeComparisonSpec(arguments.config, arguments.overrides, plans, arguments.seeds, arguments.reference));
-  given.resamples = arguments.resamples.value_or(given.resamples);
+  std::optional<Search> search;
+  if (!arguments.chosen_by.empty()) {
+    ASSIGN_OR_RETURN(search, Search::Open(arguments.chosen_by));
+  }
+  ASSIGN_OR_RETURN(ComparisonSpec given, PlanComparison(arguments, search));
   if (const std::string warning = SlowBlasWarning(); !warning.empty()) LogWarning(warning);
   RETURN_IF_ERROR(MakeDirectories(out));
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Take(out, "comparison"));
-  ASSIGN_OR_RETURN(const ComparisonSpec spec, BeginOrContinue(std::move(given), out));
+  ASSIGN_OR_RETURN(const ComparisonSpec spec, BeginOrContinue(std::move(given), search, out));
   return Finish(arguments, spec, out);
 }
 
@@ -160,11 +193,13 @@ Status Resume(const CompareArguments& arguments) {
 Status Execute(const CompareArguments& arguments) {
   if (arguments.quiet) SetLogLevel(LogLevel::kWarning);
   const bool given = !arguments.config.empty() || !arguments.overrides.empty() || !arguments.methods.empty() ||
-                     !arguments.sets.empty() || !arguments.out.empty();
+                     !arguments.sets.empty() || arguments.search || !arguments.chosen_by.empty() || !arguments.out.empty();
   if (!arguments.resume.empty()) {
     if (given)
       return UsageError(
-          "--resume goes on with a comparison as it was begun; expected no CONFIG, key=value, --methods, --set or --out beside it");
+          "--resume goes on with a comparison as it was begun; expected no CONFIG, key=value, --methods, --set, --search, "
+          "--chosen-by "
+          "or --out beside it");
     return Resume(arguments);
   }
   if (arguments.config.empty())
@@ -172,6 +207,8 @@ Status Execute(const CompareArguments& arguments) {
   if (arguments.methods.empty())
     return UsageError("compare needs --methods, such as --methods local,fedit,fedalt (see fedalt compare --help)");
   if (arguments.out.empty()) return UsageError("compare needs --out DIR, a directory for its runs (see fedalt compare --help)");
+  if (arguments.search && arguments.sets.empty())
+    return UsageError("--search needs --set, such as --set train.lr=1e-3,3e-3,1e-2 (see fedalt compare --help)");
   return StartNew(arguments);
 }
 
@@ -186,6 +223,11 @@ void AddComparedOptions(CLI::App& app, CompareArguments& arguments) {
       ->type_name("key=v1,v2")
       ->type_size(1)
       ->allow_extra_args(false);
+  app.add_flag("--search", arguments.search,
+               "Only losses, without answers and added controls: to choose among the values of --set");
+  app.add_option("--chosen-by", arguments.chosen_by,
+                 "Every method with the settings of the least validation loss in this comparison, a search")
+      ->type_name("DIR");
   app.add_option("--reference", arguments.reference, "Variant that the others are compared with (default: local)")
       ->type_name("NAME");
   app.add_option("--bootstrap", arguments.resamples, "Resamples behind the intervals (default: 2000)")

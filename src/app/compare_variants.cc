@@ -52,7 +52,8 @@ std::vector<std::string> Words() {
 
 /// Keys that have to be the same in all variants: what is compared is scored on the same examples in the same way.
 Status CheckMayDiffer(const std::string& key, const std::string& argument) {
-  static const std::vector<std::string> kSame = {"model", "sites", "hashes", "eval.metrics", "eval.generate", "adapter.init_from"};
+  static const std::vector<std::string> kSame = {"model",        "sites",         "hashes",           "validation",
+                                                 "eval.metrics", "eval.generate", "adapter.init_from"};
   const std::string what = absl::StrCat("\"", argument.substr(0, kShown), "\": ");
   if (key == "seed")
     return UsageError(absl::StrCat(what, "seed is not set per variant; expected --seeds N, which begins with seed"));
@@ -95,6 +96,7 @@ StatusOr<VariantPlan> ParseWord(const std::string& text) {
     ASSIGN_OR_RETURN(auto setting, ParseSetting(piece, text));
     plan.settings.push_back(std::move(setting));
   }
+  plan.own = plan.settings.size();
   return plan;
 }
 
@@ -116,17 +118,18 @@ Status Combine(const std::string& set, std::vector<VariantPlan>& plans) {
   return absl::OkStatus();
 }
 
+/// With those that a search chose.
+Settings SettingsOf(const VariantPlan& plan) {
+  Settings settings = plan.settings;
+  if (plan.choice) settings.insert(settings.end(), plan.choice->settings.begin(), plan.choice->settings.end());
+  return settings;
+}
+
 std::vector<std::string> OverridesOf(const VariantPlan& plan, const std::vector<std::string>& overrides) {
   std::vector<std::string> all = overrides;
   all.push_back(absl::StrCat("method=", plan.word == kControl ? "local" : plan.word));
-  for (const auto& [key, value] : plan.settings) all.push_back(absl::StrCat(key, "=", value));
+  for (const auto& [key, value] : SettingsOf(plan)) all.push_back(absl::StrCat(key, "=", value));
   return all;
-}
-
-std::string NameOf(const VariantPlan& plan) {
-  std::string name = plan.word;
-  for (const auto& [key, value] : plan.settings) absl::StrAppend(&name, " ", key, "=", value);
-  return name;
 }
 
 /// A folder's name for a variant's: what a path cannot hold well becomes "_", and long ones end in a hash.
@@ -144,7 +147,7 @@ StatusOr<RunConfig> ConfigOf(const fs::path& file, const VariantPlan& plan, cons
                              Variant& variant) {
   std::vector<std::string> all = OverridesOf(plan, overrides);
   ASSIGN_OR_RETURN(ParsedConfig parsed, LoadConfig(file, all));
-  variant.overrides = plan.settings;
+  variant.overrides = SettingsOf(plan);
   if (plan.word == kControl) {
     if (!parsed.config.initial_adapter.empty())
       return ConfigError("local-2r has twice the rank, so it cannot start from adapter.init_from; leave one of the two out");
@@ -161,6 +164,10 @@ StatusOr<RunConfig> ConfigOf(const fs::path& file, const VariantPlan& plan, cons
 StatusOr<Variant> MakeVariant(const fs::path& file, const VariantPlan& plan, const std::vector<std::string>& overrides) {
   Variant variant;
   variant.name = NameOf(plan);
+  variant.word = WordOf(plan);
+  variant.named = !plan.added;
+  variant.searched.assign(plan.settings.begin() + static_cast<std::ptrdiff_t>(plan.own), plan.settings.end());
+  variant.choice = plan.choice;
   auto config = ConfigOf(file, plan, overrides, variant);
   if (!config.ok()) return Annotate(config.status(), variant.name);
   const FederationOptions& federation = config->federation;
@@ -204,21 +211,37 @@ Status DescribeConfig(const RunConfig& config, const fs::path& file, int64_t see
   return absl::OkStatus();
 }
 
+std::string TextOf(const VariantPlan& plan, size_t settings) {
+  std::string text = plan.word;
+  for (size_t i = 0; i < settings; ++i) absl::StrAppend(&text, " ", plan.settings[i].first, "=", plan.settings[i].second);
+  return text;
+}
+
 }  // namespace
 
-StatusOr<std::vector<VariantPlan>> PlanVariants(const std::string& methods, const std::vector<std::string>& sets) {
+std::string WordOf(const VariantPlan& plan) {
+  return TextOf(plan, plan.own);
+}
+
+std::string NameOf(const VariantPlan& plan) {
+  return TextOf(plan, plan.settings.size());
+}
+
+StatusOr<std::vector<VariantPlan>> PlanVariants(const std::string& methods, const std::vector<std::string>& sets,
+                                                bool with_controls) {
   std::vector<VariantPlan> plans;
   for (const std::string& word : SplitOutside(methods, ',')) {
     ASSIGN_OR_RETURN(VariantPlan plan, ParseWord(word));
     plans.push_back(std::move(plan));
   }
   for (const std::string& set : sets) RETURN_IF_ERROR(Combine(set, plans));
+  if (!with_controls) return plans;
   const auto named = [&plans](const std::string& word) {
     return std::any_of(plans.begin(), plans.end(), [&](const VariantPlan& plan) { return plan.word == word; });
   };
-  if (!named("base")) plans.insert(plans.begin(), {"base", {}, true});
+  if (!named("base")) plans.insert(plans.begin(), {"base", {}, true, 0, std::nullopt});
   for (const char* control : {kControl, "pooled"})
-    if (!named(control)) plans.push_back({control, {}, true});
+    if (!named(control)) plans.push_back({control, {}, true, 0, std::nullopt});
   return plans;
 }
 
@@ -241,7 +264,8 @@ Status ChooseReference(const std::string& reference, ComparisonSpec& spec) {
   if (choose([](const Variant& variant) { return variant.name == "local"; })) return absl::OkStatus();
   if (choose([](const Variant& variant) { return variant.method == "local" && !variant.name.starts_with(kControl); }))
     return absl::OkStatus();
-  (void)choose([](const Variant& variant) { return variant.method != "base"; });  // there is always pooled
+  if (choose([](const Variant& variant) { return variant.method != "base"; })) return absl::OkStatus();
+  (void)choose([](const Variant&) { return true; });
   return absl::OkStatus();
 }
 

@@ -10,8 +10,8 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/status.h"
@@ -22,14 +22,22 @@ namespace fedalt {
 /// One word of --methods with its settings and one combination of --set.
 struct VariantPlan {
   std::string word;  ///< a method, or local-2r
-  std::vector<std::pair<std::string, std::string>> settings;
-  bool added = false;  ///< a control that was not asked for
+  Settings settings;
+  bool added = false;                  ///< a control that was not asked for
+  size_t own = 0;                      ///< so many of the settings are the word's own; --set gave the others
+  std::optional<SearchChoice> choice;  ///< its settings come behind `settings`
 };
 
-/// What the options ask for, in their order, then base in front and local-2r and pooled behind where they are not named. Errors:
-/// kUsage (an unknown method, with those there are; a setting that is no key=value; a key that has to be the same for all; one
-/// twice).
-StatusOr<std::vector<VariantPlan>> PlanVariants(const std::string& methods, const std::vector<std::string>& sets);
+/// The word with its own settings, as a search is asked for it: "fedalt preset=paper".
+std::string WordOf(const VariantPlan& plan);
+/// The variant's name: the same with the settings of --set.
+std::string NameOf(const VariantPlan& plan);
+
+/// What the options ask for, in their order, then, `with_controls`, base in front and local-2r and pooled behind where they are not
+/// named. Errors: kUsage (an unknown method, with those there are; a setting that is no key=value; a key that has to be the same
+/// for all).
+StatusOr<std::vector<VariantPlan>> PlanVariants(const std::string& methods, const std::vector<std::string>& sets,
+                                                bool with_controls = true);
 
 /// The comparison that `plans` make of a configuration. `overrides` win over the file in all of them. Nothing is hashed: inputs
 /// stay empty. An empty `reference` becomes local, or else the first variant of that method, or else the first that is planned and

@@ -68,12 +68,38 @@ std::string NameOf(const OrderedJson& row) {
   return row["name"].get<std::string>();
 }
 
+/// "train.lr=3e-3 train.steps=4"
+std::string SettingsText(const OrderedJson& settings) {
+  return absl::StrJoin(settings.items(), " ", [](std::string* out, const auto& item) {
+    absl::StrAppend(out, item.key(), "=", item.value().template get<std::string>());
+  });
+}
+
+/// The name, behind it in parentheses what a search chose.
+std::string NameWithChoice(const OrderedJson& row) {
+  const OrderedJson& chosen = row["chosen"];
+  if (!chosen.is_object() || chosen["settings"].empty()) return NameOf(row);
+  return absl::StrCat(NameOf(row), " (", SettingsText(chosen["settings"]), ")");
+}
+
+/// Whether something is chosen by the validation losses of this comparison.
+bool IsSearch(const OrderedJson& comparison) {
+  const OrderedJson& rows = comparison["rows"];
+  return std::any_of(rows.begin(), rows.end(), [](const OrderedJson& row) { return row["best_of_search"].is_boolean(); });
+}
+
+std::string ValidationText(const OrderedJson& row) {
+  const OrderedJson &loss = row["metrics"]["validation_loss"], &best = row["best_of_search"];
+  const std::string mark = best.is_boolean() && best.get<bool>() ? " best" : "     ";
+  return (loss.is_number() ? absl::StrFormat("%.4f", loss.get<double>()) : "-") + mark;
+}
+
 std::string WorstText(const OrderedJson& row, const Scale& scale) {
   const OrderedJson& worst = row["worst"];
   return worst.is_object() ? absl::StrCat(scale.Estimate(worst), " ", worst["site"].get<std::string>()) : "-";
 }
 
-TableRow SummaryRow(const OrderedJson& row, const Scale& scale) {
+TableRow SummaryRow(const OrderedJson& row, const Scale& scale, bool search) {
   const OrderedJson& versus = row["versus_reference"];
   std::string difference = "-", p = "-", p_holm = "-";
   if (versus.is_object()) {
@@ -83,23 +109,27 @@ TableRow SummaryRow(const OrderedJson& row, const Scale& scale) {
     p = PText(versus["p"]);
     p_holm = PText(versus["p_holm"]);
   }
-  return {NameOf(row),
-          scale.Estimate(row["mean"]),
-          WorstText(row, scale),
-          difference,
-          p,
-          p_holm,
-          CountText(row["steps"]) + (IsUnequal(row) ? " *" : "  "),
-          SizeText(row["bytes_up"]),
-          SizeText(row["bytes_down"]),
-          CountText(row["trained_parameters"]),
-          row["seconds"].is_number() ? DurationText(row["seconds"].get<double>()) : "-"};
+  TableRow cells = {NameWithChoice(row),
+                    scale.Estimate(row["mean"]),
+                    WorstText(row, scale),
+                    difference,
+                    p,
+                    p_holm,
+                    CountText(row["steps"]) + (IsUnequal(row) ? " *" : "  "),
+                    SizeText(row["bytes_up"]),
+                    SizeText(row["bytes_down"]),
+                    CountText(row["trained_parameters"]),
+                    row["seconds"].is_number() ? DurationText(row["seconds"].get<double>()) : "-"};
+  if (search) cells.insert(cells.begin() + 1, ValidationText(row));
+  return cells;
 }
 
 std::string SummaryTable(const OrderedJson& comparison, const Scale& scale) {
   std::vector<TableRow> rows = {{"variant", "mean " + scale.title(), "worst site", "minus reference", "p", "p (Holm)", "steps  ",
                                  "up", "down", "parameters", "time"}};
-  for (const OrderedJson& row : comparison["rows"]) rows.push_back(SummaryRow(row, scale));
+  const bool search = IsSearch(comparison);
+  if (search) rows.front().insert(rows.front().begin() + 1, "validation loss     ");
+  for (const OrderedJson& row : comparison["rows"]) rows.push_back(SummaryRow(row, scale, search));
   return AlignTable(rows);
 }
 
@@ -160,6 +190,20 @@ std::string BudgetText(const OrderedJson& comparison) {
   return text;
 }
 
+/// What a search found, and what was chosen by one.
+std::string ChoiceText(const OrderedJson& comparison) {
+  std::string text;
+  if (IsSearch(comparison)) text = "best: the least validation loss of its method among the values of --set\n";
+  if (!comparison["chosen_by"].is_object()) return text;
+  std::vector<std::string> configured;
+  for (const OrderedJson& row : comparison["rows"])
+    if (row["chosen"].is_null() && row["method"] != "base") configured.push_back(NameOf(row));
+  absl::StrAppend(&text, "in parentheses: settings with the least validation loss in ",
+                  comparison["chosen_by"]["directory"].get<std::string>(),
+                  configured.empty() ? "" : absl::StrCat("; as configured: ", absl::StrJoin(configured, ", ")), "\n");
+  return text;
+}
+
 std::string FailureText(const OrderedJson& comparison) {
   std::string text;
   for (const OrderedJson& row : comparison["rows"]) {
@@ -190,10 +234,10 @@ std::string ComparisonTable(const OrderedJson& comparison) {
   const OrderedJson& seeds = comparison["seeds"];
   std::string text = absl::StrCat(comparison["config"].get<std::string>(), ": ", comparison["rows"].size(), " variants, ",
                                   comparison["sites"].size(), " sites, ", seeds.size(), seeds.size() == 1 ? " seed" : " seeds");
-  absl::StrAppend(&text, " (", seeds.front().get<uint64_t>(),
-                  seeds.size() > 1 ? absl::StrCat(" to ", seeds.back().get<uint64_t>()) : "", ")\n",
-                  SummaryTable(comparison, scale), "reference: ", comparison["reference"].get<std::string>(), "\n",
-                  BudgetText(comparison), MethodText(comparison), FailureText(comparison), SiteTables(comparison, scale));
+  absl::StrAppend(
+      &text, " (", seeds.front().get<uint64_t>(), seeds.size() > 1 ? absl::StrCat(" to ", seeds.back().get<uint64_t>()) : "", ")\n",
+      SummaryTable(comparison, scale), "reference: ", comparison["reference"].get<std::string>(), "\n", ChoiceText(comparison),
+      BudgetText(comparison), MethodText(comparison), FailureText(comparison), SiteTables(comparison, scale));
   return text;
 }
 

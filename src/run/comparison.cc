@@ -22,19 +22,48 @@ fs::path SpecPath(const fs::path& directory) {
   return directory / "comparison-spec.json";
 }
 
+Json SettingsToJson(const Settings& settings) {
+  Json json = Json::array();
+  for (const auto& [key, value] : settings) json.push_back({key, value});
+  return json;
+}
+
+Settings SettingsFromJson(const nlohmann::json& json) {
+  Settings settings;
+  for (const auto& pair : json) settings.emplace_back(pair.at(0).get<std::string>(), pair.at(1).get<std::string>());
+  return settings;
+}
+
+Json ChoiceToJson(const std::optional<SearchChoice>& choice) {
+  if (!choice) return nullptr;
+  return {{"row", choice->row}, {"settings", SettingsToJson(choice->settings)}, {"validation_loss", choice->validation_loss}};
+}
+
+Json SourceToJson(const std::optional<SearchSource>& source) {
+  if (!source) return nullptr;
+  return {{"directory", source->directory}, {"spec_sha256", source->spec_sha256}};
+}
+
+/// Whether `json` has something there; specs of older versions lack what concerns searches.
+bool Has(const nlohmann::json& json, const char* name) {
+  return json.contains(name) && !json.at(name).is_null();
+}
+
 Json VariantToJson(const Variant& variant) {
-  Json overrides = Json::array();
-  for (const auto& [key, value] : variant.overrides) overrides.push_back({key, value});
   return {{"name", variant.name},
           {"folder", variant.folder},
           {"method", variant.method},
           {"preset", variant.preset},
-          {"overrides", overrides},
+          {"overrides", SettingsToJson(variant.overrides)},
           {"depends_on_seed", variant.depends_on_seed},
           {"freeze_a", variant.freeze_a},
           {"trains_mixer", variant.trains_mixer},
           {"examples_per_step", variant.examples_per_step},
-          {"config", variant.config}};
+          {"config", variant.config},
+          {"word", variant.word},
+          {"named", variant.named},
+          {"searched", SettingsToJson(variant.searched)},
+          {"choice", ChoiceToJson(variant.choice)}};
 }
 
 Variant VariantFromJson(const nlohmann::json& json) {
@@ -43,13 +72,21 @@ Variant VariantFromJson(const nlohmann::json& json) {
   json.at("folder").get_to(variant.folder);
   json.at("method").get_to(variant.method);
   json.at("preset").get_to(variant.preset);
-  for (const auto& pair : json.at("overrides"))
-    variant.overrides.emplace_back(pair.at(0).get<std::string>(), pair.at(1).get<std::string>());
+  variant.overrides = SettingsFromJson(json.at("overrides"));
   json.at("depends_on_seed").get_to(variant.depends_on_seed);
   json.at("freeze_a").get_to(variant.freeze_a);
   json.at("trains_mixer").get_to(variant.trains_mixer);
   json.at("examples_per_step").get_to(variant.examples_per_step);
   json.at("config").get_to(variant.config);
+  if (!Has(json, "word")) return variant;
+  json.at("word").get_to(variant.word);
+  json.at("named").get_to(variant.named);
+  variant.searched = SettingsFromJson(json.at("searched"));
+  if (Has(json, "choice")) {
+    const nlohmann::json& choice = json.at("choice");
+    variant.choice = SearchChoice{choice.at("row").get<std::string>(), SettingsFromJson(choice.at("settings")),
+                                  choice.at("validation_loss").get<double>()};
+  }
   return variant;
 }
 
@@ -64,6 +101,10 @@ ComparisonSpec SpecFromJson(const nlohmann::json& json) {
   for (const auto& variant : json.at("variants")) spec.variants.push_back(VariantFromJson(variant));
   json.at("reference").get_to(spec.reference);
   json.at("bootstrap").get_to(spec.resamples);
+  if (Has(json, "chosen_by")) {
+    const nlohmann::json& source = json.at("chosen_by");
+    spec.chosen_by = SearchSource{source.at("directory").get<std::string>(), source.at("spec_sha256").get<std::string>()};
+  }
   return spec;
 }
 
@@ -93,6 +134,18 @@ std::string ConfigDifference(const Variant& existing, const Variant& given) {
   return {};
 }
 
+std::string SourceText(const ComparisonSpec& spec) {
+  constexpr size_t kHashDigits = 12;
+  if (!spec.chosen_by) return "no search";
+  return absl::StrCat(spec.chosen_by->directory, " (spec ", spec.chosen_by->spec_sha256.substr(0, kHashDigits), "...)");
+}
+
+std::string SourceDifference(const ComparisonSpec& existing, const ComparisonSpec& given) {
+  const auto hash = [](const ComparisonSpec& spec) { return spec.chosen_by ? spec.chosen_by->spec_sha256 : std::string(); };
+  if (hash(existing) == hash(given)) return {};
+  return absl::StrCat("its settings were chosen by ", SourceText(existing), ", given is ", SourceText(given));
+}
+
 }  // namespace
 
 StatusOr<ComparisonSpec> ReadComparisonSpec(const fs::path& directory) {
@@ -118,7 +171,8 @@ Status WriteComparisonSpec(const fs::path& directory, const ComparisonSpec& spec
   for (const Variant& variant : spec.variants) variants.push_back(VariantToJson(variant));
   const Json json = {{"version", kVersion},         {"config", spec.config}, {"metric", spec.metric},
                      {"sites", spec.sites},         {"seeds", spec.seeds},   {"reference", spec.reference},
-                     {"bootstrap", spec.resamples}, {"inputs", spec.inputs}, {"variants", variants}};
+                     {"bootstrap", spec.resamples}, {"inputs", spec.inputs}, {"chosen_by", SourceToJson(spec.chosen_by)},
+                     {"variants", variants}};
   return WriteFileAtomic(SpecPath(directory), json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
@@ -127,6 +181,7 @@ std::string DifferenceOf(const ComparisonSpec& existing, const ComparisonSpec& g
     return absl::StrCat("its seeds are ", absl::StrJoin(existing.seeds, ", "), ", given are ", absl::StrJoin(given.seeds, ", "));
   if (VariantNames(existing) != VariantNames(given))
     return absl::StrCat("it compares ", VariantNames(existing), ", given are ", VariantNames(given));
+  if (std::string difference = SourceDifference(existing, given); !difference.empty()) return difference;
   for (size_t v = 0; v < existing.variants.size(); ++v) {
     if (std::string difference = ConfigDifference(existing.variants[v], given.variants[v]); !difference.empty()) return difference;
   }

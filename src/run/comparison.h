@@ -12,6 +12,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,18 +22,38 @@
 
 namespace fedalt {
 
+/// Keys of the configuration and values, as given.
+using Settings = std::vector<std::pair<std::string, std::string>>;
+
+/// What an earlier comparison, a search, found best for a variant (comparison_search.h).
+struct SearchChoice {
+  std::string row;  ///< its name there
+  Settings settings;
+  double validation_loss = 0.0;  ///< that it had there
+};
+
+/// Which search the choices of a comparison are from.
+struct SearchSource {
+  std::string directory;    ///< as the command line named it
+  std::string spec_sha256;  ///< of its comparison-spec.json
+};
+
 /// One line of the comparison: a method with its settings.
 struct Variant {
   std::string name;    ///< "fedalt train.lr=1e-3": what tables call it; unique
   std::string folder;  ///< of its runs; unique
   std::string method;
   std::string preset;
-  std::vector<std::pair<std::string, std::string>> overrides;  ///< key and value, as given
-  bool depends_on_seed = true;                                 ///< false: one run stands for all seeds (base)
-  bool freeze_a = false;                                       ///< only B of the adapters is trained
-  bool trains_mixer = true;                                    ///< in the last round, if there is a mixer
+  Settings overrides;
+  bool depends_on_seed = true;  ///< false: one run stands for all seeds (base)
+  bool freeze_a = false;        ///< only B of the adapters is trained
+  bool trains_mixer = true;     ///< in the last round, if there is a mixer
   int64_t examples_per_step = 0;
   std::string config;  ///< resolved YAML, without hashes, with the first seed
+  std::string word;    ///< of --methods, with its own settings: "fedalt preset=paper"; empty in specs of older versions
+  bool named = true;   ///< false: a control that nobody asked for
+  Settings searched;   ///< the overrides that --set gave
+  std::optional<SearchChoice> choice;  ///< its settings are among the overrides
 };
 
 struct ComparisonSpec {
@@ -44,6 +65,7 @@ struct ComparisonSpec {
   std::vector<Variant> variants;
   std::string reference;     ///< name of the variant that the others are compared with
   int64_t resamples = 2000;  ///< of the bootstrap
+  std::optional<SearchSource> chosen_by;
 };
 
 /// The spec of the comparison in `directory`. Errors: kUsage (there is none), kOutput (damaged).

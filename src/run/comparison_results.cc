@@ -8,12 +8,13 @@
 
 #include "base/check.h"
 #include "run/bootstrap.h"
+#include "run/comparison_search.h"
 
 namespace fedalt {
 namespace {
 
 constexpr double kConfidence = 0.95;
-constexpr const char* kMetrics[] = {"loss", "rouge1", "rouge2", "rougeL", "exact_match"};
+constexpr const char* kMetrics[] = {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss"};
 
 /// A variant with its runs that finished.
 struct Row {
@@ -141,11 +142,22 @@ OrderedJson CurveOf(const Row& row, const std::string& metric) {
   return curve;
 }
 
+OrderedJson SettingsObject(const Settings& settings) {
+  OrderedJson json = OrderedJson::object();
+  for (const auto& [key, value] : settings) json[key] = value;
+  return json;
+}
+
 OrderedJson RowToJson(const ComparisonSpec& spec, const Row& row, const Row* budget) {
   const Variant& variant = *row.variant;
   OrderedJson json = {{"name", variant.name}, {"method", variant.method}, {"preset", variant.preset}};
-  json["overrides"] = OrderedJson::object();
-  for (const auto& [key, value] : variant.overrides) json["overrides"][key] = value;
+  json["overrides"] = SettingsObject(variant.overrides);
+  json["searched"] = SettingsObject(variant.searched);
+  json["best_of_search"] = nullptr;  // known when all rows are
+  json["chosen"] = nullptr;
+  if (const auto& choice = variant.choice)
+    json["chosen"] = {
+        {"row", choice->row}, {"settings", SettingsObject(choice->settings)}, {"validation_loss", choice->validation_loss}};
   json["seeds_done"] = row.runs.size();
   // A loss is one number per site and run: without several runs nothing is known of its spread.
   const bool intervals = spec.metric != "loss" || row.runs.size() > 1;
@@ -242,15 +254,19 @@ OrderedJson ComparisonToJson(const ComparisonSpec& spec, const std::vector<Compa
                       {"confidence", kConfidence}, {"bootstrap", spec.resamples},
                       {"config", spec.config},     {"reference", spec.reference}};
   json["budget_of"] = budget == nullptr ? OrderedJson(nullptr) : OrderedJson(budget->variant->name);
+  json["chosen_by"] = nullptr;
+  if (const auto& source = spec.chosen_by)
+    json["chosen_by"] = {{"directory", source->directory}, {"spec_sha256", source->spec_sha256}};
   json["rows"] = OrderedJson::array();
   for (const Row& row : rows) json["rows"].push_back(RowToJson(spec, row, budget));
+  MarkBestOfSearch(spec, json["rows"]);
   CorrectP(json["rows"]);
   return json;
 }
 
 std::string ComparisonToCsv(const ComparisonSpec& spec, const std::vector<ComparedRun>& runs) {
   std::string csv =
-      "variant,method,preset,seed,site,deployed,test_examples,loss,rouge1,rouge2,rougeL,exact_match,train_steps,"
+      "variant,method,preset,seed,site,deployed,test_examples,loss,rouge1,rouge2,rougeL,exact_match,validation_loss,train_steps,"
       "examples_per_step,bytes_up,bytes_down,trained_parameters,failed\n";
   const std::vector<ComparisonRun> places = RunsOf(spec);
   for (size_t i = 0; i < runs.size(); ++i) {
@@ -260,7 +276,7 @@ std::string ComparisonToCsv(const ComparisonSpec& spec, const std::vector<Compar
       absl::StrAppend(&csv, CsvText(variant.name), ",", variant.method, ",", variant.preset, ",", run.seed, ",", spec.sites[k],
                       ",");
       if (!run.failure.empty()) {
-        absl::StrAppend(&csv, std::string(12, ','), CsvText(run.failure), "\n");
+        absl::StrAppend(&csv, std::string(13, ','), CsvText(run.failure), "\n");
         continue;
       }
       const OrderedJson& site = run.sites[k];
