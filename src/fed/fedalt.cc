@@ -105,7 +105,7 @@ class Fedalt : public Method {
 
   Status Receive(const Published& published, Site& site) const override {
     const NamedTensors current = Exchanged(site, site.adapters.RestOfWorld());
-    if (NeedsServer(row()) && !SendsOnlyB(site)) return ReceiveFactors(published, site);
+    if (row().aggregate != RestOfWorldAggregate::kFactors) return ReceiveProducts(published, site);
     at::Tensor renewed = NeedsServer(row())   ? published.values
                          : row().include_self ? Divided(published.values, published.total_weight)
                                               : RestOfWorld(published, site.sent);
@@ -124,8 +124,9 @@ class Fedalt : public Method {
     return std::floor(static_cast<double>(i + 1) * share + 1e-9) > std::floor(static_cast<double>(i) * share + 1e-9);
   }
 
-  /// A rest of world that the server made, of any rank. Products are damped, because factors of a decomposition do not add up.
-  Status ReceiveFactors(const Published& published, Site& site) const {
+  /// A rest of world that was made of products, of any rank. Products are damped, too, because the factors of two decompositions
+  /// have no common basis.
+  Status ReceiveProducts(const Published& published, Site& site) const {
     const std::vector<AdaptedModule>& modules = site.adapters.modules();
     std::vector<LoraFactors> renewed = SplitFactors(published.values, modules);
     if (row().damping < 1.0) {
