@@ -118,8 +118,8 @@ LoraFactors Stacked(const std::vector<LoraFactors>& terms, const std::vector<dou
   FEDALT_CHECK(terms.size() == weights.size(), "a weight per term");
   std::vector<at::Tensor> a, b;
   for (size_t j = 0; j < terms.size(); ++j) {
-    a.push_back(terms[j].a_ri);
-    b.push_back(terms[j].b_or * weights[j]);
+    a.push_back(terms[j].a_ri * weights[j]);
+    b.push_back(terms[j].b_or);
   }
   return {at::cat(a, 0), at::cat(b, 1)};
 }

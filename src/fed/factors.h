@@ -33,7 +33,7 @@ std::vector<LoraFactors> MeanFactors(const RoundUploads& round);
 /// Under the names of SiteAdapters.
 NamedTensors NamedFactors(const std::vector<LoraFactors>& factors, const std::vector<AdaptedModule>& modules);
 
-/// [A_1; A_2; ...] and [w_1 B_1 w_2 B_2 ...]: their product is sum w_j B_j A_j.
+/// [w_1 A_1; w_2 A_2; ...] and [B_1 B_2 ...]: their product is sum w_j B_j A_j.
 LoraFactors Stacked(const std::vector<LoraFactors>& terms, const std::vector<double>& weights);
 /// The first `r` of the ranks, padded with zeros if there are fewer.
 LoraFactors WithRank(const LoraFactors& factors, int64_t r);
