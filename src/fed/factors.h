@@ -48,8 +48,9 @@ class ProductSum {
   explicit ProductSum(const std::vector<LoraFactors>& terms);
 
   /// The best rank-r approximation (Eckart and Young 1936), as B = U sqrt(S), A = sqrt(S) V^T, greatest singular values first;
-  /// padded with zeros where the sum has a lower rank. Beyond kDense rows and columns by subspace iteration until the subspace
-  /// stands still (Halko, Martinsson and Tropp 2011), which a test holds to 1e-6 of the dense one.
+  /// padded with zeros where the sum has a lower rank. Beyond kDense rows and columns by subspace iteration (Halko, Martinsson
+  /// and Tropp 2011) until the estimated error is 1e-9, and by the whole decomposition where the spectrum falls too slowly for
+  /// that.
   LoraFactors Best(const std::vector<double>& weights, int64_t r) const;
   static constexpr int64_t kDense = 192;
 
