@@ -54,7 +54,8 @@ Status MeasureWeights(const std::string& site, Export& exported) {
   constexpr size_t kExamplesUsed = 200;
   SiteAdapters& adapters = exported.adapters();
   const size_t modules = adapters.modules().size();
-  if (!exported.rest_of_world || adapters.config().mixer == MixerKind::kNone) {
+  const MixerKind mixer = adapters.config().mixer;
+  if (!exported.rest_of_world || mixer == MixerKind::kNone || mixer == MixerKind::kMerged) {
     exported.individual_weights.assign(modules, 1.0);
     exported.rest_of_world_weights.assign(modules, exported.rest_of_world ? 1.0 : 0.0);
     return absl::OkStatus();
