@@ -80,13 +80,13 @@ class Fedalt : public Method {
     train.train_a = train.train_b = !of_mixer;
     train.train_mixer = of_mixer;
     const auto share = std::llround(options_.held_out_share * static_cast<double>(train.steps));
-    const int64_t mixer_steps = std::min<int64_t>(std::max<int64_t>(share, 1), train.steps);
+    const int64_t mixer_steps = std::min<int64_t>(std::max<int64_t>(share, 1), train.steps - 1);  // the adapter learns in any case
     train.steps = of_mixer ? mixer_steps : train.steps - mixer_steps;
   }
 
   std::optional<std::vector<TokenizedExample>> ExamplesOf(int64_t, int64_t pass,
                                                           const std::vector<TokenizedExample>& all) const override {
-    if (!options_.mixer_held_out) return std::nullopt;
+    if (!options_.mixer_held_out || all.size() < 2) return std::nullopt;  // one example cannot be split
     std::vector<TokenizedExample> part;
     for (size_t i = 0; i < all.size(); ++i)
       if (IsHeldOut(i, all.size()) == (pass == 1)) part.push_back(all[i]);
