@@ -1,5 +1,6 @@
 // The figures of ./dev bench: what each is, and how it is measured. Every figure is a ratio of works that took turns in one
-// process, or a size, so that it says something on a machine that others use, too.
+// process, or a size, so that it says something on a machine that others use, too; only what the server computes for each site is
+// told in seconds.
 #pragma once
 
 #include <string>

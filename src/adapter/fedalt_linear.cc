@@ -279,8 +279,8 @@ class PreparedLinear final : public LinearExtension {
   std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
                              bool differentiable) const override {
     FEDALT_CHECK(context.rows == nullptr && !differentiable, "a prepared layer neither trains nor drops out");
-    if (recipe_.columns() > 0) AddTerm(recipe_, factors_, x_ti, y_to);
     if (fold_oi_.defined()) AddFold(fold_oi_, x_ti, y_to);
+    if (recipe_.columns() > 0) AddTerm(recipe_, factors_, x_ti, y_to);
     return nullptr;
   }
 
@@ -355,7 +355,7 @@ at::Tensor FedaltLinear::IndividualWeight(const at::Tensor& x_ti) const {
   const at::NoGradGuard no_grad;
   const LayerMode& mode = *mode_;
   const auto constant = [&](double p) { return at::full({x_ti.size(0)}, p, x_ti.options().dtype(at::kFloat)); };
-  if (mode.mixer == MixerKind::kNone) return constant(1.0);
+  if (mode.mixer == MixerKind::kNone || mode.mixer == MixerKind::kMerged) return constant(1.0);
   if (!UsesMixer(mode) || !mode.mixer_active) return constant(ConstantIndividualWeight(mode));
   const at::Tensor direction = MixerDirection(adapters_.mixer);
   const at::Tensor logit = mode.mixer == MixerKind::kToken ? at::mm(x_ti.to(direction.scalar_type()), direction.t()) : direction;

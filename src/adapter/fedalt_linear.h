@@ -63,7 +63,7 @@ class FedaltLinear : public LinearExtension {
   const LayerAdapters& adapters() const { return adapters_; }
 
   /// p_I per token (T), float32, as the mixer gives it whatever the branch mode (for reports and for "the mean weight" of an
-  /// export); 1 for MixerKind::kNone.
+  /// export); 1 for MixerKind::kNone and kMerged.
   at::Tensor IndividualWeight(const at::Tensor& x_ti) const;
 
  private:

@@ -180,7 +180,7 @@ Status SiteAdapters::SetRestOfWorld(const NamedTensors& tensors) {
   std::vector<LoraFactors> before;
   for (const auto& layer : layers_) before.push_back(layer->adapters().rest_of_world);
   FitRestOfWorld(tensors);
-  const Status status = CopyInto(RestOfWorld(), tensors, "rest-of-world adapter");
+  Status status = CopyInto(RestOfWorld(), tensors, "rest-of-world adapter");
   if (!status.ok())
     for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->adapters().rest_of_world = before[i];
   return status;
@@ -210,11 +210,18 @@ NamedTensors SiteAdapters::Folds() const {
 }
 
 Status SiteAdapters::SetFolds(const NamedTensors& tensors) {
-  for (size_t i = 0; i < modules_.size(); ++i)
-    layers_[i]->adapters().fold_oi = tensors.empty() ? at::Tensor()
-                                                     : at::zeros({modules_[i].out_features, modules_[i].in_features},
-                                                                 layers_[i]->adapters().individual.a_ri.options());
-  return CopyInto(Folds(), tensors, "fold");
+  std::vector<at::Tensor> before;
+  for (size_t i = 0; i < modules_.size(); ++i) {
+    at::Tensor& fold_oi = layers_[i]->adapters().fold_oi;
+    before.push_back(fold_oi);
+    fold_oi = tensors.empty() ? at::Tensor()
+                              : at::zeros({modules_[i].out_features, modules_[i].in_features},
+                                          layers_[i]->adapters().individual.a_ri.options());
+  }
+  const Status status = CopyInto(Folds(), tensors, "fold");
+  if (!status.ok())
+    for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->adapters().fold_oi = before[i];
+  return status;
 }
 
 void SiteAdapters::Fold(size_t i, const at::Tensor& delta_oi) {

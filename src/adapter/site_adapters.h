@@ -73,7 +73,7 @@ class SiteAdapters {
   /// The rest of world alone may have another rank than r, in every module its own.
   Status SetRestOfWorld(const NamedTensors& tensors);
   Status SetMixer(const NamedTensors& tensors);
-  Status SetFolds(const NamedTensors& tensors);
+  Status SetFolds(const NamedTensors& tensors);  ///< of every module, or (no tensors) of none
 
   /// D of module i += delta (d_out, d_in).
   void Fold(size_t i, const at::Tensor& delta_oi);

@@ -68,12 +68,17 @@ Status MeasureWeights(const std::string& site, Export& exported) {
   return absl::OkStatus();
 }
 
+// The rest of world may have another rank than the site's own adapter (rest_of_world.aggregate: exact).
+int64_t RankOf(const NamedTensors& factors) {
+  return factors.front().second.size(0);  // A (r, d_in)
+}
+
 Status WriteVariant(const Export& exported, const std::string& name, const NamedTensors& factors, double factor,
                     const std::string& meaning, std::string& readme) {
   const AdapterConfig& config = exported.model.site->adapters.config();
   PeftMetadata metadata;
   metadata.base_model_name_or_path = exported.run.config.model.string();
-  metadata.r = factors.front().second.size(0);  // a rest of world may have another rank than r; the scale stays
+  metadata.r = RankOf(factors);
   metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r) * factor;
   metadata.target_modules = config.target_modules;
   RETURN_IF_ERROR(WritePeftDirectory(exported.out / name, factors, metadata));
@@ -109,8 +114,8 @@ Status WriteBranches(Export& exported) {
   return absl::OkStatus();
 }
 
-// Both branches as one LoRA of rank 2r (more where the rest of world has more): [A_I; A_R] and [p_I B_I, g p_R B_R], with each
-// layer's mean weights.
+// Both branches as one LoRA, in all but a few options of rank 2r: [A_I; A_R] and [p_I B_I, g p_R B_R], with each layer's mean
+// weights.
 NamedTensors MergedFactors(Export& exported) {
   NamedTensors individual = exported.adapters().Individual(), rest_of_world = exported.adapters().RestOfWorld(), merged;
   const double gain = exported.adapters().config().rest_of_world_gain;
@@ -133,7 +138,7 @@ Status WriteMerged(const std::string& site, Export& exported) {
   PeftMetadata metadata;
   metadata.base_model_name_or_path = exported.run.config.model.string();
   const NamedTensors factors = MergedFactors(exported);
-  metadata.r = factors.front().second.size(0);
+  metadata.r = RankOf(factors);
   metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r);
   metadata.target_modules = config.target_modules;
   RETURN_IF_ERROR(WritePeftDirectory(exported.out / "merged", factors, metadata));
@@ -166,13 +171,13 @@ Status Execute(const ExportArguments& arguments) {
   ASSIGN_OR_RETURN(const auto method, MakeMethod(exported.run.config.federation.method));
   if (!method->trains())
     return UsageError(absl::StrCat("method ", method->name(), " trains no adapter, so there is nothing to export"));
-  exported.rest_of_world =
-      method->has_rest_of_world() && method->branches() == BranchMode::kBoth;  // fdlora's pair is fused already
+  // fdlora fuses its two adapters into one before it uses them; that one is what individual/ holds.
+  exported.rest_of_world = method->has_rest_of_world() && method->branches() == BranchMode::kBoth;
+  ASSIGN_OR_RETURN(exported.model, LoadSiteModel(exported.run, arguments.directory, arguments.site, arguments.round));
   if (arguments.merged && !exported.rest_of_world) {
     return UsageError(
         absl::StrCat("method ", method->name(), " has one adapter only; individual/ is the whole model, leave out --merged"));
   }
-  ASSIGN_OR_RETURN(exported.model, LoadSiteModel(exported.run, arguments.directory, arguments.site, arguments.round));
   RETURN_IF_ERROR(MeasureWeights(arguments.site, exported));
   exported.readme = absl::StrCat("# Site ", arguments.site, ", round ", exported.model.round, ", method ", method->name(),
                                  " (preset ", exported.run.config.federation.method.preset,

@@ -38,7 +38,7 @@ StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contrib
   published.round = round;
   published.contributors = static_cast<int64_t>(uploads.uploads.size());
   for (const Upload& upload : uploads.uploads) published.total_weight += upload.weight;
-  const auto aggregate = method_.Aggregator(std::move(uploads));
+  const auto aggregate = method_.Aggregator(uploads);
   if (method_.needs() == TransportNeed::kIndividualUploads) {
     published.values = aggregate(Method::kEverySite);
     RETURN_IF_ERROR(journal_.SavePublished(published, std::nullopt));

@@ -1,10 +1,14 @@
 #include "fed/factors.h"
 
 #include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
 #include <tuple>
 #include <utility>
 
 #include "base/check.h"
+#include "base/random.h"
 
 namespace fedalt {
 namespace {
@@ -15,30 +19,54 @@ int64_t WidthOf(const std::vector<AdaptedModule>& modules) {
   return width;
 }
 
-/// U, S, V^T of a small dense matrix.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> Svd(const at::Tensor& matrix) {
-  return at::linalg_svd(matrix, /*full_matrices=*/false);
+struct SingularTriples {
+  at::Tensor u, s, vt;
+};
+
+SingularTriples Svd(const at::Tensor& matrix) {
+  const auto [u, s, vt] = at::linalg_svd(matrix, /*full_matrices=*/false);
+  return {u, s, vt};
 }
 
-/// The r greatest singular triples of a large matrix by subspace iteration. The start is a fixed pseudo-random matrix.
-std::tuple<at::Tensor, at::Tensor, at::Tensor> LeadingSvd(const at::Tensor& matrix, int64_t r) {
-  constexpr int64_t kOversampling = 16, kMostIterations = 200;
-  constexpr double kStill = 1e-13;
-  const int64_t columns = std::min(r + kOversampling, std::min(matrix.size(0), matrix.size(1)));
-  const at::Tensor index = at::arange(matrix.size(1) * columns, matrix.options());
-  at::Tensor q = std::get<0>(at::linalg_qr(at::mm(matrix, at::sin(index * index * 0.7 + index).view({matrix.size(1), columns}))));
-  double before = -1.0;
-  for (int64_t i = 0; i < kMostIterations; ++i) {
-    q = std::get<0>(at::linalg_qr(at::mm(matrix.t(), q)));
-    const at::Tensor y = at::mm(matrix, q);
-    q = std::get<0>(at::linalg_qr(y));
-    const at::Tensor values = std::get<1>(Svd(at::mm(q.t(), matrix)));
-    const double now = values.narrow(0, 0, std::min(r, values.size(0))).square().sum().item<double>();
-    if (std::abs(now - before) <= kStill * now) break;
-    before = now;
+at::Tensor Orthonormal(const at::Tensor& columns) {
+  return std::get<0>(at::linalg_qr(columns));
+}
+
+/// Estimated ||X - M_r|| / ||M_r|| for the product X of the first r of `found`, M_r the best approximation of rank r. A singular
+/// vector is off by its residual over its distance from the next singular value (Davis and Kahan, Wedin 1972), so where the two
+/// values are (nearly) one nothing is ever certain.
+double RelativeError(const at::Tensor& matrix, const SingularTriples& found, int64_t r) {
+  const at::Tensor leading = found.s.narrow(0, 0, r);
+  const at::Tensor residual = (at::mm(matrix, found.vt.narrow(0, 0, r).t()) - found.u.narrow(1, 0, r) * leading).norm(2, 0);
+  const double rounding = 1e-16 * leading[0].item<double>();
+  const at::Tensor distance = (leading - found.s[r]).clamp_min(std::max(rounding, 1e-300));
+  return (leading * residual / distance).norm().item<double>() / std::max(leading.norm().item<double>(), 1e-300);
+}
+
+/// The r greatest singular triples of a large matrix, by subspace iteration; nothing where that would take longer than all of
+/// them, because the spectrum hardly falls behind the r-th.
+std::optional<SingularTriples> LeadingSvd(const at::Tensor& matrix, int64_t r) {
+  constexpr int64_t kOversampling = 16, kPowers = 4, kMostLooks = 10;
+  constexpr double kEnough = 1e-9;
+  const int64_t rows = matrix.size(1), columns = r + kOversampling;
+  if (columns > std::min(rows, matrix.size(0))) return std::nullopt;
+  at::Tensor start = at::empty({rows, columns}, matrix.options());
+  const RandomStream stream(0, RandomPurpose::kInit, {static_cast<uint64_t>(rows), static_cast<uint64_t>(columns)});
+  double* const values = start.data_ptr<double>();
+  for (int64_t i = 0; i < start.numel(); ++i) values[i] = 2.0 * stream.Uniform(static_cast<uint64_t>(i)) - 1.0;
+  at::Tensor q = Orthonormal(at::mm(matrix, start));
+  double before = std::numeric_limits<double>::infinity();
+  for (int64_t look = 1; look <= kMostLooks; ++look) {
+    for (int64_t i = 0; i < kPowers; ++i) q = Orthonormal(at::mm(matrix, Orthonormal(at::mm(matrix.t(), q))));
+    SingularTriples found = Svd(at::mm(q.t(), matrix));
+    found.u = at::mm(q, found.u);
+    const double error = RelativeError(matrix, found, r);
+    if (error <= kEnough) return found;
+    const double at_this_rate = error * std::pow(error / before, static_cast<double>(kMostLooks - look));
+    if (!(at_this_rate <= kEnough)) break;
+    before = error;
   }
-  const auto [u, s, vt] = Svd(at::mm(q.t(), matrix));
-  return {at::mm(q, u), s, vt};
+  return std::nullopt;
 }
 
 }  // namespace
@@ -118,8 +146,8 @@ LoraFactors Stacked(const std::vector<LoraFactors>& terms, const std::vector<dou
   FEDALT_CHECK(terms.size() == weights.size(), "a weight per term");
   std::vector<at::Tensor> a, b;
   for (size_t j = 0; j < terms.size(); ++j) {
-    a.push_back(terms[j].a_ri);
-    b.push_back(terms[j].b_or * weights[j]);
+    a.push_back(terms[j].a_ri * weights[j]);
+    b.push_back(terms[j].b_or);
   }
   return {at::cat(a, 0), at::cat(b, 1)};
 }
@@ -153,8 +181,9 @@ LoraFactors ProductSum::Best(const std::vector<double>& weights, int64_t r) cons
   std::vector<at::Tensor> scales;
   for (size_t j = 0; j < weights.size(); ++j) scales.push_back(at::full({ranks_[j]}, weights[j], at::kDouble));
   const at::Tensor core = at::mm(r_b_ * at::cat(scales), r_a_.t());
-  const bool dense = std::min(core.size(0), core.size(1)) <= kDense;
-  const auto [u, s, vt] = dense ? Svd(core) : LeadingSvd(core, r);
+  std::optional<SingularTriples> leading;
+  if (std::min(core.size(0), core.size(1)) > kDense) leading = LeadingSvd(core, r);
+  const auto [u, s, vt] = leading ? *leading : Svd(core);
   const int64_t kept = std::min(r, s.size(0));
   const at::Tensor root = s.narrow(0, 0, kept).sqrt();
   LoraFactors best;

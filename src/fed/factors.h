@@ -33,7 +33,7 @@ std::vector<LoraFactors> MeanFactors(const RoundUploads& round);
 /// Under the names of SiteAdapters.
 NamedTensors NamedFactors(const std::vector<LoraFactors>& factors, const std::vector<AdaptedModule>& modules);
 
-/// [A_1; A_2; ...] and [w_1 B_1 w_2 B_2 ...]: their product is sum w_j B_j A_j.
+/// [w_1 A_1; w_2 A_2; ...] and [B_1 B_2 ...]: their product is sum w_j B_j A_j.
 LoraFactors Stacked(const std::vector<LoraFactors>& terms, const std::vector<double>& weights);
 /// The first `r` of the ranks, padded with zeros if there are fewer.
 LoraFactors WithRank(const LoraFactors& factors, int64_t r);
@@ -48,8 +48,9 @@ class ProductSum {
   explicit ProductSum(const std::vector<LoraFactors>& terms);
 
   /// The best rank-r approximation (Eckart and Young 1936), as B = U sqrt(S), A = sqrt(S) V^T, greatest singular values first;
-  /// padded with zeros where the sum has a lower rank. Beyond kDense rows and columns by subspace iteration until the subspace
-  /// stands still (Halko, Martinsson and Tropp 2011), which a test holds to 1e-6 of the dense one.
+  /// padded with zeros where the sum has a lower rank. Beyond kDense rows and columns by subspace iteration (Halko, Martinsson
+  /// and Tropp 2011) until the estimated error is 1e-9, and by the whole decomposition where the spectrum falls too slowly for
+  /// that.
   LoraFactors Best(const std::vector<double>& weights, int64_t r) const;
   static constexpr int64_t kDense = 192;
 

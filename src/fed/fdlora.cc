@@ -8,7 +8,9 @@
 //
 // Means are uniform, as published; every site takes the server's step by itself. Open in the paper and chosen here, as LoRAHub
 // (arXiv 2307.13269), its model for the fusion, has it: the search minimises mean loss + lambda mean |w| within +-1.5 without
-// gradients; here by a pattern search from (0.5, 0.5). It fuses the pair that the site trained, before the last outer step.
+// gradients; here by a pattern search from (0.5, 0.5). It fuses the pair that the site trained, before the last outer step. Rounds
+// are counted from the first of the run, also for H. A site that is absent from round 1 has no personal adapter until H rounds are
+// over.
 #include <array>
 #include <cmath>
 #include <utility>

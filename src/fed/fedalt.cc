@@ -80,13 +80,13 @@ class Fedalt : public Method {
     train.train_a = train.train_b = !of_mixer;
     train.train_mixer = of_mixer;
     const auto share = std::llround(options_.held_out_share * static_cast<double>(train.steps));
-    const int64_t mixer_steps = std::min<int64_t>(std::max<int64_t>(share, 1), train.steps);
+    const int64_t mixer_steps = std::min<int64_t>(std::max<int64_t>(share, 1), train.steps - 1);  // the adapter learns in any case
     train.steps = of_mixer ? mixer_steps : train.steps - mixer_steps;
   }
 
   std::optional<std::vector<TokenizedExample>> ExamplesOf(int64_t, int64_t pass,
                                                           const std::vector<TokenizedExample>& all) const override {
-    if (!options_.mixer_held_out) return std::nullopt;
+    if (!options_.mixer_held_out || all.size() < 2) return std::nullopt;  // one example cannot be split
     std::vector<TokenizedExample> part;
     for (size_t i = 0; i < all.size(); ++i)
       if (IsHeldOut(i, all.size()) == (pass == 1)) part.push_back(all[i]);
@@ -99,13 +99,13 @@ class Fedalt : public Method {
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(Exchanged(site, site.adapters.Individual())); }
 
-  std::function<at::Tensor(int64_t)> Aggregator(RoundUploads round) const override {
-    return RestOfWorldAtServer(std::move(round), row());
+  std::function<at::Tensor(int64_t)> Aggregator(const RoundUploads& round) const override {
+    return RestOfWorldAtServer(round, row());
   }
 
   Status Receive(const Published& published, Site& site) const override {
     const NamedTensors current = Exchanged(site, site.adapters.RestOfWorld());
-    if (NeedsServer(row()) && !SendsOnlyB(site)) return ReceiveFactors(published, site);
+    if (row().aggregate != RestOfWorldAggregate::kFactors) return ReceiveProducts(published, site);
     at::Tensor renewed = NeedsServer(row())   ? published.values
                          : row().include_self ? Divided(published.values, published.total_weight)
                                               : RestOfWorld(published, site.sent);
@@ -124,8 +124,9 @@ class Fedalt : public Method {
     return std::floor(static_cast<double>(i + 1) * share + 1e-9) > std::floor(static_cast<double>(i) * share + 1e-9);
   }
 
-  /// A rest of world that the server made, of any rank. Products are damped, because factors of a decomposition do not add up.
-  Status ReceiveFactors(const Published& published, Site& site) const {
+  /// A rest of world that was made of products, of any rank. Products are damped, too, because the factors of two decompositions
+  /// have no common basis.
+  Status ReceiveProducts(const Published& published, Site& site) const {
     const std::vector<AdaptedModule>& modules = site.adapters.modules();
     std::vector<LoraFactors> renewed = SplitFactors(published.values, modules);
     if (row().damping < 1.0) {

@@ -3,8 +3,9 @@
 //
 //   y = W0 x + s ( a B_L A_L x + (1 - a) B_G A_G x )
 //
-// A round trains the global adapter by itself, then the local one with the global one frozen and a = 0.5; each gets half of the
-// steps, so that the round costs what it costs with every method. At inference a is 0.5, or instance-wise
+// A round trains the global adapter by itself, then the local one with the global one frozen; each gets half of the steps, so that
+// the round costs what it costs with every method. a is 0.5 (or another constant) in training and at inference, or 0.5 in training
+// and at inference instance-wise
 //
 //   a(x) = w mean_j cos(h(x), h(x_j)),   clipped to [0, 1],
 //

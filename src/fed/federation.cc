@@ -275,7 +275,8 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
     result.deployed = use_swapped ? "after_swap" : "before_swap";
   }
   const AblationSchedule schedule = options_.eval.ablations;
-  const bool ablate = method_.has_rest_of_world() &&
+  // Where both adapters are fused into one (fdlora), there is no branch to take away.
+  const bool ablate = method_.has_rest_of_world() && method_.branches() == BranchMode::kBoth &&
                       (schedule == AblationSchedule::kEvery || (schedule == AblationSchedule::kFinal && round == rounds()));
   // The deployed model is ablated. If a swap follows that may not be used, that has to happen now.
   const bool now = after ? use_swapped : (!swap_follows || deploy != Deploy::kSwapped);

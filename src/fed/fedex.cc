@@ -21,7 +21,7 @@ class Fedex : public Method {
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(site.adapters.Individual()); }
 
-  std::function<at::Tensor(int64_t)> Aggregator(RoundUploads round) const override {
+  std::function<at::Tensor(int64_t)> Aggregator(const RoundUploads& round) const override {
     return [round](int64_t) {
       std::vector<LoraFactors> published = StackedMean(round);
       const std::vector<LoraFactors> mean = MeanFactors(round);

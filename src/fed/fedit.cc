@@ -58,7 +58,7 @@ class Fedit : public AveragingMethod {
     const at::Tensor before = (known.defined() ? known : Contribution(round, site)).to(at::kDouble);
     at::Tensor v = before - mean.to(at::kDouble);
     if (velocity.defined()) v = v + velocity.to(at::kDouble) * options_.server.momentum;
-    const at::Tensor theta = (before - v * options_.server.lr).to(mean.scalar_type());
+    at::Tensor theta = (before - v * options_.server.lr).to(mean.scalar_type());
     site.SetState(kVelocity, v.to(mean.scalar_type()));
     site.SetState(kGlobal, theta);
     return theta;

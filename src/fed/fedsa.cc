@@ -12,6 +12,12 @@ class Fedsa : public AveragingMethod {
  public:
   using AveragingMethod::AveragingMethod;
 
+  Status Check(const FederationOptions& options) const override {
+    if (options.adapter.freeze_a)
+      return ConfigError("fedsa averages A, and with freeze_a there would be nothing to average; leave freeze_a at false");
+    return Method::Check(options);
+  }
+
  protected:
   bool TravelsB(int64_t) const override { return false; }
 };

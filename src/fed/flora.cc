@@ -24,7 +24,7 @@ class Flora : public Method {
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(site.adapters.Individual()); }
 
-  std::function<at::Tensor(int64_t)> Aggregator(RoundUploads round) const override {
+  std::function<at::Tensor(int64_t)> Aggregator(const RoundUploads& round) const override {
     return [round](int64_t) { return JoinFactors(StackedMean(round)).to(round.uploads.front().values.scalar_type()); };
   }
 

@@ -39,6 +39,7 @@ Status LocalTransport::Keep(Upload last) {
 Status LocalTransport::AddPending() {
   const std::vector<Upload> uploads = std::exchange(pending_, {});
   std::vector<Contribution> contributions;
+  contributions.reserve(uploads.size());
   for (const Upload& upload : uploads) contributions.push_back({SpanOf(upload.values), upload.weight});
   if (sum_.Add(contributions).ok()) return absl::OkStatus();
   for (const Upload& upload : uploads)  // again one by one, to name the site

@@ -67,7 +67,7 @@ Status Method::Receive(const Published&, Site&) const {
   FEDALT_CHECK(false, "a method that receives something says what it does with it");
 }
 
-std::function<at::Tensor(int64_t reader)> Method::Aggregator(RoundUploads) const {
+std::function<at::Tensor(int64_t reader)> Method::Aggregator(const RoundUploads&) const {
   FEDALT_CHECK(false, "a method that needs the uploads says what becomes of them");
 }
 

@@ -44,7 +44,7 @@ class Method {
   virtual bool trains() const { return true; }
   /// True: one model is trained on the data of all sites together (pooled).
   virtual bool pools_data() const { return false; }
-  /// True: a site's model has a second adapter, in the place of the rest of world, so the ablations of it make sense.
+  /// True: a site has a second adapter, in the place of the rest of world. If the layers combine the two, ablations make sense.
   virtual bool has_rest_of_world() const { return false; }
   /// Whether sites may have adapters of different ranks.
   virtual bool allows_ranks() const { return false; }
@@ -100,7 +100,7 @@ class Method {
   // At the server.
   /// What computes that which is published, flat in the uploads' dtype: to everybody (kIndividualUploads, `reader` is kEverySite),
   /// or to the site `reader` (kPerSiteDownloads).
-  virtual std::function<at::Tensor(int64_t reader)> Aggregator(RoundUploads round) const;
+  virtual std::function<at::Tensor(int64_t reader)> Aggregator(const RoundUploads& round) const;
   static constexpr int64_t kEverySite = -1;
 
  protected:

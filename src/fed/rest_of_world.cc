@@ -136,6 +136,7 @@ std::function<at::Tensor(int64_t reader)> RestOfWorldAtServer(RoundUploads round
     if (options.aggregate == RestOfWorldAggregate::kSvd) server->sums.emplace_back(terms);
     if (!options.rescale) continue;
     std::vector<double> norms;
+    norms.reserve(terms.size());
     for (const LoraFactors& factors : terms) norms.push_back(NormOf(factors));
     server->norms.push_back(Median(std::move(norms)));
   }

@@ -49,9 +49,10 @@ struct LedgerEntry {
 
 /// Everything that a site keeps from one round to the next. Used by one thread at a time.
 struct Site {
-  /// `device`: the model's.
-  Site(int64_t site_index, SiteInfo site_info, std::vector<AdaptedModule> modules, const AdapterConfig& config, at::Device device)
-      : index(site_index), info(std::move(site_info)), adapters(std::move(modules), config, at::kFloat, device) {}
+  /// `device`: the model's. `dtype`: float64 in tests of the methods' arithmetic; what the site keeps and sends has it, too.
+  Site(int64_t site_index, SiteInfo site_info, std::vector<AdaptedModule> modules, const AdapterConfig& config, at::Device device,
+       at::ScalarType dtype = at::kFloat)
+      : index(site_index), info(std::move(site_info)), adapters(std::move(modules), config, dtype, device) {}
 
   int64_t index = 0;
   SiteInfo info;

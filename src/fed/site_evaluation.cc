@@ -13,6 +13,7 @@ constexpr double kWeightSteps = 64.0;
 Status ForEachWeight(const FederationInputs& inputs, const Method& method, Site& model_of,
                      const std::vector<TokenizedExample>& examples, const std::function<Status(const std::vector<size_t>&)>& work) {
   std::vector<std::vector<int32_t>> prompts;
+  prompts.reserve(examples.size());
   for (const TokenizedExample& example : examples)
     prompts.emplace_back(example.tokens.begin(), example.tokens.begin() + example.response_begin);
   ASSIGN_OR_RETURN(const std::vector<double> weights, method.InstanceWeights(*inputs.model, prompts, model_of));

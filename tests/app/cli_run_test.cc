@@ -184,6 +184,31 @@ TEST_F(CliRun, MergedIsExactWithoutAMixer) {
       << result.out;
 }
 
+TEST_F(CliRun, ExportKnowsWhatAMethodsModelIsMadeOf) {
+  const auto run = [](const std::string& name, std::vector<std::string> keys) {
+    keys.insert(keys.begin(), {"run", "config.yaml", "--out", name, "--quiet"});
+    EXPECT_EQ(Run(keys).code, 0) << name;
+    return Run({"export", name, "--site", "site-0", "--out", "of-" + name, "--merged"});
+  };
+  // Of another rank, and without a mixer between: both exact as one LoRA.
+  for (const auto& [name, keys] :
+       {std::pair<std::string, std::vector<std::string>>{
+            "products", {"rest_of_world.aggregate=exact", "mixer=none", "rest_of_world.include_self=true"}},
+        {"merged-mixer", {"mixer=merged"}}}) {
+    const ProcessResult result = run(name, keys);
+    EXPECT_EQ(result.code, 0) << result.err;
+    EXPECT_NE(result.out.find("0.0000)"), std::string::npos) << result.out;
+  }
+  EXPECT_EQ(run("folded", {"method=flora"}).code, 2);  // one adapter only
+  EXPECT_EQ(Run({"export", "folded", "--site", "site-0", "--out", "fold"}).code, 0);
+  EXPECT_TRUE(fs::exists(folder_->path() / "fold/fold.safetensors"));
+  const ProcessResult fused = run("fused", {"method=fdlora"});
+  EXPECT_EQ(fused.code, 2);
+  EXPECT_NE(fused.err.find("individual/ is the whole model"), std::string::npos) << fused.err;
+  EXPECT_EQ(Run({"export", "fused", "--site", "site-0", "--out", "one"}).code, 0);
+  EXPECT_FALSE(fs::exists(folder_->path() / "one/rest_of_world"));
+}
+
 TEST_F(CliRun, EveryMethodRuns) {
   for (const std::string method : {"base", "local", "fedit", "fedit_ft", "pooled"}) {
     const json summary = Parse(
