@@ -24,7 +24,8 @@ class CompareKill : public ::testing::Test {
  protected:
   CompareKill() { testing::WriteTinyRun(folder_); }
   static std::vector<std::string> Arguments(const std::string& out) {
-    return {"compare", "config.yaml", "--methods", "local,fedalt", "--bootstrap", "100", "--out", out, "--quiet"};
+    return {"compare", "config.yaml", "--methods", "local,fedalt", "--bootstrap", "100", "--out", out, "--quiet",
+            "train.rounds=6"};  // long enough to be met at work
   }
   /// Results without what the clock says.
   std::string Results(const std::string& out) const {
@@ -50,7 +51,7 @@ TEST_F(CompareKill, AtAnyMomentItGoesOnToTheSameResults) {
   const std::string expected = Results("undisturbed");
   int killed = 0;
   std::set<size_t> finished_at_death;
-  for (int events = 1; events <= 241; events += 40) {
+  for (int events = 1; events <= 601; events += 100) {
     const std::string out = "killed-" + std::to_string(events);
     fs::create_directories(folder_.path() / out);
     ChangeWatch watch(folder_.path() / out, /*below=*/true);
