@@ -12,6 +12,7 @@
 #include "base/directory_lock.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "report/report.h"
 #include "run/comparison.h"
 #include "run/comparison_results.h"
 #include "run/comparison_search.h"
@@ -113,6 +114,7 @@ Status PrintResults(const CompareArguments& arguments, const ComparisonSpec& spe
   };
   RETURN_IF_ERROR(WriteFileAtomic(directory / "comparison.csv", ComparisonToCsv(spec, runs)));
   RETURN_IF_ERROR(WriteFileAtomic(directory / "comparison.json", dump(json, 1)));
+  WriteReportOrWarn(directory);
   if (arguments.json) {
     std::error_code error;
     json["out"] = fs::absolute(directory, error).lexically_normal().string();

@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "report/comparison_data.h"
 #include "report/page_parts.h"
 #include "report/run_data.h"
@@ -61,6 +62,12 @@ StatusOr<WrittenReport> WriteReport(const fs::path& directory) {
   report.bytes = static_cast<int64_t>(page.size());
   RETURN_IF_ERROR(WriteFileAtomic(report.path, page));
   return report;
+}
+
+void WriteReportOrWarn(const std::filesystem::path& directory) {
+  if (const auto report = WriteReport(directory); !report.ok())
+    LogWarning(absl::StrCat("everything is done, but the report was not written: ", report.status().message(),
+                            "; make it with: fedalt report ", directory.string()));
 }
 
 }  // namespace fedalt

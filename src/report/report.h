@@ -24,6 +24,9 @@ struct WrittenReport {
 /// yet), kOutput (a file of the directory is damaged; the report cannot be written).
 StatusOr<WrittenReport> WriteReport(const std::filesystem::path& directory);
 
+/// At the end of a run or a comparison, which is whole without its report: a failure is a warning that says how to make it.
+void WriteReportOrWarn(const std::filesystem::path& directory);
+
 /// The page with its data. The same data give the same bytes.
 std::string RenderPage(const nlohmann::ordered_json& data);
 

@@ -125,10 +125,7 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> sites, RecordedResults(directory, last_round));
   OrderedJson json = SummaryToJson(*summary, sites);
   RETURN_IF_ERROR(WriteFileAtomic(directory.summary(), json.dump(1) + "\n"));
-  // The run is whole without its report.
-  if (const auto report = WriteReport(directory.root()); !report.ok())
-    LogWarning(absl::StrCat("the run is finished, but its report was not written: ", report.status().message(),
-                            "; make it with: fedalt report ", directory.root().string()));
+  WriteReportOrWarn(directory.root());
   return json;
 }
 

@@ -65,7 +65,7 @@ TEST(CliReport, ARunIsWholeWithoutItsReport) {
       RunFedalt(folder, {"run", "config.yaml", "--out", "out", "--format", "json", "--quiet"}, "", "", 150'000);
   EXPECT_EQ(run.code, 0) << run.err;
   EXPECT_TRUE(json::parse(run.out, nullptr, false)["mean"]["loss"].is_number());
-  EXPECT_NE(run.err.find("warning: the run is finished, but its report was not written"), std::string::npos) << run.err;
+  EXPECT_NE(run.err.find("warning: everything is done, but the report was not written"), std::string::npos) << run.err;
   EXPECT_FALSE(fs::exists(folder.path() / "out/report.html"));
   EXPECT_EQ(RunFedalt(folder, {"report", "out"}, "", "", 150'000).code, 6);
   EXPECT_EQ(RunFedalt(folder, {"report", "out"}).code, 0);

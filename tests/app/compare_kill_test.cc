@@ -24,8 +24,8 @@ class CompareKill : public ::testing::Test {
  protected:
   CompareKill() { testing::WriteTinyRun(folder_); }
   static std::vector<std::string> Arguments(const std::string& out) {
-    return {"compare", "config.yaml", "--methods", "local,fedalt", "--bootstrap", "100", "--out", out, "--quiet",
-            "train.rounds=6"};  // long enough to be met at work
+    return {"compare", "config.yaml", "--methods", "local,fedalt", "--bootstrap",
+            "100",     "--out",       out,         "--quiet",      "train.rounds=6"};  // long enough to be met at work
   }
   /// Results without what the clock says.
   std::string Results(const std::string& out) const {
