@@ -1,5 +1,6 @@
 #include "run/results_json.h"
 
+#include <array>
 #include <cmath>
 #include <optional>
 
@@ -150,13 +151,13 @@ OrderedJson MeanOf(const std::vector<OrderedJson>& sites) {
 
 OrderedJson WorstOf(const std::vector<OrderedJson>& sites) {
   const OrderedJson* worst = nullptr;
-  const auto score = [](const OrderedJson& site, const char* name) {
-    return site[name].is_number() ? site[name].get<double>() : 0.0;
+  // Least exact match, then least ROUGE-1, then, which alone counts where nothing was generated, greatest loss.
+  const auto badness = [](const OrderedJson& site) {
+    const auto number = [&site](const char* name) { return site[name].is_number() ? site[name].get<double>() : 0.0; };
+    return std::array{-number("exact_match"), -number("rouge1"), number("loss")};
   };
   for (const OrderedJson& site : sites)
-    if (worst == nullptr || score(site, "exact_match") < score(*worst, "exact_match") ||
-        (score(site, "exact_match") == score(*worst, "exact_match") && score(site, "rouge1") < score(*worst, "rouge1")))
-      worst = &site;
+    if (worst == nullptr || badness(site) > badness(*worst)) worst = &site;
   OrderedJson json;
   if (worst != nullptr)
     for (const char* name : {"site", "exact_match", "rouge1", "loss"}) json[name] = (*worst)[name];

@@ -21,7 +21,8 @@ OrderedJson SiteToJson(const SiteRoundResult& result);
 
 /// The mean over sites of every number that all of them have (bytes and tokens included), as a line of metrics.jsonl.
 OrderedJson MeanOf(const std::vector<OrderedJson>& sites);
-/// The site that is worst by exact_match, then rouge1: {"site", "exact_match", "rouge1", "loss"}.
+/// The site that is worst by exact_match, then rouge1, then loss (which alone counts where nothing was generated): {"site",
+/// "exact_match", "rouge1", "loss"}.
 OrderedJson WorstOf(const std::vector<OrderedJson>& sites);
 
 OrderedJson ReportToJson(const TrainReport& report);
