@@ -44,8 +44,8 @@ class Fedalt : public Method {
   using Method::Method;
 
   TransportNeed needs() const override {
-    if (row().aggregate == RestOfWorldAggregate::kOff) return TransportNeed::kNothing;
-    return NeedsServer(row()) ? TransportNeed::kPerSiteDownloads : TransportNeed::kSum;
+    if (rest_of_world().aggregate == RestOfWorldAggregate::kOff) return TransportNeed::kNothing;
+    return NeedsServer(rest_of_world()) ? TransportNeed::kPerSiteDownloads : TransportNeed::kSum;
   }
   LedgerPolicy ledger_policy() const override { return LedgerPolicy::kKeepAbsent; }
   bool has_rest_of_world() const override { return true; }
@@ -57,7 +57,7 @@ class Fedalt : public Method {
   Status Check(const FederationOptions& options) const override;
 
   bool ExchangesIn(int64_t round, int64_t rounds) const override {
-    return Method::ExchangesIn(round, rounds) && round % row().every == 0;
+    return Method::ExchangesIn(round, rounds) && round % rest_of_world().every == 0;
   }
 
   /// With one shared A the rest of the world starts from it too (B is zero), so that damping mixes like with like.
@@ -94,28 +94,28 @@ class Fedalt : public Method {
   }
 
   double Weight(const Site& site) const override {
-    return row().weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
+    return rest_of_world().weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
   }
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(Exchanged(site, site.adapters.Individual())); }
 
   std::function<at::Tensor(int64_t)> Aggregator(const RoundUploads& round) const override {
-    return RestOfWorldAtServer(round, row());
+    return RestOfWorldAtServer(round, rest_of_world());
   }
 
   Status Receive(const Published& published, Site& site) const override {
     const NamedTensors current = Exchanged(site, site.adapters.RestOfWorld());
-    if (row().aggregate != RestOfWorldAggregate::kFactors) return ReceiveProducts(published, site);
-    at::Tensor renewed = NeedsServer(row())   ? published.values
-                         : row().include_self ? Divided(published.values, published.total_weight)
-                                              : RestOfWorld(published, site.sent);
-    const double b = row().damping;
+    if (rest_of_world().aggregate != RestOfWorldAggregate::kFactors) return ReceiveProducts(published, site);
+    at::Tensor renewed = NeedsServer(rest_of_world())   ? published.values
+                         : rest_of_world().include_self ? Divided(published.values, published.total_weight)
+                                                        : RestOfWorld(published, site.sent);
+    const double b = rest_of_world().damping;
     if (b < 1.0) renewed = (renewed.to(at::kDouble) * b + Flatten(current).to(at::kDouble) * (1.0 - b)).to(renewed.scalar_type());
     return site.adapters.SetRestOfWorld(Completed(site, Unflatten(renewed, current)));
   }
 
  private:
-  const RestOfWorldOptions& row() const { return options_.rest_of_world; }
+  const RestOfWorldOptions& rest_of_world() const { return options_.rest_of_world; }
   bool MixerActive(int64_t round) const { return round >= options_.mixer_start_round; }
 
   /// Evenly spread, at least one and not all.
@@ -129,17 +129,18 @@ class Fedalt : public Method {
   Status ReceiveProducts(const Published& published, Site& site) const {
     const std::vector<AdaptedModule>& modules = site.adapters.modules();
     std::vector<LoraFactors> renewed = SplitFactors(published.values, modules);
-    if (row().damping < 1.0) {
+    if (rest_of_world().damping < 1.0) {
       const std::vector<LoraFactors> current = SplitFactors(Flatten(site.adapters.RestOfWorld()), modules);
       for (size_t i = 0; i < renewed.size(); ++i)
-        renewed[i] = ProductSum({renewed[i], current[i]}).Best({row().damping, 1.0 - row().damping}, site.adapters.config().r);
+        renewed[i] = ProductSum({renewed[i], current[i]})
+                         .Best({rest_of_world().damping, 1.0 - rest_of_world().damping}, site.adapters.config().r);
     }
     return site.adapters.SetRestOfWorld(NamedFactors(renewed, modules));
   }
 
   /// With one shared A that nobody trains, only the B travel: half the bytes, and the mean of the products is exact.
   bool SendsOnlyB(const Site& site) const {
-    return site.adapters.config().freeze_a && options_.init_shared_a && !NeedsFactors(row());
+    return site.adapters.config().freeze_a && options_.init_shared_a && !NeedsFactors(rest_of_world());
   }
 
   NamedTensors Exchanged(const Site& site, const NamedTensors& factors) const {
@@ -169,7 +170,7 @@ Status Fedalt::Check(const FederationOptions& options) const {
     return ConfigError(
         "mixer_train: held_out trains adapter and mixer in turn, and no optimizer state is kept; leave train.optimizer_state at "
         "restart");
-  if (row().aggregate == RestOfWorldAggregate::kExact && row().damping < 1.0)
+  if (rest_of_world().aggregate == RestOfWorldAggregate::kExact && rest_of_world().damping < 1.0)
     return ConfigError(
         "rest_of_world.aggregate: exact has no room for what was there before; set rest_of_world.damping to 1, or aggregate to "
         "svd");
