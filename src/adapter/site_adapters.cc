@@ -218,7 +218,7 @@ Status SiteAdapters::SetFolds(const NamedTensors& tensors) {
                               : at::zeros({modules_[i].out_features, modules_[i].in_features},
                                           layers_[i]->adapters().individual.a_ri.options());
   }
-  const Status status = CopyInto(Folds(), tensors, "fold");
+  Status status = CopyInto(Folds(), tensors, "fold");
   if (!status.ok())
     for (size_t i = 0; i < layers_.size(); ++i) layers_[i]->adapters().fold_oi = before[i];
   return status;
