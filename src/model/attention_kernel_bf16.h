@@ -14,30 +14,119 @@
 
 namespace fedalt::attention::bf16 {
 
-using Word = uint32_t;  // two bfloat16, the lower half first
+using Half = uint16_t;  // the bits of one bfloat16
+using Word = uint32_t;  // two of them, the lower half first
 constexpr int64_t kLine = 16;
+constexpr int64_t kGroupRows = 4 * kBlockRows;  // queries whose part of dk and dv is summed at once
 
-/// n floats (a multiple of 16) -> n / 2 words of neighbours.
-FEDALT_INLINE_BF16 void ToPairs(const float* from, Word* to, int64_t n) {
-  for (int64_t i = 0; i < n; i += kLine) {
-    const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(from + i));
-    std::memcpy(to + i / 2, &narrow, sizeof narrow);
+using Head = Rows<const c10::BFloat16>;
+using HeadTask = Task<c10::BFloat16, float>;
+
+FEDALT_INLINE_BF16 __mmask16 FirstLanes(int64_t count) {
+  return count >= kLine ? __mmask16(0xFFFF) : static_cast<__mmask16>((1u << count) - 1);
+}
+
+FEDALT_INLINE_BF16 __m512 Widen(__m256i halves) {
+  return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(halves), 16));
+}
+
+FEDALT_INLINE_BF16 __m256i Narrow(__m512 x) {
+  const __m256bh narrow = _mm512_cvtneps_pbh(x);
+  __m256i halves;
+  std::memcpy(&halves, &narrow, sizeof halves);
+  return halves;
+}
+
+/// to = from rotated by its position's angles; `back`: by their negatives, as a gradient is. `load(i, lanes)` gives 16 elements from
+/// i on, `store(i, lanes, x)` takes them.
+template <typename Load, typename Store>
+FEDALT_INLINE_BF16 void Rotate(const Load& load, const Store& store, int64_t d, RopeRows<float> rope, int64_t position, bool back) {
+  const int64_t half = d / 2;
+  const float *cos = rope.cos + position * half, *sin = rope.sin + position * half;
+  for (int64_t i = 0; i < half; i += kLine) {
+    const __mmask16 lanes = FirstLanes(half - i);
+    const __m512 x = load(i, lanes), y = load(half + i, lanes), c = _mm512_maskz_loadu_ps(lanes, cos + i);
+    __m512 s = _mm512_maskz_loadu_ps(lanes, sin + i);
+    if (back) s = -s;
+    store(i, lanes, x * c - y * s);
+    store(half + i, lanes, y * c + x * s);
   }
 }
 
-/// Two rows of n floats (a multiple of 16) -> n words; `second` null: a row of zeros.
-FEDALT_INLINE_BF16 void Braid(const float* first, const float* second, Word* to, int64_t n) {
-  const auto widened = [](const float* from) FEDALT_TARGET_AVX512_BF16 {
-    const __m256bh narrow = _mm512_cvtneps_pbh(_mm512_loadu_ps(from));
-    __m256i bits;
-    std::memcpy(&bits, &narrow, sizeof bits);
-    return _mm512_cvtepu16_epi32(bits);
-  };
-  for (int64_t i = 0; i < n; i += kLine) {
-    __m512i word = widened(first + i);
-    if (second != nullptr) word = _mm512_or_si512(word, _mm512_slli_epi32(widened(second + i), 16));
-    _mm512_storeu_si512(to + i, word);
+/// Rows [begin, end) -> (end - begin, d_pad), the rotation applied. What lies behind d in `to` is left alone (it is zero).
+FEDALT_INLINE_BF16 void PackRows(const Head& rows, int64_t begin, int64_t end, int64_t first, RopeRows<float> rope, int64_t d,
+                                 int64_t d_pad, Half* to) {
+  constexpr int64_t kAhead = 8, kHalvesOfALine = 32;
+  for (int64_t i = begin; i < end; ++i, to += d_pad) {
+    const c10::BFloat16 *const from = rows.at(i), *const later = rows.at(std::min(i + kAhead, end - 1));
+    for (int64_t c = 0; c < d; c += kHalvesOfALine) _mm_prefetch(reinterpret_cast<const char*>(later + c), _MM_HINT_T0);
+    if (rope.cos == nullptr) {
+      std::memcpy(to, from, static_cast<size_t>(d) * sizeof(Half));
+      continue;
+    }
+    Rotate([&](int64_t at, __mmask16 lanes) FEDALT_TARGET_AVX512_BF16 { return Widen(_mm256_maskz_loadu_epi16(lanes, from + at)); },
+           [&](int64_t at, __mmask16 lanes, __m512 x)
+               FEDALT_TARGET_AVX512_BF16 { _mm256_mask_storeu_epi16(to + at, lanes, Narrow(x)); },
+           d, rope, first + i, /*back=*/false);
   }
+}
+
+/// The way back, for a row of gradients or (without rotation) of results.
+FEDALT_INLINE_BF16 void StoreRow(const float* from, c10::BFloat16* to, int64_t d, RopeRows<float> rope, int64_t position) {
+  const auto store = [&](int64_t at, __mmask16 lanes, __m512 x)
+                         FEDALT_TARGET_AVX512_BF16 { _mm256_mask_storeu_epi16(to + at, lanes, Narrow(x)); };
+  const auto load = [&](int64_t at, __mmask16 lanes) FEDALT_TARGET_AVX512_BF16 { return _mm512_maskz_loadu_ps(lanes, from + at); };
+  if (rope.cos != nullptr) return Rotate(load, store, d, rope, position, /*back=*/true);
+  for (int64_t i = 0; i < d; i += kLine) store(i, FirstLanes(d - i), load(i, FirstLanes(d - i)));
+}
+
+/// Rows (rows, row) -> words (ceil(rows / 2), row) of columns [begin, end), multiples of 16; a missing last row is zero.
+FEDALT_INLINE_BF16 void BraidRows(const Half* from, int64_t rows, int64_t row, int64_t begin, int64_t end, Word* to) {
+  for (int64_t i = 0; i < rows; i += 2, from += 2 * row, to += row)
+    for (int64_t j = begin; j < end; j += kLine) {
+      __m512i words = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + j)));
+      if (i + 1 < rows) {
+        const __m512i upper = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(from + row + j)));
+        words = _mm512_or_si512(words, _mm512_slli_epi32(upper, 16));
+      }
+      _mm512_storeu_si512(to + j, words);
+    }
+}
+
+/// Lane i of line j becomes lane j of line i.
+FEDALT_INLINE_BF16 void TransposeLines(__m512i (&lines)[kLine]) {
+  __m512i t[kLine];
+  for (int i = 0; i < 16; i += 4) {  // 4 x 4 words inside each quarter
+    const __m512i a = _mm512_unpacklo_epi32(lines[i], lines[i + 1]), b = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
+    const __m512i c = _mm512_unpacklo_epi32(lines[i + 2], lines[i + 3]), d = _mm512_unpackhi_epi32(lines[i + 2], lines[i + 3]);
+    t[i] = _mm512_unpacklo_epi64(a, c);
+    t[i + 1] = _mm512_unpackhi_epi64(a, c);
+    t[i + 2] = _mm512_unpacklo_epi64(b, d);
+    t[i + 3] = _mm512_unpackhi_epi64(b, d);
+  }
+  for (int i = 0; i < 4; ++i) {  // then the quarters
+    const __m512i even_low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x88), odd_low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xDD);
+    const __m512i even_high = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x88),
+                  odd_high = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xDD);
+    lines[i] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
+    lines[i + 4] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
+    lines[i + 8] = _mm512_shuffle_i32x4(even_low, even_high, 0xDD);
+    lines[i + 12] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD);
+  }
+}
+
+/// Rows (s, d_pad) read as pairs -> words (d_pad / 2, s_pad), columns behind s zeroed.
+FEDALT_INLINE_BF16 void TransposePairs(const Half* from, int64_t s, int64_t d_pad, int64_t s_pad, Word* to) {
+  const int64_t words = d_pad / 2;
+  for (int64_t j = 0; j < s_pad; j += kLine)
+    for (int64_t k = 0; k < words; k += kLine) {
+      __m512i lines[kLine];
+      for (int64_t r = 0; r < kLine; ++r)
+        lines[r] = j + r < s ? _mm512_maskz_loadu_epi32(FirstLanes(words - k), from + (j + r) * d_pad + 2 * k) : _mm512_setzero_si512();
+      TransposeLines(lines);
+      const int64_t count = std::min(kLine, words - k);
+      for (int64_t r = 0; r < count; ++r) _mm512_storeu_si512(to + (k + r) * s_pad + j, lines[r]);
+    }
 }
 
 /// Words read as a[i * row + k * column].
@@ -71,133 +160,187 @@ FEDALT_INLINE_BF16 void MatMul(StridedWords a, const Word* b, int64_t b_row, flo
                                int64_t depth, bool accumulate) {
   for (int64_t j = 0; j < columns;) {
     const bool two = j + 2 * kLine <= columns;
-    int64_t i = 0;
-    for (; i + 12 <= rows; i += 12) {
+    const auto tile = [&]<int kRows>(int64_t i) FEDALT_TARGET_AVX512_BF16 {
       const StridedWords from = {a.data + i * a.row, a.row, a.column};
       float* const to = c + i * c_row + j;
-      two ? Tile<12, 2>(from, b + j, b_row, to, c_row, depth, accumulate)
-          : Tile<12, 1>(from, b + j, b_row, to, c_row, depth, accumulate);
-    }
-    for (; i + 4 <= rows; i += 4) {
-      const StridedWords from = {a.data + i * a.row, a.row, a.column};
-      float* const to = c + i * c_row + j;
-      two ? Tile<4, 2>(from, b + j, b_row, to, c_row, depth, accumulate)
-          : Tile<4, 1>(from, b + j, b_row, to, c_row, depth, accumulate);
-    }
-    for (; i < rows; ++i) {
-      const StridedWords from = {a.data + i * a.row, a.row, a.column};
-      float* const to = c + i * c_row + j;
-      two ? Tile<1, 2>(from, b + j, b_row, to, c_row, depth, accumulate)
-          : Tile<1, 1>(from, b + j, b_row, to, c_row, depth, accumulate);
+      two ? Tile<kRows, 2>(from, b + j, b_row, to, c_row, depth, accumulate)
+          : Tile<kRows, 1>(from, b + j, b_row, to, c_row, depth, accumulate);
+      return i + kRows;
+    };
+    for (int64_t i = 0; i < rows;) {
+      const int64_t left = rows - i;
+      if (left >= 12 && left != 16) {
+        i = tile.template operator()<12>(i);
+      } else if (left >= 8) {
+        i = tile.template operator()<8>(i);
+      } else if (left >= 4) {
+        i = tile.template operator()<4>(i);
+      } else {
+        i = tile.template operator()<1>(i);
+      }
     }
     j += two ? 2 * kLine : kLine;
   }
 }
 
-/// Scratch memory of words out of that of floats.
+/// Scratch memory of words, or zeroed memory of halves, out of that of floats.
 FEDALT_INLINE Word* TakeWords(Scratch<float>& scratch, int64_t words) {
   return reinterpret_cast<Word*>(scratch.Take((words + kLine - 1) / kLine * kLine));
 }
-
-using Head = Rows<const c10::BFloat16>;
-
-/// Rows [begin, end) as pairs (end - begin, d_pad / 2), the rotation applied; `line` holds d_pad floats, whose padding is zero.
-FEDALT_INLINE_BF16 void PackPairs(const Head& rows, int64_t begin, int64_t end, int64_t first, RopeRows<float> rope, int64_t d,
-                                  int64_t d_pad, float* line, Word* to) {
-  for (int64_t i = begin; i < end; ++i, to += d_pad / 2) {
-    LoadRow<float>(rows.at(i), line, d, rope, first + i);
-    ToPairs(line, to, d_pad);
-  }
+FEDALT_INLINE Half* TakeHalves(Scratch<float>& scratch, int64_t halves) {
+  Word* const words = TakeWords(scratch, (halves + 1) / 2);
+  std::fill(words, words + (halves + 1) / 2, 0u);
+  return reinterpret_cast<Half*>(words);
 }
 
-/// The same rows braided two by two: (ceil((end - begin) / 2), d_pad); `lines` holds twice d_pad floats with zero padding.
-FEDALT_INLINE_BF16 void PackBraided(const Head& rows, int64_t begin, int64_t end, int64_t first, RopeRows<float> rope, int64_t d,
-                                    int64_t d_pad, float* lines, Word* to) {
-  for (int64_t i = begin; i < end; i += 2, to += d_pad) {
-    LoadRow<float>(rows.at(i), lines, d, rope, first + i);
-    if (i + 1 < end) LoadRow<float>(rows.at(i + 1), lines + d_pad, d, rope, first + i + 1);
-    Braid(lines, i + 1 < end ? lines + d_pad : nullptr, to, d_pad);
+/// Scores [begin, end) of a query at position `high`, of which it sees [low, high], become exp(score - greatest), and 0 where it does
+/// not see. Returns 1 / their sum.
+FEDALT_INLINE_BF16 float Exponentials(float* row, int64_t begin, int64_t end, int64_t low, int64_t high, float scale, float slope) {
+  using L = simd::Lanes<float, 64>;
+  const auto seen = [&](int64_t j) FEDALT_TARGET_AVX512_BF16 {
+    const __mmask16 from_low = j >= low ? __mmask16(0xFFFF) : static_cast<__mmask16>(~FirstLanes(low - j));
+    return static_cast<__mmask16>(from_low & (j > high ? __mmask16(0) : FirstLanes(high + 1 - j)));
+  };
+  const __m512 scales = _mm512_set1_ps(scale), slopes = _mm512_set1_ps(slope);
+  const __m512 lane = _mm512_cvtepi32_ps(_mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0));
+  __m512 tops = _mm512_set1_ps(-1e30f);
+  for (int64_t j = begin; j < end; j += kLine) {
+    __m512 x = _mm512_loadu_ps(row + j) * scales;
+    if (slope != 0.0f) {
+      x = x + slopes * (lane + _mm512_set1_ps(static_cast<float>(j - high)));
+      _mm512_storeu_ps(row + j, x);
+    }
+    tops = _mm512_mask_max_ps(tops, seen(j), x, tops);  // in this order a NaN does not become the greatest; the sum has it
   }
+  const __m512 top = _mm512_set1_ps(L::Max((L::V)tops));
+  if (slope != 0.0f) scale = 1.0f;
+  L::V total{};
+  for (int64_t j = begin; j < end; j += kLine) {
+    const L::V argument = (L::V)_mm512_fmsub_ps(_mm512_loadu_ps(row + j), _mm512_set1_ps(scale), top);
+    const L::V e = (L::V)_mm512_maskz_mov_ps(seen(j), (__m512)simd::Exp<64>(argument));
+    L::Store(row + j, e);
+    total += e;
+  }
+  return 1.0f / L::Sum(total);
 }
 
-/// Pairs (s, d_pad / 2) -> (d_pad / 2, s_pad), columns behind s zeroed.
-FEDALT_INLINE_BF16 void Transpose(const Word* from, int64_t s, int64_t d_pad, int64_t s_pad, Word* to) {
-  for (int64_t j = 0; j < s_pad; j += kLine) {
-    const int64_t count = std::min(kLine, s - j);
-    for (int64_t k = 0; k < d_pad / 2; ++k) {
-      Word* const line = to + k * s_pad + j;
-      for (int64_t c = 0; c < count; ++c) line[c] = from[(j + c) * (d_pad / 2) + k];
-      for (int64_t c = count; c < kLine; ++c) line[c] = 0;
+/// Columns [b.begin, b.end) of P for the block's queries: float32 in place of `p` (unless null is asked), bfloat16 in `halves`.
+FEDALT_INLINE_BF16 void Probabilities(const HeadTask& task, const Block& b, int64_t head, const Half* q, const Word* k_transposed,
+                                      int64_t d_pad, int64_t s_pad, float* p, bool keep_floats, Half* halves) {
+  MatMul({reinterpret_cast<const Word*>(q), d_pad / 2, 1}, k_transposed + b.begin, s_pad, p + b.begin, s_pad, b.i1 - b.i0,
+         b.end - b.begin, d_pad / 2, false);
+  for (int64_t i = b.i0; i < b.i1; ++i) {
+    const int64_t high = b.first + i, low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
+    float* const row = p + (i - b.i0) * s_pad;
+    Half* const narrow = halves + (i - b.i0) * s_pad;
+    const __m512 inverse = _mm512_set1_ps(Exponentials(row, b.begin, b.end, low, high, task.scale,
+                                                       task.slopes ? static_cast<float>(task.slopes[head]) : 0.0f));
+    for (int64_t j = b.begin; j < b.end; j += kLine) {
+      const __m512 x = _mm512_loadu_ps(row + j) * inverse;
+      if (keep_floats) _mm512_storeu_ps(row + j, x);
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(narrow + j), Narrow(x));
     }
   }
 }
 
-using HeadTask = Task<c10::BFloat16, float>;
-
-FEDALT_INLINE_BF16 void Probabilities(const HeadTask& task, const Block& b, int64_t head, const Word* q, const Word* k_transposed,
-                                      int64_t d_pad, int64_t s_pad, float* p) {
-  MatMul({q, d_pad / 2, 1}, k_transposed + b.begin, s_pad, p + b.begin, s_pad, b.i1 - b.i0, b.end - b.begin, d_pad / 2, false);
-  for (int64_t i = b.i0; i < b.i1; ++i) {
-    const int64_t high = b.first + i, low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
-    SoftmaxRow<float, 64>(p + (i - b.i0) * s_pad, b.begin, b.end, low, high, task.scale,
-                          task.slopes ? static_cast<float>(task.slopes[head]) : 0.0f);
+/// dS = P * (dP - sum(P dP)) * scale in bfloat16, columns [begin, end).
+FEDALT_INLINE_BF16 void ScoreGradients(const float* p, const float* dp, int64_t rows, int64_t row, int64_t begin, int64_t end,
+                                       float scale, Half* ds) {
+  using L = simd::Lanes<float, 64>;
+  for (int64_t i = 0; i < rows; ++i, p += row, dp += row, ds += row) {
+    L::V total{};
+    for (int64_t j = begin; j < end; j += kLine) total += L::Load(p + j) * L::Load(dp + j);
+    const float sum = L::Sum(total);
+    for (int64_t j = begin; j < end; j += kLine) {
+      const L::V x = L::Load(p + j) * (L::Load(dp + j) - sum) * scale;
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(ds + j), Narrow((__m512)x));
+    }
   }
 }
 
 FEDALT_TARGET_AVX512_BF16 inline void Forward(const HeadTask& task, Scratch<float>& scratch) {
   const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = simd::PadColumns<float>(s);
   const int64_t braids = (s + 1) / 2;
-  scratch.Reserve(2 * d_pad + s * d_pad / 2 + d_pad / 2 * s_pad + braids * d_pad +
-                  kBlockRows * (d_pad / 2 + d_pad + s_pad + s_pad / 2) + 8 * kLine);
-  float* lines = scratch.Take(2 * d_pad);
-  std::fill(lines, lines + 2 * d_pad, 0.0f);
-  Word *k = TakeWords(scratch, s * d_pad / 2), *k_transposed = TakeWords(scratch, d_pad / 2 * s_pad);
-  Word* v = TakeWords(scratch, braids * d_pad);
-  Word* q = TakeWords(scratch, kBlockRows * d_pad / 2);
+  scratch.Reserve(s * d_pad / 2 + d_pad / 2 * s_pad + braids * d_pad + kBlockRows * (d_pad / 2 + d_pad + s_pad + s_pad / 2) +
+                  8 * kLine);
+  Half* rows = TakeHalves(scratch, s * d_pad);  // keys, then values
+  Word *k_transposed = TakeWords(scratch, d_pad / 2 * s_pad), *v = TakeWords(scratch, braids * d_pad);
+  Half *q = TakeHalves(scratch, kBlockRows * d_pad), *p_halves = TakeHalves(scratch, kBlockRows * s_pad);
   float *out = scratch.Take(kBlockRows * d_pad), *p = scratch.Take(kBlockRows * s_pad);
-  Word* p_pairs = TakeWords(scratch, kBlockRows * s_pad / 2);
-  PackPairs(task.k, 0, s, 0, task.rotate_keys ? task.rope : RopeRows<float>{}, d, d_pad, lines, k);
-  Transpose(k, s, d_pad, s_pad, k_transposed);
-  PackBraided(task.v, 0, s, 0, RopeRows<float>{}, d, d_pad, lines, v);
+  PackRows(task.k, 0, s, 0, task.rotate_keys ? task.rope : RopeRows<float>{}, d, d_pad, rows);
+  TransposePairs(rows, s, d_pad, s_pad, k_transposed);
+  PackRows(task.v, 0, s, 0, RopeRows<float>{}, d, d_pad, rows);
+  BraidRows(rows, s, d_pad, 0, d_pad, v);
   for (int64_t head = 0; head < task.group; ++head) {
     Head q_rows = task.q;
     q_rows.data += head * task.q_head;
     for (int64_t i0 = 0; i0 < task.queries; i0 += kBlockRows) {
       const Block b = MakeBlock(task, i0);
-      const int64_t rows = b.i1 - b.i0;
-      PackPairs(q_rows, b.i0, b.i1, b.first, task.rope, d, d_pad, lines, q);
-      Probabilities(task, b, head, q, k_transposed, d_pad, s_pad, p);
-      for (int64_t i = 0; i < rows; ++i) ToPairs(p + i * s_pad + b.begin, p_pairs + (i * s_pad + b.begin) / 2, b.end - b.begin);
-      MatMul({p_pairs + b.begin / 2, s_pad / 2, 1}, v + b.begin / 2 * d_pad, d_pad, out, d_pad, rows, d_pad,
-             (b.used - b.begin + 1) / 2, false);
+      PackRows(q_rows, b.i0, b.i1, b.first, task.rope, d, d_pad, q);
+      Probabilities(task, b, head, q, k_transposed, d_pad, s_pad, p, /*keep_floats=*/false, p_halves);
+      MatMul({reinterpret_cast<const Word*>(p_halves + b.begin), s_pad / 2, 1}, v + b.begin / 2 * d_pad, d_pad, out, d_pad,
+             b.i1 - b.i0, d_pad, (b.used - b.begin + 1) / 2, false);
       for (int64_t i = b.i0; i < b.i1; ++i)
-        StoreGradientRow<float>(out + (i - b.i0) * d_pad, task.out.at(i) + head * task.out_head, d, RopeRows<float>{}, 0);
+        StoreRow(out + (i - b.i0) * d_pad, task.out.at(i) + head * task.out_head, d, RopeRows<float>{}, 0);
     }
   }
 }
 
+/// The factors of dk and dv of up to kGroupRows queries, braided, and the blocks that they come from.
+struct GradientGroup {
+  Word *q, *d_out;  // (kGroupRows / 2, d_pad)
+  Word *p, *ds;     // (kGroupRows / 2, s_pad)
+  Block blocks[kGroupRows / kBlockRows];
+  int count = 0;
+};
+
+/// dv += P^T dO and dk += dS^T Q. Keys that only the later blocks see skip the earlier ones.
+FEDALT_INLINE_BF16 void AddGroup(GradientGroup& group, int64_t d_pad, int64_t s_pad, float* dk, float* dv) {
+  constexpr int64_t kBraids = kBlockRows / 2;
+  const Block &first = group.blocks[0], &last = group.blocks[group.count - 1];
+  for (int g = 1; g < group.count; ++g)  // a window's later blocks begin later
+    for (int64_t r = g * kBraids; r < (g + 1) * kBraids; ++r)
+      for (Word* const words : {group.p, group.ds})
+        std::fill(words + r * s_pad + first.begin, words + r * s_pad + group.blocks[g].begin, 0u);
+  const int64_t depth = (last.i1 - first.i0 + 1) / 2;
+  int64_t begin = first.begin;
+  for (int g = 0; g < group.count; ++g) {
+    const int64_t end = std::min(group.blocks[g].end, last.used), skipped = g * kBraids;
+    const auto add = [&](const Word* scores, const Word* rows, float* sums) FEDALT_TARGET_AVX512_BF16 {
+      MatMul({scores + skipped * s_pad + begin, 1, s_pad}, rows + skipped * d_pad, d_pad, sums + begin * d_pad, d_pad, end - begin,
+             d_pad, depth - skipped, true);
+    };
+    if (end > begin) {
+      add(group.p, group.d_out, dv);
+      add(group.ds, group.q, dk);
+      begin = end;
+    }
+  }
+  group.count = 0;
+}
+
 FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<float>& scratch) {
   const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = simd::PadColumns<float>(s);
-  const int64_t braids = (s + 1) / 2, block_braids = (kBlockRows + 1) / 2;
-  scratch.Reserve(2 * d_pad + s * d_pad / 2 + 2 * (d_pad / 2 * s_pad) + braids * d_pad + 2 * s * d_pad +
-                  kBlockRows * (2 * (d_pad / 2) + d_pad + 2 * s_pad + s_pad / 2) + block_braids * (2 * d_pad + 2 * s_pad) +
-                  16 * kLine);
-  float* lines = scratch.Take(2 * d_pad);
-  std::fill(lines, lines + 2 * d_pad, 0.0f);
-  Word* rows_pairs = TakeWords(scratch, s * d_pad / 2);
+  const int64_t braids = (s + 1) / 2;
+  scratch.Reserve(s * d_pad / 2 + 2 * (d_pad / 2 * s_pad) + braids * d_pad + 2 * s * d_pad +
+                  kBlockRows * (d_pad + d_pad + 2 * s_pad + s_pad) + kGroupRows * (d_pad + s_pad) + 16 * kLine);
+  Half* rows = TakeHalves(scratch, s * d_pad);  // values, then keys
   Word *k_transposed = TakeWords(scratch, d_pad / 2 * s_pad), *v_transposed = TakeWords(scratch, d_pad / 2 * s_pad);
   Word* k = TakeWords(scratch, braids * d_pad);
   float *dk = scratch.Take(s * d_pad), *dv = scratch.Take(s * d_pad);
-  Word *q = TakeWords(scratch, kBlockRows * d_pad / 2), *d_out = TakeWords(scratch, kBlockRows * d_pad / 2);
+  Half *q = TakeHalves(scratch, kBlockRows * d_pad), *d_out = TakeHalves(scratch, kBlockRows * d_pad);
+  Half *p_halves = TakeHalves(scratch, kBlockRows * s_pad), *ds = TakeHalves(scratch, kBlockRows * s_pad);
   float *dq = scratch.Take(kBlockRows * d_pad), *p = scratch.Take(kBlockRows * s_pad), *dp = scratch.Take(kBlockRows * s_pad);
-  Word* ds_pairs = TakeWords(scratch, kBlockRows * s_pad / 2);
-  Word *q_braided = TakeWords(scratch, block_braids * d_pad), *d_out_braided = TakeWords(scratch, block_braids * d_pad);
-  Word *p_braided = TakeWords(scratch, block_braids * s_pad), *ds_braided = TakeWords(scratch, block_braids * s_pad);
-  PackPairs(task.v, 0, s, 0, RopeRows<float>{}, d, d_pad, lines, rows_pairs);
-  Transpose(rows_pairs, s, d_pad, s_pad, v_transposed);
-  PackPairs(task.k, 0, s, 0, task.rope, d, d_pad, lines, rows_pairs);
-  Transpose(rows_pairs, s, d_pad, s_pad, k_transposed);
-  PackBraided(task.k, 0, s, 0, task.rope, d, d_pad, lines, k);
+  GradientGroup group;
+  group.q = TakeWords(scratch, kGroupRows / 2 * d_pad);
+  group.d_out = TakeWords(scratch, kGroupRows / 2 * d_pad);
+  group.p = TakeWords(scratch, kGroupRows / 2 * s_pad);
+  group.ds = TakeWords(scratch, kGroupRows / 2 * s_pad);
+  PackRows(task.v, 0, s, 0, RopeRows<float>{}, d, d_pad, rows);
+  TransposePairs(rows, s, d_pad, s_pad, v_transposed);
+  PackRows(task.k, 0, s, 0, task.rope, d, d_pad, rows);
+  TransposePairs(rows, s, d_pad, s_pad, k_transposed);
+  BraidRows(rows, s, d_pad, 0, d_pad, k);
   std::fill(dk, dk + s * d_pad, 0.0f);
   std::fill(dv, dv + s * d_pad, 0.0f);
   for (int64_t head = 0; head < task.group; ++head) {
@@ -205,34 +348,28 @@ FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<flo
     q_rows.data += head * task.q_head;
     d_out_rows.data += head * task.out_head;
     for (int64_t i0 = 0; i0 < task.queries; i0 += kBlockRows) {
-      const Block b = MakeBlock(task, i0);
-      const int64_t rows = b.i1 - b.i0, depth = b.used - b.begin, columns = b.end - b.begin, pairs = (rows + 1) / 2;
-      PackPairs(q_rows, b.i0, b.i1, b.first, task.rope, d, d_pad, lines, q);
-      PackBraided(q_rows, b.i0, b.i1, b.first, task.rope, d, d_pad, lines, q_braided);
-      PackPairs(d_out_rows, b.i0, b.i1, b.first, RopeRows<float>{}, d, d_pad, lines, d_out);
-      PackBraided(d_out_rows, b.i0, b.i1, b.first, RopeRows<float>{}, d, d_pad, lines, d_out_braided);
-      Probabilities(task, b, head, q, k_transposed, d_pad, s_pad, p);
-      MatMul({d_out, d_pad / 2, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, rows, columns, d_pad / 2, false);
-      const auto braid = [&](const float* from, Word* to) FEDALT_TARGET_AVX512_BF16 {
-        for (int64_t i = 0; i < rows; i += 2)
-          Braid(from + i * s_pad + b.begin, i + 1 < rows ? from + (i + 1) * s_pad + b.begin : nullptr, to + i / 2 * s_pad + b.begin,
-                columns);
-      };
-      braid(p, p_braided);
-      MatMul({p_braided + b.begin, 1, s_pad}, d_out_braided, d_pad, dv + b.begin * d_pad, d_pad, depth, d_pad, pairs, true);
-      SoftmaxBackward<float, 64>(p, dp, rows, s_pad, b.begin, b.end, task.scale);
-      for (int64_t i = 0; i < rows; ++i) ToPairs(dp + i * s_pad + b.begin, ds_pairs + (i * s_pad + b.begin) / 2, columns);
-      MatMul({ds_pairs + b.begin / 2, s_pad / 2, 1}, k + b.begin / 2 * d_pad, d_pad, dq, d_pad, rows, d_pad, (depth + 1) / 2,
-             false);
-      braid(dp, ds_braided);
-      MatMul({ds_braided + b.begin, 1, s_pad}, q_braided, d_pad, dk + b.begin * d_pad, d_pad, depth, d_pad, pairs, true);
+      const Block b = group.blocks[group.count] = MakeBlock(task, i0);
+      const int64_t count = b.i1 - b.i0, braid = group.count * kBlockRows / 2;
+      PackRows(q_rows, b.i0, b.i1, b.first, task.rope, d, d_pad, q);
+      BraidRows(q, count, d_pad, 0, d_pad, group.q + braid * d_pad);
+      PackRows(d_out_rows, b.i0, b.i1, b.first, RopeRows<float>{}, d, d_pad, d_out);
+      BraidRows(d_out, count, d_pad, 0, d_pad, group.d_out + braid * d_pad);
+      Probabilities(task, b, head, q, k_transposed, d_pad, s_pad, p, /*keep_floats=*/true, p_halves);
+      BraidRows(p_halves, count, s_pad, b.begin, b.end, group.p + braid * s_pad);
+      MatMul({reinterpret_cast<const Word*>(d_out), d_pad / 2, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, count,
+             b.end - b.begin, d_pad / 2, false);
+      ScoreGradients(p, dp, count, s_pad, b.begin, b.end, task.scale, ds);
+      BraidRows(ds, count, s_pad, b.begin, b.end, group.ds + braid * s_pad);
+      MatMul({reinterpret_cast<const Word*>(ds + b.begin), s_pad / 2, 1}, k + b.begin / 2 * d_pad, d_pad, dq, d_pad, count, d_pad,
+             (b.used - b.begin + 1) / 2, false);
       for (int64_t i = b.i0; i < b.i1; ++i)
-        StoreGradientRow<float>(dq + (i - b.i0) * d_pad, task.d_q.at(i) + head * task.q_head, d, task.rope, b.first + i);
+        StoreRow(dq + (i - b.i0) * d_pad, task.d_q.at(i) + head * task.q_head, d, task.rope, b.first + i);
+      if (++group.count == kGroupRows / kBlockRows || b.i1 == task.queries) AddGroup(group, d_pad, s_pad, dk, dv);
     }
   }
   for (int64_t j = 0; j < s; ++j) {
-    StoreGradientRow<float>(dk + j * d_pad, task.d_k.at(j), d, task.rope, j);
-    StoreGradientRow<float>(dv + j * d_pad, task.d_v.at(j), d, RopeRows<float>{}, j);
+    StoreRow(dk + j * d_pad, task.d_k.at(j), d, task.rope, j);
+    StoreRow(dv + j * d_pad, task.d_v.at(j), d, RopeRows<float>{}, j);
   }
 }
 
