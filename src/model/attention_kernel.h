@@ -12,7 +12,14 @@
 
 namespace fedalt::attention {
 
-constexpr int64_t kBlockRows = 16;  // queries whose scores are held at once
+constexpr int64_t kBlockRows = 16;              // queries whose scores are computed at once
+constexpr int64_t kGroupRows = 4 * kBlockRows;  // queries whose part of dk and dv is summed at once
+
+/// Distance of two rows of scores. The line more keeps rows of a power of two out of each other's places in the first-level cache.
+template <typename T>
+constexpr int64_t ScoreColumns(int64_t keys) {
+  return simd::PadColumns<T>(keys) + simd::kTileColumns<T>;
+}
 
 /// Rows of one head inside a bigger tensor, optionally spread over the slots of a cache.
 template <typename Storage>
@@ -96,29 +103,40 @@ FEDALT_INLINE void StoreGradientRow(const T* from, Storage* to, int64_t d, RopeR
   }
 }
 
+/// Heads lie apart by the whole row of q, k and v, which the processor does not foresee: row `i` is fetched while earlier ones are
+/// worked on.
+template <typename Storage>
+FEDALT_INLINE void FetchRow(const Rows<const Storage>& rows, int64_t i, int64_t d) {
+  constexpr int64_t kLine = 64 / sizeof(Storage);
+  const Storage* const row = rows.at(i);
+  for (int64_t c = 0; c < d; c += kLine) __builtin_prefetch(row + c);
+}
+constexpr int64_t kRowsAhead = 8;
+
 /// rows [begin, end) -> to (end - begin, d_padded); padding is zeroed. Row i stands at position first + i.
 template <typename T, typename Storage>
 FEDALT_INLINE void Pack(Rows<const Storage> rows, int64_t begin, int64_t end, int64_t first, RopeRows<T> rope, int64_t d, T* to) {
   const int64_t stride = simd::PadColumns<T>(d);
   for (int64_t i = begin; i < end; ++i, to += stride) {
+    FetchRow(rows, std::min(i + kRowsAhead, end - 1), d);
     LoadRow<T>(rows.at(i), to, d, rope, first + i);
     for (int64_t j = d; j < stride; ++j) to[j] = 0;
   }
 }
 
-/// from (s, d_padded) -> to (d, s_padded), padding zeroed.
-template <typename T>
+/// from (s, d_padded) -> to (d, ScoreColumns), columns behind s zeroed.
+template <typename T, int kBytes>
 FEDALT_INLINE void Transpose(const T* from, int64_t s, int64_t d, T* to) {
-  constexpr int64_t kStep = simd::kTileColumns<T>;
-  const int64_t stride = simd::PadColumns<T>(d), padded = simd::PadColumns<T>(s);
-  for (int64_t j = 0; j < padded; j += kStep) {
-    const int64_t count = std::min(kStep, s - j);
-    for (int64_t i = 0; i < d; ++i) {
-      T* line = to + i * padded + j;
-      for (int64_t c = 0; c < count; ++c) line[c] = from[(j + c) * stride + i];
-      for (int64_t c = count; c < kStep; ++c) line[c] = 0;
+  using L = simd::Lanes<T, kBytes>;
+  const int64_t stride = simd::PadColumns<T>(d), columns = ScoreColumns<T>(s);
+  for (int64_t j = 0; j < columns; j += L::kCount)
+    for (int64_t i = 0; i < d; i += L::kCount) {
+      typename L::V lines[L::kCount];
+      for (int64_t r = 0; r < L::kCount; ++r) lines[r] = j + r < s ? L::Load(from + (j + r) * stride + i) : typename L::V{};
+      L::Transpose(lines);
+      const int64_t count = std::min(L::kCount, d - i);
+      for (int64_t r = 0; r < count; ++r) L::Store(to + (i + r) * columns + j, lines[r]);
     }
-  }
 }
 
 /// One row of scores becomes probabilities: columns [low, high] take part, the others of [begin, end) become zero.
@@ -168,11 +186,11 @@ FEDALT_INLINE Block MakeBlock(const Task<Storage, T>& task, int64_t i0) {
   return b;
 }
 
-/// P (block rows, s_padded) of one head from its packed queries and the transposed keys.
+/// P (block rows, ScoreColumns) of one head from its packed queries and the transposed keys.
 template <typename T, int kBytes, typename Storage>
 FEDALT_INLINE void Probabilities(const Task<Storage, T>& task, const Block& b, int64_t head, const T* q, const T* k_transposed,
                                  T* p) {
-  const int64_t stride = simd::PadColumns<T>(task.keys);
+  const int64_t stride = ScoreColumns<T>(task.keys);
   simd::MatMul<T, kBytes>({q, simd::PadColumns<T>(task.head_dim), 1}, k_transposed + b.begin, stride, p + b.begin, stride,
                           b.i1 - b.i0, b.end - b.begin, task.head_dim, false);
   for (int64_t i = b.i0; i < b.i1; ++i) {
@@ -185,7 +203,7 @@ FEDALT_INLINE void Probabilities(const Task<Storage, T>& task, const Block& b, i
 
 template <typename T, int kBytes, typename Storage>
 FEDALT_INLINE void Forward(const Task<Storage, T>& task, Scratch<T>& scratch) {
-  const int64_t d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(task.keys);
+  const int64_t d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = ScoreColumns<T>(task.keys);
   scratch.Reserve(task.keys * d_pad + d * s_pad + kBlockRows * (2 * d_pad + s_pad));
   T* kv = scratch.Take(task.keys * d_pad);  // keys, then values
   T* k_transposed = scratch.Take(d * s_pad);
@@ -193,7 +211,7 @@ FEDALT_INLINE void Forward(const Task<Storage, T>& task, Scratch<T>& scratch) {
   T* out = scratch.Take(kBlockRows * d_pad);
   T* p = scratch.Take(kBlockRows * s_pad);
   Pack<T>(task.k, 0, task.keys, 0, task.rotate_keys ? task.rope : RopeRows<T>{}, d, kv);
-  Transpose(kv, task.keys, d, k_transposed);
+  Transpose<T, kBytes>(kv, task.keys, d, k_transposed);
   Pack<T>(task.v, 0, task.keys, 0, RopeRows<T>{}, d, kv);
   for (int64_t head = 0; head < task.group; ++head) {
     Rows<const Storage> q_rows = task.q;
@@ -222,38 +240,82 @@ FEDALT_INLINE void SoftmaxBackward(const T* p, T* dp, int64_t rows, int64_t stri
   }
 }
 
+/// The last blocks of queries, whose part of dk and dv is still to be added: what these sums run over, `per_row` queries in one row.
+template <typename Element>
+struct GradientGroup {
+  int64_t per_row = 1;
+  Element *q = nullptr, *d_out = nullptr;  // (kGroupRows / per_row, d_padded)
+  Element *p = nullptr, *ds = nullptr;     // (kGroupRows / per_row, ScoreColumns)
+  Block blocks[kGroupRows / kBlockRows];
+  int64_t count = 0;
+
+  bool full() const { return count == kGroupRows / kBlockRows; }
+  int64_t next_row() const { return count * kBlockRows / per_row; }
+};
+
+/// dv += P^T dO and dk += dS^T Q, and the group is empty. product(a, b, c, rows, depth): C (rows, d_padded) += A^T B, where A (depth,
+/// ScoreColumns) and B (depth, d_padded). Keys that only the later blocks see skip the earlier ones.
+template <typename T, typename Element, typename Product>
+FEDALT_INLINE void AddGroup(GradientGroup<Element>& group, int64_t d_pad, int64_t columns, T* dk, T* dv, const Product& product) {
+  const Block &first = group.blocks[0], &last = group.blocks[group.count - 1];
+  const int64_t rows_of_block = kBlockRows / group.per_row;
+  for (int64_t g = 1; g < group.count; ++g)  // a window's later blocks begin later
+    for (int64_t r = g * rows_of_block; r < (g + 1) * rows_of_block; ++r)
+      for (Element* const scores : {group.p, group.ds})
+        std::fill(scores + r * columns + first.begin, scores + r * columns + group.blocks[g].begin, Element(0));
+  const int64_t depth = (last.i1 - first.i0 + group.per_row - 1) / group.per_row;
+  int64_t begin = first.begin;
+  for (int64_t g = 0; g < group.count; ++g) {
+    const int64_t end = std::min(group.blocks[g].end, last.used), skipped = g * rows_of_block;
+    if (end <= begin) continue;
+    product(group.p + skipped * columns + begin, group.d_out + skipped * d_pad, dv + begin * d_pad, end - begin, depth - skipped);
+    product(group.ds + skipped * columns + begin, group.q + skipped * d_pad, dk + begin * d_pad, end - begin, depth - skipped);
+    begin = end;
+  }
+  group.count = 0;
+}
+
 template <typename T, int kBytes, typename Storage>
 FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
-  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(s);
-  scratch.Reserve(3 * s * d_pad + 2 * d * s_pad + kBlockRows * (3 * d_pad + 2 * s_pad));
+  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = ScoreColumns<T>(s);
+  scratch.Reserve(3 * s * d_pad + 2 * d * s_pad + kBlockRows * d_pad + kGroupRows * 2 * (d_pad + s_pad));
   T *k = scratch.Take(s * d_pad), *dk = scratch.Take(s * d_pad), *dv = scratch.Take(s * d_pad);
-  T *k_transposed = scratch.Take(d * s_pad), *v_transposed = scratch.Take(d * s_pad);
-  T *q = scratch.Take(kBlockRows * d_pad), *d_out = scratch.Take(kBlockRows * d_pad), *dq = scratch.Take(kBlockRows * d_pad);
-  T *p = scratch.Take(kBlockRows * s_pad), *dp = scratch.Take(kBlockRows * s_pad);
+  T *k_transposed = scratch.Take(d * s_pad), *v_transposed = scratch.Take(d * s_pad), *dq = scratch.Take(kBlockRows * d_pad);
+  GradientGroup<T> group;
+  group.q = scratch.Take(kGroupRows * d_pad);
+  group.d_out = scratch.Take(kGroupRows * d_pad);
+  group.p = scratch.Take(kGroupRows * s_pad);
+  group.ds = scratch.Take(kGroupRows * s_pad);
   Pack<T>(task.v, 0, s, 0, RopeRows<T>{}, d, k);
-  Transpose(k, s, d, v_transposed);
+  Transpose<T, kBytes>(k, s, d, v_transposed);
   Pack<T>(task.k, 0, s, 0, task.rope, d, k);
-  Transpose(k, s, d, k_transposed);
+  Transpose<T, kBytes>(k, s, d, k_transposed);
   std::fill(dk, dk + s * d_pad, T(0));
   std::fill(dv, dv + s * d_pad, T(0));
+  const auto product = [&](const T* a, const T* b, T* c, int64_t rows, int64_t depth) FEDALT_INLINE_LAMBDA {
+    simd::MatMul<T, kBytes>({a, 1, s_pad}, b, d_pad, c, d_pad, rows, d_pad, depth, true);
+  };
   for (int64_t head = 0; head < task.group; ++head) {
     Rows<const Storage> q_rows = task.q, d_out_rows = task.d_out;
     q_rows.data += head * task.q_head;
     d_out_rows.data += head * task.out_head;
     for (int64_t i0 = 0; i0 < task.queries; i0 += kBlockRows) {
       const Block b = MakeBlock(task, i0);
-      const int64_t rows = b.i1 - b.i0, depth = b.used - b.begin;
+      const int64_t rows = b.i1 - b.i0, row = group.next_row();
+      T *const q = group.q + row * d_pad, *const d_out = group.d_out + row * d_pad;
+      T *const p = group.p + row * s_pad, *const ds = group.ds + row * s_pad;
       Pack<T>(q_rows, b.i0, b.i1, b.first, task.rope, d, q);
       Pack<T>(d_out_rows, b.i0, b.i1, b.first, RopeRows<T>{}, d, d_out);
       Probabilities<T, kBytes>(task, b, head, q, k_transposed, p);
-      simd::MatMul<T, kBytes>({d_out, d_pad, 1}, v_transposed + b.begin, s_pad, dp + b.begin, s_pad, rows, b.end - b.begin, d,
+      simd::MatMul<T, kBytes>({d_out, d_pad, 1}, v_transposed + b.begin, s_pad, ds + b.begin, s_pad, rows, b.end - b.begin, d,
                               false);
-      simd::MatMul<T, kBytes>({p + b.begin, 1, s_pad}, d_out, d_pad, dv + b.begin * d_pad, d_pad, depth, d_pad, rows, true);
-      SoftmaxBackward<T, kBytes>(p, dp, rows, s_pad, b.begin, b.end, task.scale);
-      simd::MatMul<T, kBytes>({dp + b.begin, s_pad, 1}, k + b.begin * d_pad, d_pad, dq, d_pad, rows, d_pad, depth, false);
-      simd::MatMul<T, kBytes>({dp + b.begin, 1, s_pad}, q, d_pad, dk + b.begin * d_pad, d_pad, depth, d_pad, rows, true);
+      SoftmaxBackward<T, kBytes>(p, ds, rows, s_pad, b.begin, b.end, task.scale);
+      simd::MatMul<T, kBytes>({ds + b.begin, s_pad, 1}, k + b.begin * d_pad, d_pad, dq, d_pad, rows, d_pad, b.used - b.begin,
+                              false);
       for (int64_t i = b.i0; i < b.i1; ++i)
         StoreGradientRow<T>(dq + (i - b.i0) * d_pad, task.d_q.at(i) + head * task.q_head, d, task.rope, b.first + i);
+      group.blocks[group.count++] = b;
+      if (group.full() || b.i1 == task.queries) AddGroup(group, d_pad, s_pad, dk, dv, product);
     }
   }
   for (int64_t j = 0; j < s; ++j) {

@@ -17,7 +17,6 @@ namespace fedalt::attention::bf16 {
 using Half = uint16_t;  // the bits of one bfloat16
 using Word = uint32_t;  // two of them, the lower half first
 constexpr int64_t kLine = 16;
-constexpr int64_t kGroupRows = 4 * kBlockRows;  // queries whose part of dk and dv is summed at once
 
 using Head = Rows<const c10::BFloat16>;
 using HeadTask = Task<c10::BFloat16, float>;
@@ -56,10 +55,9 @@ FEDALT_INLINE_BF16 void Rotate(const Load& load, const Store& store, int64_t d, 
 /// Rows [begin, end) -> (end - begin, d_pad), the rotation applied. What lies behind d in `to` is left alone (it is zero).
 FEDALT_INLINE_BF16 void PackRows(const Head& rows, int64_t begin, int64_t end, int64_t first, RopeRows<float> rope, int64_t d,
                                  int64_t d_pad, Half* to) {
-  constexpr int64_t kAhead = 8, kHalvesOfALine = 32;
   for (int64_t i = begin; i < end; ++i, to += d_pad) {
-    const c10::BFloat16 *const from = rows.at(i), *const later = rows.at(std::min(i + kAhead, end - 1));
-    for (int64_t c = 0; c < d; c += kHalvesOfALine) _mm_prefetch(reinterpret_cast<const char*>(later + c), _MM_HINT_T0);
+    const c10::BFloat16* const from = rows.at(i);
+    FetchRow(rows, std::min(i + kRowsAhead, end - 1), d);
     if (rope.cos == nullptr) {
       std::memcpy(to, from, static_cast<size_t>(d) * sizeof(Half));
       continue;
@@ -93,39 +91,18 @@ FEDALT_INLINE_BF16 void BraidRows(const Half* from, int64_t rows, int64_t row, i
     }
 }
 
-/// Lane i of line j becomes lane j of line i.
-FEDALT_INLINE_BF16 void TransposeLines(__m512i (&lines)[kLine]) {
-  __m512i t[kLine];
-  for (int i = 0; i < 16; i += 4) {  // 4 x 4 words inside each quarter
-    const __m512i a = _mm512_unpacklo_epi32(lines[i], lines[i + 1]), b = _mm512_unpackhi_epi32(lines[i], lines[i + 1]);
-    const __m512i c = _mm512_unpacklo_epi32(lines[i + 2], lines[i + 3]), d = _mm512_unpackhi_epi32(lines[i + 2], lines[i + 3]);
-    t[i] = _mm512_unpacklo_epi64(a, c);
-    t[i + 1] = _mm512_unpackhi_epi64(a, c);
-    t[i + 2] = _mm512_unpacklo_epi64(b, d);
-    t[i + 3] = _mm512_unpackhi_epi64(b, d);
-  }
-  for (int i = 0; i < 4; ++i) {  // then the quarters
-    const __m512i even_low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0x88), odd_low = _mm512_shuffle_i32x4(t[i], t[i + 4], 0xDD);
-    const __m512i even_high = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0x88),
-                  odd_high = _mm512_shuffle_i32x4(t[i + 8], t[i + 12], 0xDD);
-    lines[i] = _mm512_shuffle_i32x4(even_low, even_high, 0x88);
-    lines[i + 4] = _mm512_shuffle_i32x4(odd_low, odd_high, 0x88);
-    lines[i + 8] = _mm512_shuffle_i32x4(even_low, even_high, 0xDD);
-    lines[i + 12] = _mm512_shuffle_i32x4(odd_low, odd_high, 0xDD);
-  }
-}
-
 /// Rows (s, d_pad) read as pairs -> words (d_pad / 2, s_pad), columns behind s zeroed.
 FEDALT_INLINE_BF16 void TransposePairs(const Half* from, int64_t s, int64_t d_pad, int64_t s_pad, Word* to) {
+  using L = simd::Lanes<float, 64>;  // moves the bits of words as well
   const int64_t words = d_pad / 2;
   for (int64_t j = 0; j < s_pad; j += kLine)
     for (int64_t k = 0; k < words; k += kLine) {
-      __m512i lines[kLine];
-      for (int64_t r = 0; r < kLine; ++r)
-        lines[r] = j + r < s ? _mm512_maskz_loadu_epi32(FirstLanes(words - k), from + (j + r) * d_pad + 2 * k) : _mm512_setzero_si512();
-      TransposeLines(lines);
       const int64_t count = std::min(kLine, words - k);
-      for (int64_t r = 0; r < count; ++r) _mm512_storeu_si512(to + (k + r) * s_pad + j, lines[r]);
+      L::V lines[kLine];
+      for (int64_t r = 0; r < kLine; ++r)
+        lines[r] = j + r < s ? (L::V)_mm512_maskz_loadu_ps(FirstLanes(count), from + (j + r) * d_pad + 2 * k) : L::V{};
+      L::Transpose(lines);
+      for (int64_t r = 0; r < count; ++r) _mm512_storeu_ps(to + (k + r) * s_pad + j, (__m512)lines[r]);
     }
 }
 
@@ -259,7 +236,7 @@ FEDALT_INLINE_BF16 void ScoreGradients(const float* p, const float* dp, int64_t 
 }
 
 FEDALT_TARGET_AVX512_BF16 inline void Forward(const HeadTask& task, Scratch<float>& scratch) {
-  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = simd::PadColumns<float>(s);
+  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = ScoreColumns<float>(s);
   const int64_t braids = (s + 1) / 2;
   scratch.Reserve(s * d_pad / 2 + d_pad / 2 * s_pad + braids * d_pad + kBlockRows * (d_pad / 2 + d_pad + s_pad + s_pad / 2) +
                   8 * kLine);
@@ -286,41 +263,8 @@ FEDALT_TARGET_AVX512_BF16 inline void Forward(const HeadTask& task, Scratch<floa
   }
 }
 
-/// The factors of dk and dv of up to kGroupRows queries, braided, and the blocks that they come from.
-struct GradientGroup {
-  Word *q, *d_out;  // (kGroupRows / 2, d_pad)
-  Word *p, *ds;     // (kGroupRows / 2, s_pad)
-  Block blocks[kGroupRows / kBlockRows];
-  int count = 0;
-};
-
-/// dv += P^T dO and dk += dS^T Q. Keys that only the later blocks see skip the earlier ones.
-FEDALT_INLINE_BF16 void AddGroup(GradientGroup& group, int64_t d_pad, int64_t s_pad, float* dk, float* dv) {
-  constexpr int64_t kBraids = kBlockRows / 2;
-  const Block &first = group.blocks[0], &last = group.blocks[group.count - 1];
-  for (int g = 1; g < group.count; ++g)  // a window's later blocks begin later
-    for (int64_t r = g * kBraids; r < (g + 1) * kBraids; ++r)
-      for (Word* const words : {group.p, group.ds})
-        std::fill(words + r * s_pad + first.begin, words + r * s_pad + group.blocks[g].begin, 0u);
-  const int64_t depth = (last.i1 - first.i0 + 1) / 2;
-  int64_t begin = first.begin;
-  for (int g = 0; g < group.count; ++g) {
-    const int64_t end = std::min(group.blocks[g].end, last.used), skipped = g * kBraids;
-    const auto add = [&](const Word* scores, const Word* rows, float* sums) FEDALT_TARGET_AVX512_BF16 {
-      MatMul({scores + skipped * s_pad + begin, 1, s_pad}, rows + skipped * d_pad, d_pad, sums + begin * d_pad, d_pad, end - begin,
-             d_pad, depth - skipped, true);
-    };
-    if (end > begin) {
-      add(group.p, group.d_out, dv);
-      add(group.ds, group.q, dk);
-      begin = end;
-    }
-  }
-  group.count = 0;
-}
-
 FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<float>& scratch) {
-  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = simd::PadColumns<float>(s);
+  const int64_t s = task.keys, d = task.head_dim, d_pad = simd::PadColumns<float>(d), s_pad = ScoreColumns<float>(s);
   const int64_t braids = (s + 1) / 2;
   scratch.Reserve(s * d_pad / 2 + 2 * (d_pad / 2 * s_pad) + braids * d_pad + 2 * s * d_pad +
                   kBlockRows * (d_pad + d_pad + 2 * s_pad + s_pad) + kGroupRows * (d_pad + s_pad) + 16 * kLine);
@@ -331,7 +275,8 @@ FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<flo
   Half *q = TakeHalves(scratch, kBlockRows * d_pad), *d_out = TakeHalves(scratch, kBlockRows * d_pad);
   Half *p_halves = TakeHalves(scratch, kBlockRows * s_pad), *ds = TakeHalves(scratch, kBlockRows * s_pad);
   float *dq = scratch.Take(kBlockRows * d_pad), *p = scratch.Take(kBlockRows * s_pad), *dp = scratch.Take(kBlockRows * s_pad);
-  GradientGroup group;
+  GradientGroup<Word> group;
+  group.per_row = 2;
   group.q = TakeWords(scratch, kGroupRows / 2 * d_pad);
   group.d_out = TakeWords(scratch, kGroupRows / 2 * d_pad);
   group.p = TakeWords(scratch, kGroupRows / 2 * s_pad);
@@ -343,13 +288,16 @@ FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<flo
   BraidRows(rows, s, d_pad, 0, d_pad, k);
   std::fill(dk, dk + s * d_pad, 0.0f);
   std::fill(dv, dv + s * d_pad, 0.0f);
+  const auto product = [&](const Word* a, const Word* b, float* c, int64_t keys, int64_t depth) FEDALT_TARGET_AVX512_BF16 {
+    MatMul({a, 1, s_pad}, b, d_pad, c, d_pad, keys, d_pad, depth, true);
+  };
   for (int64_t head = 0; head < task.group; ++head) {
     Head q_rows = task.q, d_out_rows = task.d_out;
     q_rows.data += head * task.q_head;
     d_out_rows.data += head * task.out_head;
     for (int64_t i0 = 0; i0 < task.queries; i0 += kBlockRows) {
-      const Block b = group.blocks[group.count] = MakeBlock(task, i0);
-      const int64_t count = b.i1 - b.i0, braid = group.count * kBlockRows / 2;
+      const Block b = MakeBlock(task, i0);
+      const int64_t count = b.i1 - b.i0, braid = group.next_row();
       PackRows(q_rows, b.i0, b.i1, b.first, task.rope, d, d_pad, q);
       BraidRows(q, count, d_pad, 0, d_pad, group.q + braid * d_pad);
       PackRows(d_out_rows, b.i0, b.i1, b.first, RopeRows<float>{}, d, d_pad, d_out);
@@ -364,7 +312,8 @@ FEDALT_TARGET_AVX512_BF16 inline void Backward(const HeadTask& task, Scratch<flo
              (b.used - b.begin + 1) / 2, false);
       for (int64_t i = b.i0; i < b.i1; ++i)
         StoreRow(dq + (i - b.i0) * d_pad, task.d_q.at(i) + head * task.q_head, d, task.rope, b.first + i);
-      if (++group.count == kGroupRows / kBlockRows || b.i1 == task.queries) AddGroup(group, d_pad, s_pad, dk, dv);
+      group.blocks[group.count++] = b;
+      if (group.full() || b.i1 == task.queries) AddGroup(group, d_pad, s_pad, dk, dv, product);
     }
   }
   for (int64_t j = 0; j < s; ++j) {

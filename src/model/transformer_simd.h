@@ -153,8 +153,26 @@ struct Lanes {
       for (int64_t i = 0; i < left; ++i) vectors[i] = SumOfNeighbours(vectors[2 * i], vectors[2 * i + 1]);
     return vectors[0];
   }
+  /// Lane i of line j becomes lane j of line i.
+  static FEDALT_INLINE void Transpose(V (&lines)[kCount]) {
+    for (int64_t done = 1; done < kCount; done *= 2) {  // each turn moves the highest bit of the line's number into the lane's
+      V next[kCount];
+      for (int64_t i = 0; i < kCount / 2; ++i) Interleave(lines[i], lines[i + kCount / 2], next[2 * i], next[2 * i + 1]);
+      std::memcpy(lines, next, sizeof next);
+    }
+  }
 
  private:
+  /// a0, b0, a1, b1, ...
+  static FEDALT_INLINE void Interleave(const V& a, const V& b, V& first, V& second) {
+    [&]<int... i>(std::integer_sequence<int, i...>) FEDALT_INLINE_LAMBDA {
+      constexpr int kLanes = static_cast<int>(kCount);
+      first = __builtin_shufflevector(a, b, (i / 2 + i % 2 * kLanes)...);
+      second = __builtin_shufflevector(a, b, (kLanes / 2 + i / 2 + i % 2 * kLanes)...);
+    }
+    (std::make_integer_sequence<int, static_cast<int>(kCount)>());
+  }
+
   /// a0 + a1, a2 + a3, ..., b0 + b1, ...
   static FEDALT_INLINE V SumOfNeighbours(const V& a, const V& b) {
     return [&]<int... i>(std::integer_sequence<int, i...>) FEDALT_INLINE_LAMBDA {
