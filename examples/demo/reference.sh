@@ -9,8 +9,7 @@ build=${FEDALT_BUILD:-$here/../../build}
 out=$1 world=$1/world-${2:-1} seeds=${3:-3}
 [[ -f $world/world.json ]] || "$build/demo_world" --out "$world" --seed "${2:-1}"
 methods=local,fedit,fedit_ft,ffa,fedsa,feddpa,feddpa:feddpa.inference=instance,fdlora,flora,flexlora,fedex,rolora
-methods+=,fedalt,fedalt:preset=paper
-methods+=',fedalt:preset=recommended:train.steps="38x4,8"'
+methods+=,fedalt,fedalt:preset=paper,fedalt:preset=recommended,fedalt:preset=recommended_sum
 world=$(realpath "$world")
 inputs=("$here/demo.yaml" "data.train=$world/data/train/site_{site}.jsonl" "data.test=$world/data/test/site_{site}.jsonl"
   adapter.target_modules=all-linear 'train.steps="19x8,8"' validation=0.1 eval.cross_examples=0)

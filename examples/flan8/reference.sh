@@ -10,7 +10,7 @@ program=${FEDALT:-$here/../../build/fedalt}
 model=$1 data=$2 out=$3 seeds=${4:-3}
 methods=local,fedit,fedit_ft,ffa,fedsa,feddpa,feddpa:feddpa.inference=instance,fdlora,flora,flexlora,fedex,rolora
 methods+=,fedalt,fedalt:preset=paper,fedalt:preset=recommended
-methods+=,fedalt:preset=recommended:rest_of_world.gain=1
+methods+=,fedalt:preset=recommended_sum
 inputs=("$here/reference.yaml" "model=$model" "data.train=$data/train/local_training_{site}.json"
   "data.test=$data/test/local_testing_{site}.jsonl" eval.cross_examples=0)
 

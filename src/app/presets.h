@@ -13,7 +13,7 @@ namespace fedalt {
 /// What a configuration starts from before any preset: the published training with one shared initial A.
 RunConfig DefaultRunConfig();
 
-/// "none", "paper", "recommended".
+/// "none", "paper", "recommended", "recommended_sum".
 std::vector<std::string> PresetNames();
 
 /// Sets the choices of preset `name` (one of PresetNames()) for a federation of `sites` sites. config.model tells the model's

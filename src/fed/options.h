@@ -11,8 +11,9 @@
 
 namespace fedalt {
 
-/// How sites count in a sum. kSimilarity (fedalt only): by the cosine between the flattened B of reader and contributor.
-enum class SiteWeights { kUniform, kSamples, kSimilarity };
+/// How sites count in a sum. kSimilarity and kKindred (fedalt only): by the cosine between the flattened B of reader and contributor,
+/// as a mean, or as a sum in which the most similar one counts in full.
+enum class SiteWeights { kUniform, kSamples, kSimilarity, kKindred };
 
 /// What the rest of world is made of (algorithm, section 3).
 enum class RestOfWorldAggregate {
@@ -63,7 +64,7 @@ enum class Deploy {
 
 struct MethodOptions {
   std::string name = "fedalt";
-  std::string preset = "none";    ///< told in every table: none | paper | recommended
+  std::string preset = "none";    ///< told in every table: none | paper | recommended | recommended_sum
   bool init_shared_a = true;      ///< init: shared | per_site
   int64_t mixer_start_round = 1;  ///< 1-based; before it the mixer is not trained and p = (0.5, 0.5)
   bool mixer_held_out = false;    ///< mixer_train: the mixer alone learns, on examples that the individual adapter does not see

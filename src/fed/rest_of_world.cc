@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <memory>
+#include <numeric>
 #include <utility>
 
 #include "base/check.h"
@@ -28,6 +29,10 @@ at::Tensor FlatB(const RoundUploads& round, const Upload& upload) {
 
 double NormOf(const LoraFactors& factors) {
   return std::sqrt(std::max(0.0, InnerProduct(factors, factors)));
+}
+
+bool BySimilarity(const RestOfWorldOptions& options) {
+  return options.weights == SiteWeights::kSimilarity || options.weights == SiteWeights::kKindred;
 }
 
 /// The middle one, or the mean of the two middle ones.
@@ -79,9 +84,12 @@ LoraFactors AtServer::Module(size_t i, const std::vector<double>& weights) const
     }
     result = Stacked(others, shares);
   } else {
+    // Of A the mean, also where B is a sum.
+    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
+    const double share_of_a = options.weights == SiteWeights::kKindred ? 1.0 / total : 1.0;
     result = {at::zeros_like(terms[i].front().a_ri), at::zeros_like(terms[i].front().b_or)};
     for (size_t j = 0; j < weights.size(); ++j) {
-      result.a_ri.add_(terms[i][j].a_ri, weights[j]);
+      result.a_ri.add_(terms[i][j].a_ri, weights[j] * share_of_a);
       result.b_or.add_(terms[i][j].b_or, weights[j]);
     }
   }
@@ -98,7 +106,7 @@ bool NeedsFactors(const RestOfWorldOptions& options) {
 }
 
 bool NeedsServer(const RestOfWorldOptions& options) {
-  return NeedsFactors(options) || options.weights == SiteWeights::kSimilarity;
+  return NeedsFactors(options) || BySimilarity(options);
 }
 
 std::vector<double> ReadingWeights(const RoundUploads& round, const RestOfWorldOptions& options, int64_t reader) {
@@ -108,7 +116,8 @@ std::vector<double> ReadingWeights(const RoundUploads& round, const RestOfWorldO
     if (upload.site == reader) own = &upload;
     weights.push_back(upload.site == reader && !options.include_self ? 0.0 : upload.weight);
   }
-  if (options.weights == SiteWeights::kSimilarity && own != nullptr) {
+  const double least = options.weights == SiteWeights::kKindred ? kKindredCosine : 0.0;
+  if (BySimilarity(options) && own != nullptr) {
     const at::Tensor mine = FlatB(round, *own);
     const double norm = mine.norm().item<double>();
     std::vector<double> cosines(weights.size(), 0.0);
@@ -118,12 +127,12 @@ std::vector<double> ReadingWeights(const RoundUploads& round, const RestOfWorldO
       const double product = norm * theirs.norm().item<double>();
       if (product > 0.0) cosines[j] = std::max(0.0, mine.dot(theirs).item<double>() / product);
     }
-    if (std::any_of(cosines.begin(), cosines.end(), [](double c) { return c > 0.0; })) weights = cosines;
+    if (std::any_of(cosines.begin(), cosines.end(), [&](double c) { return c > least; })) weights = cosines;
   }
-  double total = 0.0;
-  for (const double w : weights) total += w;
-  if (total > 0.0)
-    for (double& w : weights) w /= total;
+  double whole = 0.0;  // what becomes 1
+  for (const double w : weights) whole = options.weights == SiteWeights::kKindred ? std::max(whole, w) : whole + w;
+  if (whole > 0.0)
+    for (double& w : weights) w /= whole;
   return weights;
 }
 

@@ -211,16 +211,28 @@ TEST(Config, PresetPaperIsThePublishedMethod) {
 }
 
 TEST(Config, GivenKeysWinOverThePreset) {
-  const FederationOptions preset = MustParse(kMinimal, {"preset=recommended"}).federation;
+  const FederationOptions preset = MustParse(kMinimal, {"preset=recommended_sum"}).federation;
   EXPECT_EQ(preset.adapter.r, 16);
   EXPECT_EQ(preset.adapter.mixer, MixerKind::kNone);
   EXPECT_TRUE(preset.adapter.freeze_a);
   EXPECT_EQ(preset.adapter.rest_of_world_gain, 2.0);
   EXPECT_EQ(preset.adapter.lora_alpha, 64.0);
-  const FederationOptions mine = MustParse(kMinimal, {"rest_of_world.gain=5", "adapter.r=4", "preset=recommended"}).federation;
+  const FederationOptions mine = MustParse(kMinimal, {"rest_of_world.gain=5", "adapter.r=4", "preset=recommended_sum"}).federation;
   EXPECT_EQ(mine.adapter.r, 4);
   EXPECT_DOUBLE_EQ(mine.adapter.rest_of_world_gain, 5);
   EXPECT_TRUE(mine.adapter.freeze_a);
+}
+
+TEST(Config, RecommendedReadsTheSumOfThoseWhoAreAlike) {
+  const FederationOptions preset = MustParse(kMinimal, {"preset=recommended"}).federation;
+  EXPECT_EQ(preset.adapter.r, 8);
+  EXPECT_EQ(preset.adapter.mixer, MixerKind::kNone);
+  EXPECT_FALSE(preset.adapter.freeze_a);
+  EXPECT_EQ(preset.adapter.rest_of_world_gain, 1.0);
+  EXPECT_TRUE(preset.method.init_shared_a);
+  EXPECT_EQ(preset.method.rest_of_world.weights, SiteWeights::kKindred);
+  EXPECT_EQ(preset.method.rest_of_world.aggregate, RestOfWorldAggregate::kSvd);
+  EXPECT_EQ(preset.method.rest_of_world.damping, 0.3);
 }
 
 TEST(Config, OverridesWinAndTheLastOneCounts) {
@@ -305,7 +317,7 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
   ExpectRefusal(minimal + "train: [5]\n", {"train is a list of 1", "a map of keys"});
   ExpectRefusal(minimal + "train: {rounds: [5]}\n", {"train.rounds is a list of 1"});
   ExpectRefusal(minimal + "method: fedavg\n", {"method is \"fedavg\"", "base", "local", "fedit", "fedit_ft", "fedalt", "pooled"});
-  ExpectRefusal(minimal + "preset: best\n", {"preset is \"best\"", "none, paper, recommended"});
+  ExpectRefusal(minimal + "preset: best\n", {"preset is \"best\"", "none, paper, recommended, recommended_sum"});
   ExpectRefusal("just text\n", {"a map of keys"});
   ExpectRefusal("- a\n", {"a map of keys"});
   ExpectRefusal("", {"model is missing"});

@@ -136,6 +136,35 @@ TEST(FedaltGolden, SimilarityWeighsByTheCosineOfB) {
     ExpectNear(opposed.site(k).adapters.RestOfWorld(), Adapter(want["opposed"]["rest_of_world"][k]), "opposed");
 }
 
+TEST(FedaltGolden, KindredReadsASumInWhichTheMostSimilarCountsInFull) {
+  const json& want = Case("fedalt_options")["kindred"];
+  GoldenFederation factors(Fedalt(SiteWeights::kKindred)), exact(Fedalt(SiteWeights::kKindred, RestOfWorldAggregate::kExact));
+  for (GoldenFederation* federation : {&factors, &exact}) {
+    for (size_t k = 0; k < federation->size(); ++k) federation->TrainAndSend(1, k, Adapter(want["adapters"][k]));
+    const RoundUploads uploads = federation->Uploads(1);
+    for (size_t k = 0; k < federation->size(); ++k)
+      ExpectNear(at::tensor(ReadingWeights(uploads, federation->method().options().rest_of_world, static_cast<int64_t>(k)),
+                            at::kDouble),
+                 Matrix(want["weights"][k], 1).view({-1}), "weights");
+    federation->Exchange(1);
+  }
+  for (size_t k = 0; k < factors.size(); ++k) {
+    ExpectNear(factors.site(k).adapters.RestOfWorld(), Adapter(want["rest_of_world"][k]), absl::StrCat("factors, reader ", k));
+    ExpectProducts(exact.site(k).adapters.RestOfWorld(), want["products"][k], absl::StrCat("exact, reader ", k));
+  }
+
+  // Nobody is like site 0: it reads everybody in full.
+  GoldenFederation opposed(Fedalt(SiteWeights::kKindred));
+  for (size_t k = 0; k < 3; ++k) {
+    NamedTensors adapter = Adapter(Input("round1")[k]);
+    const NamedTensors first = Adapter(Input("round1")[0]);
+    for (size_t i = 1; k > 0 && i < adapter.size(); i += 2) adapter[i].second = -first[i].second;
+    opposed.TrainAndSend(1, k, adapter);
+  }
+  opposed.Exchange(1);
+  ExpectNear(opposed.site(0).adapters.RestOfWorld(), Adapter(want["opposed"]["rest_of_world"]), "opposed");
+}
+
 TEST(FedaltGolden, DampingMixesFactorsAfterRescale) {
   const json& want = Case("fedalt_options")["damping"];
   for (const bool rescale : {false, true}) {

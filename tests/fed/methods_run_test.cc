@@ -53,6 +53,8 @@ std::vector<std::pair<std::string, FederationOptions>> AllWays() {
     RowOf(o).weights = SiteWeights::kSimilarity;
     o.adapter.freeze_a = true;
   });
+  add("kindred svd", "fedalt",
+      [](FederationOptions& o) { RowOf(o).weights = SiteWeights::kKindred, RowOf(o).aggregate = RestOfWorldAggregate::kSvd; });
   add("off", "fedalt", [](FederationOptions& o) { RowOf(o).aggregate = RestOfWorldAggregate::kOff; });
   add("merged", "fedalt", [](FederationOptions& o) { o.adapter.mixer = MixerKind::kMerged; });
   return ways;

@@ -334,6 +334,22 @@ def similarity_weights(adapters, reader):
     return np.array(cosine) / sum(cosine)
 
 
+def kindred_weights(adapters, reader):
+    """The same cosines, the greatest of them 1; if none is above 0.05: everybody 1."""
+    flat = [np.concatenate([a[m]["B"].ravel() for m in MODULES]) for a in adapters]
+    cosine = [flat[reader] @ f / np.sqrt((flat[reader] @ flat[reader]) * (f @ f)) for f in flat]
+    del cosine[reader]
+    weights = [1.0] * len(cosine) if max(cosine) <= 0.05 else [max(c, 0.0) / max(cosine) for c in cosine]
+    return np.insert(np.array(weights), reader, 0.0)
+
+
+def kindred_sum(adapters, weights):
+    """B a sum, A the mean by the same weights."""
+    factor = lambda part: {m: sum(w * a[m][part] for w, a in zip(weights, adapters)) for m in MODULES}
+    a, b = factor("A"), factor("B")
+    return {m: {"A": a[m] / sum(weights), "B": b[m]} for m in MODULES}
+
+
 def rescale_factors(ledger, others):
     """Per module: median_j ||B_j A_j||_F / ||B_R A_R||_F, over all of the ledger, the reader too."""
     return {m: np.median([norm(a, m) for a in ledger]) / norm(others, m) for m in MODULES}
@@ -369,6 +385,18 @@ def fedalt_options():
     out["similarity"] = {"weights": weights, "rest_of_world": [mean(round1, w) for w in weights], "opposed": {
         "sites": "0 is round1[0]; 1 and 2 have the A of round1 and minus the B of round1[0]", "weights": opposed_weights,
         "rest_of_world": [mean(opposed, w) for w in opposed_weights]}}
+
+    # Sites 1 and 4 lean on site 0, site 3 away from it.
+    lean = {0: 0.0, 1: 0.6, 2: 0.0, 3: -0.5, 4: 0.3}
+    kin = [{m: {"A": a[m]["A"], "B": np.round(a[m]["B"] + lean[k] * round1[0][m]["B"], 3)} for m in MODULES}
+           for k, a in enumerate(round1)]
+    kindred = [kindred_weights(kin, k) for k in SITES]
+    assert any(0 < w < 1 for k in kindred for w in k) and all(max(w) == 1 for w in kindred)
+    alone = kindred_weights(opposed, 0)
+    assert same(alone, [0, 1, 1])
+    out["kindred"] = {"adapters": kin, "weights": kindred, "rest_of_world": [kindred_sum(kin, w) for w in kindred],
+                      "products": [{m: sum(w) * p for m, p in mean_product(kin, w).items()} for w in kindred],
+                      "opposed": {"weights": alone, "rest_of_world": kindred_sum(opposed, alone)}}
 
     b = 0.3  # rest of world <- b new + (1 - b) old, on the factors, after rescale; old is round 1's plain one
     damp = lambda new, old: map_factors(lambda n, o: b * n + (1 - b) * o, new, old)
