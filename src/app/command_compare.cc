@@ -160,6 +160,7 @@ StatusOr<ComparisonSpec> PlanComparison(const CompareArguments& arguments, const
   spec.resamples = arguments.resamples.value_or(spec.resamples);
   if (search) spec.chosen_by = search->source();
   if (arguments.search) RETURN_IF_ERROR(CheckSearchable(spec));
+  if (arguments.search && spec.metric == "loss") spec.metric = "validation_loss";  // whoever chooses does not see the test data
   return spec;
 }
 

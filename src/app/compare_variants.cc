@@ -204,7 +204,7 @@ Status DescribeConfig(const RunConfig& config, const fs::path& file, int64_t see
   spec.metric = config.metrics.front();
   for (const SiteFiles& site : config.sites) spec.sites.push_back(site.name);
   for (int64_t i = 0; i < seeds; ++i) spec.seeds.push_back(config.federation.seed + static_cast<uint64_t>(i));
-  if (spec.metric != "loss" && !config.federation.eval.options.generate_answers)
+  if (!IsLoss(spec.metric) && !config.federation.eval.options.generate_answers)
     return ConfigError(
         absl::StrCat(file.string(), ": eval.metrics begins with ", spec.metric,
                      ", but eval.generate is false, so there are no answers to score; expected eval.metrics=[loss]"));

@@ -8,18 +8,21 @@
 
 #include "app/text_table.h"
 #include "base/progress.h"
+#include "run/comparison.h"
 
 namespace fedalt {
 namespace {
 
 constexpr double kPercent = 100.0;
+constexpr char kValidation[] = "validation loss";
 constexpr size_t kWidth = 110;  // of the variants in the table of sites; more go into another block
 
 /// How values of the metric are written: percent, or the loss as it is.
 class Scale {
  public:
-  explicit Scale(const std::string& metric) : loss_(metric == "loss"), title_(loss_ ? "test loss" : metric + " %") {}
+  explicit Scale(const std::string& metric) : loss_(IsLoss(metric)), title_(TitleOf(metric)) {}
   const std::string& title() const { return title_; }
+  bool is_validation() const { return title_ == kValidation; }
   std::string Value(const OrderedJson& value) const {
     if (!value.is_number()) return "-";
     return loss_ ? absl::StrFormat("%.3f", value.get<double>()) : absl::StrFormat("%.1f", kPercent * value.get<double>());
@@ -36,6 +39,11 @@ class Scale {
   }
 
  private:
+  static std::string TitleOf(const std::string& metric) {
+    if (metric == "validation_loss") return kValidation;
+    return metric == "loss" ? "test loss" : metric + " %";
+  }
+
   bool loss_;
   std::string title_;
 };
@@ -121,6 +129,7 @@ TableRow SummaryRow(const OrderedJson& row, const Scale& scale, bool search) {
                     CountText(row["trained_parameters"]),
                     row["seconds"].is_number() ? DurationText(row["seconds"].get<double>()) : "-"};
   if (search) cells.insert(cells.begin() + 1, ValidationText(row));
+  if (scale.is_validation()) cells.erase(cells.begin() + 2);  // it stands there already
   return cells;
 }
 
@@ -129,6 +138,7 @@ std::string SummaryTable(const OrderedJson& comparison, const Scale& scale) {
                                  "up", "down", "parameters", "time"}};
   const bool search = IsSearch(comparison);
   if (search) rows.front().insert(rows.front().begin() + 1, "validation loss     ");
+  if (scale.is_validation()) rows.front().erase(rows.front().begin() + 2);
   for (const OrderedJson& row : comparison["rows"]) rows.push_back(SummaryRow(row, scale, search));
   return AlignTable(rows);
 }
@@ -217,7 +227,7 @@ std::string FailureText(const OrderedJson& comparison) {
 /// What the intervals cover.
 std::string MethodText(const OrderedJson& comparison) {
   const size_t seeds = comparison["seeds"].size();
-  const bool loss = comparison["metric"] == "loss";
+  const bool loss = IsLoss(comparison["metric"].get<std::string>());
   if (loss && seeds == 1) return "a loss is one number per site and seed: with one seed there are no intervals\n";
   std::string text = absl::StrFormat("[..]: %.0f %% intervals, %d bootstrap resamples of ",
                                      kPercent * comparison["confidence"].get<double>(), comparison["bootstrap"].get<int64_t>());

@@ -271,7 +271,7 @@ function addIntervalLegend(comparison, metric, rows) {
   const share = isNumber(comparison.confidence) ? +(100 * comparison.confidence).toFixed(1) + ' %' : 'middle part';
   const resamples = (isNumber(comparison.bootstrap) ? countText(comparison.bootstrap) : 'many') + ' bootstrap resamples of ';
   const oneSeed = seedCount(comparison) === 1;
-  const drawn = metric === 'loss' ?
+  const drawn = kLowerIsBetter.has(metric) ?
       'the seeds; a loss is one number per site and seed, so that test examples are chance is not covered.' :
       oneSeed ? 'each site\'s test examples; with one seed, what another seed would change is not covered.' :
                 'each site\'s test examples and of the seeds.';

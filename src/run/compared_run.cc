@@ -98,7 +98,7 @@ Status ReadScores(const RunDirectory& directory, const std::string& metric, Comp
     const double recorded = site[metric].get<double>();
     run.scores.emplace_back();
     run.examples.emplace_back();
-    if (metric == "loss") {
+    if (IsLoss(metric)) {
       run.scores.back().push_back(recorded);
       continue;
     }

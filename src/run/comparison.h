@@ -14,6 +14,7 @@
 #include <map>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -56,9 +57,14 @@ struct Variant {
   std::optional<SearchChoice> choice;  ///< its settings are among the overrides
 };
 
+/// Whether a metric is one number per site and run, the lower the better, and no score of single answers.
+inline bool IsLoss(std::string_view metric) {
+  return metric == "loss" || metric == "validation_loss";
+}
+
 struct ComparisonSpec {
   std::string config;  ///< file, as the command line named it
-  std::string metric;  ///< the first of eval.metrics
+  std::string metric;  ///< the first of eval.metrics, or "validation_loss"
   std::vector<std::string> sites;
   std::vector<uint64_t> seeds;
   std::map<std::string, std::string> inputs;  ///< SHA-256 of every input file

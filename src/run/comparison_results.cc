@@ -117,7 +117,7 @@ void AddScores(const ComparisonSpec& spec, const Row& row, bool intervals, Order
   json["mean"] = statistics.mean ? EstimateToJson(*statistics.mean, intervals) : NoEstimate();
   json["worst"] = nullptr;
   json["per_site"] = OrderedJson::array();
-  const bool higher_is_better = spec.metric != "loss";
+  const bool higher_is_better = !IsLoss(spec.metric);
   size_t worst = 0;
   for (size_t k = 0; k < statistics.per_site.size(); ++k) {
     OrderedJson site = {{"site", spec.sites[k]}};
@@ -160,11 +160,11 @@ OrderedJson RowToJson(const ComparisonSpec& spec, const Row& row, const Row* bud
         {"row", choice->row}, {"settings", SettingsObject(choice->settings)}, {"validation_loss", choice->validation_loss}};
   json["seeds_done"] = row.runs.size();
   // A loss is one number per site and run: without several runs nothing is known of its spread.
-  const bool intervals = spec.metric != "loss" || row.runs.size() > 1;
+  const bool intervals = !IsLoss(spec.metric) || row.runs.size() > 1;
   AddScores(spec, row, intervals, json);
   json["versus_reference"] = nullptr;
   if (const auto& difference = row.statistics.versus_reference) {
-    const bool known = spec.metric != "loss" || spec.seeds.size() > 1;
+    const bool known = !IsLoss(spec.metric) || spec.seeds.size() > 1;
     const OrderedJson estimate = EstimateToJson(difference->estimate, known);
     json["versus_reference"] = {{"difference", estimate["value"]},
                                 {"low", estimate["low"]},
@@ -249,7 +249,7 @@ OrderedJson ComparisonToJson(const ComparisonSpec& spec, const std::vector<Compa
   std::vector<VariantStatistics> statistics = CompareVariants(scores, options);
   for (size_t v = 0; v < rows.size(); ++v) rows[v].statistics = std::move(statistics[v]);
   const Row* budget = BudgetOf(spec, rows);
-  OrderedJson json = {{"metric", spec.metric},     {"higher_is_better", spec.metric != "loss"},
+  OrderedJson json = {{"metric", spec.metric},     {"higher_is_better", !IsLoss(spec.metric)},
                       {"seeds", spec.seeds},       {"sites", spec.sites},
                       {"confidence", kConfidence}, {"bootstrap", spec.resamples},
                       {"config", spec.config},     {"reference", spec.reference}};

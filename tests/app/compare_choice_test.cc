@@ -87,7 +87,8 @@ ProcessResult* CompareChoice::final_ = nullptr;
 TEST_F(CompareChoice, ASearchTellsTheValidationLossOfItsRuns) {
   ASSERT_EQ(search_->code, 0) << search_->err;
   json comparison = ReadJson(Path("search/comparison.json"));
-  EXPECT_EQ(comparison["metric"], "loss");
+  EXPECT_EQ(comparison["metric"], "validation_loss");
+  EXPECT_EQ(search_->out.find("test loss"), std::string::npos) << "whoever chooses does not see it: " << search_->out;
   ASSERT_EQ(comparison["rows"].size(), 4u) << "no controls that were not asked for";
   for (const json& row : comparison["rows"]) {
     double sum = 0.0;
@@ -97,6 +98,7 @@ TEST_F(CompareChoice, ASearchTellsTheValidationLossOfItsRuns) {
       if (metrics["round"] == 2 && metrics["site"] != "mean") sum += metrics["validation_loss"].get<double>();
     }
     EXPECT_NEAR(row["metrics"]["validation_loss"].get<double>(), sum / 2, 1e-12) << row["name"];
+    EXPECT_NEAR(row["mean"]["value"].get<double>(), sum / 2, 1e-12) << row["name"];
     EXPECT_TRUE(row["metrics"]["rouge1"].is_null()) << "nothing is generated";
     EXPECT_TRUE(row["chosen"].is_null());
   }

@@ -81,13 +81,13 @@ class MakeSpec : public ::testing::Test {
 };
 
 TEST_F(MakeSpec, TheControlHasTwiceTheRankAtTheSameScale) {
-  const auto spec = Make("local,fedalt,local-2r:preset=recommended:adapter.r=16:adapter.lora_alpha=64", {"seed=7"});
+  const auto spec = Make("local,fedalt,local-2r:preset=recommended_sum:adapter.r=16:adapter.lora_alpha=64", {"seed=7"});
   ASSERT_TRUE(spec.ok()) << spec.status();
   EXPECT_EQ(spec->seeds, (std::vector<uint64_t>{7, 8}));
   EXPECT_EQ(spec->reference, "local");
   EXPECT_EQ(spec->metric, "rouge1");
   const Variant& control = spec->variants[3];
-  EXPECT_EQ(control.name, "local-2r preset=recommended adapter.r=16 adapter.lora_alpha=64");
+  EXPECT_EQ(control.name, "local-2r preset=recommended_sum adapter.r=16 adapter.lora_alpha=64");
   EXPECT_EQ(control.method, "local");
   EXPECT_TRUE(control.freeze_a);
   EXPECT_NE(control.config.find("\n  r: 32\n  lora_alpha: 128\n"), std::string::npos) << control.config;
