@@ -34,7 +34,8 @@ row() {
 
 # What every method got on validation worlds (docs/demo.md): 160 optimizer steps per site, its own best rate and cut into rounds.
 average=(train.rounds=20 train.steps=8 train.lr=6e-3)
-recommended=(method=fedalt preset=recommended train.rounds=39 "train.steps=38x4,8" train.lr=2e-3)
+recommended=(method=fedalt preset=recommended train.rounds=20 train.steps=8 train.lr=2e-3)
+sum=(method=fedalt preset=recommended_sum train.rounds=39 "train.steps=38x4,8" train.lr=2e-3)
 
 mkdir -p "$out/results"
 for seed in "${seeds[@]}"; do
@@ -48,6 +49,7 @@ for seed in "${seeds[@]}"; do
   row fedit_ft "$seed" "$world" method=fedit_ft adapter.target_modules=all-linear "${average[@]}"
   row fedalt-paper "$seed" "$world" method=fedalt preset=paper train.rounds=20 train.steps=8
   row fedalt-recommended "$seed" "$world" "${recommended[@]}"
+  row fedalt-recommended-sum "$seed" "$world" "${sum[@]}"
   row pooled "$seed" "$world" method=pooled train.rounds=20 train.steps=8 adapter.target_modules=all-linear
   row control-shuffled-neighbours "$seed" "$control" "${recommended[@]}"
   row bound-all-facts "$seed" "$bound" method=local train.rounds=20 train.steps=8 adapter.target_modules=all-linear
@@ -58,8 +60,8 @@ report=$out/runs/fedalt-recommended--${seeds[0]}/report.html
 [[ -f $report ]] || build/fedalt report "${report%/*}" >&2
 
 echo
-build/demo_table "$out/results" base local fedit fedit_ft fedalt-paper fedalt-recommended pooled control-shuffled-neighbours \
-  bound-all-facts
+build/demo_table "$out/results" base local fedit fedit_ft fedalt-paper fedalt-recommended \
+  fedalt-recommended-sum pooled control-shuffled-neighbours bound-all-facts
 cat <<END
 
 Guessing scores 15.3 % on unseen facts, if the convention is right.
@@ -68,7 +70,8 @@ Guessing scores 15.3 % on unseen facts, if the convention is right.
   fedit                one averaged model: the conventions that conflict destroy each other
   fedit_ft             the same, but the last round stays at the site: strong and free
   fedalt-paper         as published (q and v only): keeps its convention, and gains nothing on facts that the site never saw
-  fedalt-recommended   one shared frozen A, no mixer, the others spoken aloud (gain n - 1): facts of the others in the site's own words
+  fedalt-recommended   no mixer, a site reads the sum of those who are like it: facts of the others in the site's own words
+  ...-recommended-sum  one shared frozen A, the plain sum of all others: for a server that may see only sums; twice the exchanges
   pooled               one model on everybody's data, privacy aside: it cannot tell whose convention is wanted
   control              fedalt-recommended where the neighbours know something unrelated: the gain must vanish, and does if unseen is near chance
   bound                local where each site is given all 72 facts in its own words: what perfect sharing could reach

@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli_process.h"
+#include "app/comparison_json.h"
 
 namespace fedalt {
 namespace {
@@ -14,22 +15,11 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::ProcessResult;
+using testing::ReadJson;
+using testing::RowOf;
 using testing::RunFedalt;
 using testing::Slurp;
 using testing::TestFolder;
-
-json ReadJson(const fs::path& path) {
-  json content = json::parse(Slurp(path), nullptr, false);
-  EXPECT_TRUE(content.is_object()) << path;
-  return content;
-}
-
-json& RowOf(json& comparison, const std::string& name) {
-  for (json& row : comparison["rows"])
-    if (row["name"] == name) return row;
-  ADD_FAILURE() << "no row " << name;
-  return comparison;
-}
 
 // One search and one comparison chosen by it serve all tests of this file.
 class CompareChoice : public ::testing::Test {

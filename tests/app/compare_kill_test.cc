@@ -7,6 +7,7 @@
 #include <regex>
 #include <set>
 
+#include "app/comparison_json.h"
 #include "app/kill_process.h"
 
 namespace fedalt {
@@ -29,11 +30,7 @@ class CompareKill : public ::testing::Test {
   }
   /// Results without what the clock says.
   std::string Results(const std::string& out) const {
-    json comparison = json::parse(Slurp(folder_.path() / out / "comparison.json"), nullptr, false);
-    for (json& row : comparison["rows"]) {
-      row.erase("seconds");
-      row.erase("train_seconds");
-    }
+    const json comparison = testing::WithoutTimes(testing::ReadJson(folder_.path() / out / "comparison.json"));
     return comparison.dump(1) + Slurp(folder_.path() / out / "comparison.csv");
   }
   /// Finished runs and when they were finished.

@@ -5,6 +5,7 @@
 #include <regex>
 
 #include "app/cli_process.h"
+#include "app/comparison_json.h"
 #include "base/directory_lock.h"
 
 namespace fedalt {
@@ -13,34 +14,16 @@ namespace {
 namespace fs = std::filesystem;
 using nlohmann::json;
 using testing::ProcessResult;
+using testing::ReadJson;
+using testing::RowOf;
 using testing::RunFedalt;
 using testing::Slurp;
 using testing::TestFolder;
+using testing::WithoutTimes;
 
 /// Without what the clock says: the last column of the first table.
-std::string WithoutTimes(const std::string& table) {
+std::string TableWithoutTimes(const std::string& table) {
   return std::regex_replace(table, std::regex(" +(\\d+:\\d\\d|time)\\n"), "\n");
-}
-
-json WithoutTimes(json comparison) {
-  for (json& row : comparison["rows"]) {
-    row.erase("seconds");
-    row.erase("train_seconds");
-  }
-  return comparison;
-}
-
-json ReadJson(const fs::path& path) {
-  json content = json::parse(Slurp(path), nullptr, false);
-  EXPECT_TRUE(content.is_object()) << path;
-  return content;
-}
-
-const json& RowOf(const json& comparison, const std::string& name) {
-  for (const json& row : comparison["rows"])
-    if (row["name"] == name) return row;
-  ADD_FAILURE() << "no row " << name;
-  return comparison;
 }
 
 // One comparison of every method serves all tests of this file.
@@ -73,7 +56,7 @@ TEST_F(Compare, TwiceTheSameGivesTheSame) {
   EXPECT_EQ(result_->err, "");
   const ProcessResult two = Run(Arguments("two"));
   ASSERT_EQ(two.code, 0) << two.err;
-  EXPECT_EQ(std::regex_replace(WithoutTimes(two.out), std::regex("in two\n$"), "in one\n"), WithoutTimes(result_->out));
+  EXPECT_EQ(std::regex_replace(TableWithoutTimes(two.out), std::regex("in two\n$"), "in one\n"), TableWithoutTimes(result_->out));
   EXPECT_EQ(WithoutTimes(ReadJson(folder_->path() / "two/comparison.json")),
             WithoutTimes(ReadJson(folder_->path() / "one/comparison.json")));
   EXPECT_EQ(Slurp(folder_->path() / "two/comparison.csv"), Slurp(folder_->path() / "one/comparison.csv"));
@@ -196,7 +179,7 @@ TEST_F(Compare, WhatIsDoneIsNotRepeated) {
   fs::remove_all(folder_->path() / "one/runs/pooled/seed-0");
   const ProcessResult again = Run(Arguments("one"));
   EXPECT_EQ(again.code, 0) << again.err;
-  EXPECT_EQ(WithoutTimes(again.out), WithoutTimes(result_->out));
+  EXPECT_EQ(TableWithoutTimes(again.out), TableWithoutTimes(result_->out));
 }
 
 TEST_F(Compare, StatisticsMayBeChosenAnew) {
