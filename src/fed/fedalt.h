@@ -8,7 +8,7 @@
 //   server:   S = sum_k w_k theta_k,  W = sum_k w_k            over the ledger of last contributions
 //   site k:   RoW_k = (S - w_k theta_k) / (W - w_k)            if it is in the ledger, else S / W
 //
-// Options that need more than the sum (singular values, rescaling, similarity) let the server compute RoW_k for each site:
+// Options that need more than the sum (singular values, rescaling, similarity, kindred) let the server compute RoW_k for each site:
 // fed/rest_of_world.h.
 #pragma once
 
