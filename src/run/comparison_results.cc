@@ -172,8 +172,10 @@ OrderedJson RowToJson(const ComparisonSpec& spec, const Row& row, const Row* bud
                                 {"p", known ? OrderedJson(difference->p) : OrderedJson(nullptr)},
                                 {"p_holm", nullptr}};
   }
-  for (const char* metric : kMetrics)
+  for (const char* metric : kMetrics) {
+    if (spec.metric == "validation_loss" && spec.metric != metric) continue;  // a search tells nothing of the test data
     json["metrics"][metric] = MeanOver(row.runs, [&](const ComparedRun& run) { return Field(run.mean, metric); });
+  }
   json["bytes_up"] = MeanTotal(row.runs, &ComparedRun::bytes_up);
   json["bytes_down"] = MeanTotal(row.runs, &ComparedRun::bytes_down);
   json["steps"] = MeanTotal(row.runs, &ComparedRun::steps);

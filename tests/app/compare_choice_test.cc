@@ -89,7 +89,7 @@ TEST_F(CompareChoice, ASearchTellsTheValidationLossOfItsRuns) {
     }
     EXPECT_NEAR(row["metrics"]["validation_loss"].get<double>(), sum / 2, 1e-12) << row["name"];
     EXPECT_NEAR(row["mean"]["value"].get<double>(), sum / 2, 1e-12) << row["name"];
-    EXPECT_TRUE(row["metrics"]["rouge1"].is_null()) << "nothing is generated";
+    EXPECT_EQ(row["metrics"].size(), 1u) << "nothing of the test data";
     EXPECT_TRUE(row["chosen"].is_null());
   }
   for (const std::string method : {"local", "fedalt mixer=none"}) {
