@@ -52,10 +52,12 @@ void AddMethodKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(Boolean("freeze_a", [](RunConfig& c) -> bool& { return Adapter(c).freeze_a; }));
   keys.push_back(
       Integer("rest_of_world.every", 1, kMaxRounds, [](RunConfig& c) -> int64_t& { return Method(c).rest_of_world.every; }));
-  keys.push_back(Choice<SiteWeights>(
-      "rest_of_world.weights",
-      {{"uniform", SiteWeights::kUniform}, {"samples", SiteWeights::kSamples}, {"similarity", SiteWeights::kSimilarity}, {"kindred", SiteWeights::kKindred}},
-      [](RunConfig& c) -> SiteWeights& { return Method(c).rest_of_world.weights; }));
+  keys.push_back(Choice<SiteWeights>("rest_of_world.weights",
+                                     {{"uniform", SiteWeights::kUniform},
+                                      {"samples", SiteWeights::kSamples},
+                                      {"similarity", SiteWeights::kSimilarity},
+                                      {"kindred", SiteWeights::kKindred}},
+                                     [](RunConfig& c) -> SiteWeights& { return Method(c).rest_of_world.weights; }));
   keys.push_back(Number("rest_of_world.gain", kFromZero, [](RunConfig& c) -> double& { return Adapter(c).rest_of_world_gain; }));
   keys.push_back(Number("rest_of_world.damping", {0.0, 1.0, /*low_open=*/true, /*high_open=*/false},
                         [](RunConfig& c) -> double& { return Method(c).rest_of_world.damping; }));

@@ -44,8 +44,8 @@ void ApplyOwn(FederationOptions& federation) {
   federation.method.deploy = Deploy::kTrainedTogether;
 }
 
-// What the project's own measurements support (docs/results.md): a site reads the sum of those who are like it. Every site trains and
-// sends A and B; the server sees each upload.
+// What the project's own measurements support (docs/results.md): a site reads the sum of those who are like it. Every site trains
+// and sends A and B; the server sees each upload.
 void ApplyRecommended(FederationOptions& federation) {
   ApplyOwn(federation);
   federation.method.rest_of_world.weights = SiteWeights::kKindred;

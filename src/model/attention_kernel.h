@@ -240,7 +240,8 @@ FEDALT_INLINE void SoftmaxBackward(const T* p, T* dp, int64_t rows, int64_t stri
   }
 }
 
-/// The last blocks of queries, whose part of dk and dv is still to be added: what these sums run over, `per_row` queries in one row.
+/// The last blocks of queries, whose part of dk and dv is still to be added: what these sums run over, `per_row` queries in one
+/// row.
 template <typename Element>
 struct GradientGroup {
   int64_t per_row = 1;
@@ -253,8 +254,8 @@ struct GradientGroup {
   int64_t next_row() const { return count * kBlockRows / per_row; }
 };
 
-/// dv += P^T dO and dk += dS^T Q, and the group is empty. product(a, b, c, rows, depth): C (rows, d_padded) += A^T B, where A (depth,
-/// ScoreColumns) and B (depth, d_padded). Keys that only the later blocks see skip the earlier ones.
+/// dv += P^T dO and dk += dS^T Q, and the group is empty. product(a, b, c, rows, depth): C (rows, d_padded) += A^T B, where A
+/// (depth, ScoreColumns) and B (depth, d_padded). Keys that only the later blocks see skip the earlier ones.
 template <typename T, typename Element, typename Product>
 FEDALT_INLINE void AddGroup(GradientGroup<Element>& group, int64_t d_pad, int64_t columns, T* dk, T* dv, const Product& product) {
   const Block &first = group.blocks[0], &last = group.blocks[group.count - 1];

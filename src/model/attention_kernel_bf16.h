@@ -36,8 +36,8 @@ FEDALT_INLINE_BF16 __m256i Narrow(__m512 x) {
   return halves;
 }
 
-/// to = from rotated by its position's angles; `back`: by their negatives, as a gradient is. `load(i, lanes)` gives 16 elements from
-/// i on, `store(i, lanes, x)` takes them.
+/// to = from rotated by its position's angles; `back`: by their negatives, as a gradient is. `load(i, lanes)` gives 16 elements
+/// from i on, `store(i, lanes, x)` takes them.
 template <typename Load, typename Store>
 FEDALT_INLINE_BF16 void Rotate(const Load& load, const Store& store, int64_t d, RopeRows<float> rope, int64_t position, bool back) {
   const int64_t half = d / 2;
@@ -170,8 +170,8 @@ FEDALT_INLINE Half* TakeHalves(Scratch<float>& scratch, int64_t halves) {
   return reinterpret_cast<Half*>(words);
 }
 
-/// Scores [begin, end) of a query at position `high`, of which it sees [low, high], become exp(score - greatest), and 0 where it does
-/// not see. Returns 1 / their sum.
+/// Scores [begin, end) of a query at position `high`, of which it sees [low, high], become exp(score - greatest), and 0 where it
+/// does not see. Returns 1 / their sum.
 FEDALT_INLINE_BF16 float Exponentials(float* row, int64_t begin, int64_t end, int64_t low, int64_t high, float scale, float slope) {
   using L = simd::Lanes<float, 64>;
   const auto seen = [&](int64_t j) FEDALT_TARGET_AVX512_BF16 {
@@ -201,7 +201,8 @@ FEDALT_INLINE_BF16 float Exponentials(float* row, int64_t begin, int64_t end, in
   return 1.0f / L::Sum(total);
 }
 
-/// Columns [b.begin, b.end) of P for the block's queries: float32 in place of `p` (unless null is asked), bfloat16 in `halves`.
+/// Columns [b.begin, b.end) of P for the block's queries: bfloat16 in `halves`, and float32 in `p` if `keep_floats` (otherwise `p`
+/// is scratch memory).
 FEDALT_INLINE_BF16 void Probabilities(const HeadTask& task, const Block& b, int64_t head, const Half* q, const Word* k_transposed,
                                       int64_t d_pad, int64_t s_pad, float* p, bool keep_floats, Half* halves) {
   MatMul({reinterpret_cast<const Word*>(q), d_pad / 2, 1}, k_transposed + b.begin, s_pad, p + b.begin, s_pad, b.i1 - b.i0,
@@ -210,8 +211,8 @@ FEDALT_INLINE_BF16 void Probabilities(const HeadTask& task, const Block& b, int6
     const int64_t high = b.first + i, low = task.window > 0 ? std::max<int64_t>(0, high - task.window + 1) : 0;
     float* const row = p + (i - b.i0) * s_pad;
     Half* const narrow = halves + (i - b.i0) * s_pad;
-    const __m512 inverse = _mm512_set1_ps(Exponentials(row, b.begin, b.end, low, high, task.scale,
-                                                       task.slopes ? static_cast<float>(task.slopes[head]) : 0.0f));
+    const __m512 inverse = _mm512_set1_ps(
+        Exponentials(row, b.begin, b.end, low, high, task.scale, task.slopes ? static_cast<float>(task.slopes[head]) : 0.0f));
     for (int64_t j = b.begin; j < b.end; j += kLine) {
       const __m512 x = _mm512_loadu_ps(row + j) * inverse;
       if (keep_floats) _mm512_storeu_ps(row + j, x);

@@ -143,9 +143,9 @@ TEST(FedaltGolden, KindredReadsASumInWhichTheMostSimilarCountsInFull) {
     for (size_t k = 0; k < federation->size(); ++k) federation->TrainAndSend(1, k, Adapter(want["adapters"][k]));
     const RoundUploads uploads = federation->Uploads(1);
     for (size_t k = 0; k < federation->size(); ++k)
-      ExpectNear(at::tensor(ReadingWeights(uploads, federation->method().options().rest_of_world, static_cast<int64_t>(k)),
-                            at::kDouble),
-                 Matrix(want["weights"][k], 1).view({-1}), "weights");
+      ExpectNear(
+          at::tensor(ReadingWeights(uploads, federation->method().options().rest_of_world, static_cast<int64_t>(k)), at::kDouble),
+          Matrix(want["weights"][k], 1).view({-1}), "weights");
     federation->Exchange(1);
   }
   for (size_t k = 0; k < factors.size(); ++k) {
