@@ -11,8 +11,8 @@
 
 namespace fedalt {
 
-/// How sites count in a sum. kSimilarity and kKindred (fedalt only): by the cosine between the flattened B of reader and contributor,
-/// as a mean, or as a sum in which the most similar one counts in full.
+/// How sites count in a sum. kSimilarity and kKindred (fedalt only): by the cosine between the flattened B of reader and
+/// contributor, as a mean, or as a sum in which the most similar one counts in full.
 enum class SiteWeights { kUniform, kSamples, kSimilarity, kKindred };
 
 /// What the rest of world is made of (algorithm, section 3).
