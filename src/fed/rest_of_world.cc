@@ -84,12 +84,10 @@ LoraFactors AtServer::Module(size_t i, const std::vector<double>& weights) const
     }
     result = Stacked(others, shares);
   } else {
-    // Of A the mean, also where B is a sum.
-    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);
-    const double share_of_a = options.weights == SiteWeights::kKindred ? 1.0 / total : 1.0;
+    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);  // of A the mean, also where B is a sum
     result = {at::zeros_like(terms[i].front().a_ri), at::zeros_like(terms[i].front().b_or)};
     for (size_t j = 0; j < weights.size(); ++j) {
-      result.a_ri.add_(terms[i][j].a_ri, weights[j] * share_of_a);
+      result.a_ri.add_(terms[i][j].a_ri, weights[j] / total);
       result.b_or.add_(terms[i][j].b_or, weights[j]);
     }
   }

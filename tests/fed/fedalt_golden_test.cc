@@ -111,6 +111,17 @@ TEST(FedaltGolden, RescaleGivesEachModuleTheMedianNorm) {
   }
 }
 
+/// Sites 1 and 2 send minus the B of site 0, and all three receive.
+void ExchangeOpposed(GoldenFederation& federation) {
+  const NamedTensors first = Adapter(Input("round1")[0]);
+  for (size_t k = 0; k < 3; ++k) {
+    NamedTensors adapter = Adapter(Input("round1")[k]);
+    for (size_t i = 1; k > 0 && i < adapter.size(); i += 2) adapter[i].second = -first[i].second;
+    federation.TrainAndSend(1, k, adapter);
+  }
+  federation.Exchange(1);
+}
+
 TEST(FedaltGolden, SimilarityWeighsByTheCosineOfB) {
   const json& want = Case("fedalt_options")["similarity"];
   GoldenFederation federation(Fedalt(SiteWeights::kSimilarity));
@@ -125,13 +136,7 @@ TEST(FedaltGolden, SimilarityWeighsByTheCosineOfB) {
 
   // Sites 1 and 2 have minus the B of site 0: nobody is like site 0, so it reads all; the two read each other.
   GoldenFederation opposed(Fedalt(SiteWeights::kSimilarity));
-  for (size_t k = 0; k < 3; ++k) {
-    NamedTensors adapter = Adapter(Input("round1")[k]);
-    const NamedTensors first = Adapter(Input("round1")[0]);
-    for (size_t i = 1; k > 0 && i < adapter.size(); i += 2) adapter[i].second = -first[i].second;
-    opposed.TrainAndSend(1, k, adapter);
-  }
-  opposed.Exchange(1);
+  ExchangeOpposed(opposed);
   for (size_t k = 0; k < 3; ++k)
     ExpectNear(opposed.site(k).adapters.RestOfWorld(), Adapter(want["opposed"]["rest_of_world"][k]), "opposed");
 }
@@ -155,13 +160,7 @@ TEST(FedaltGolden, KindredReadsASumInWhichTheMostSimilarCountsInFull) {
 
   // Nobody is like site 0: it reads everybody in full.
   GoldenFederation opposed(Fedalt(SiteWeights::kKindred));
-  for (size_t k = 0; k < 3; ++k) {
-    NamedTensors adapter = Adapter(Input("round1")[k]);
-    const NamedTensors first = Adapter(Input("round1")[0]);
-    for (size_t i = 1; k > 0 && i < adapter.size(); i += 2) adapter[i].second = -first[i].second;
-    opposed.TrainAndSend(1, k, adapter);
-  }
-  opposed.Exchange(1);
+  ExchangeOpposed(opposed);
   ExpectNear(opposed.site(0).adapters.RestOfWorld(), Adapter(want["opposed"]["rest_of_world"]), "opposed");
 }
 
