@@ -1,8 +1,9 @@
-// Ends the real program in the middle of its work: after a number of changes below a directory.
+// Ends the real program in the middle of its work: after a number of changes below a directory, or at a message.
 #pragma once
 
 #include <poll.h>
 #include <sys/inotify.h>
+#include <sys/socket.h>
 
 #include <array>
 #include <map>
@@ -11,27 +12,71 @@
 
 namespace fedalt::testing {
 
-/// fedalt ARGUMENTS in `folder`, in the background; its messages go to kill-err.txt there.
-inline pid_t StartFedalt(const TestFolder& folder, const std::vector<std::string>& arguments) {
+/// fedalt ARGUMENTS in `folder`, in the background; its messages go to `messages`, or else to kill-err.txt there.
+inline pid_t StartFedalt(const TestFolder& folder, const std::vector<std::string>& arguments, int messages = -1) {
   const pid_t child = ::fork();
   if (child != 0) return child;
   std::vector<char*> argv = {const_cast<char*>("fedalt")};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
   if (::chdir(folder.path().c_str()) == 0 && std::freopen("kill-out.txt", "w", stdout) != nullptr &&
-      std::freopen("kill-err.txt", "w", stderr) != nullptr)
+      (messages < 0 ? std::freopen("kill-err.txt", "w", stderr) != nullptr : ::dup2(messages, STDERR_FILENO) >= 0))
     ::execv(FEDALT_PROGRAM, argv.data());
   ::_exit(99);
 }
+
+/// A fedalt in the background that cannot run ahead of who reads its messages by more than a few of them: the socket that takes
+/// them holds no more. So a signal sent at a message meets it there, however busy the machine is.
+class FedaltInStep {
+ public:
+  FedaltInStep(const TestFolder& folder, const std::vector<std::string>& arguments) {
+    std::array<int, 2> ends{};
+    const int least = 1;  // bytes; the kernel makes it the smallest that it has
+    EXPECT_EQ(::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()), 0);
+    EXPECT_EQ(::setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &least, sizeof(least)), 0);
+    messages_ = ends[0];
+    child_ = StartFedalt(folder, arguments, ends[1]);
+    ::close(ends[1]);
+  }
+  ~FedaltInStep() { ::close(messages_); }
+  FedaltInStep(const FedaltInStep&) = delete;
+  FedaltInStep& operator=(const FedaltInStep&) = delete;
+
+  /// Reads its messages until `words` came; false if it ended before.
+  bool ReadUntil(const std::string& words) {
+    while (!read_.ends_with(words))
+      if (!ReadOne()) return false;
+    return true;
+  }
+  /// Sends `signal`, reads what it still has to say, and waits for its end. Its wait status.
+  int End(int signal) {
+    ::kill(child_, signal);
+    while (ReadOne()) {
+    }
+    int status = 0;
+    EXPECT_EQ(::waitpid(child_, &status, 0), child_);
+    return status;
+  }
+  const std::string& messages() const { return read_; }
+
+ private:
+  bool ReadOne() {
+    char next = 0;
+    if (::read(messages_, &next, 1) != 1) return false;
+    read_ += next;
+    return true;
+  }
+
+  int messages_ = -1;
+  pid_t child_ = -1;
+  std::string read_;
+};
 
 /// Counts changes in a directory and, if wanted, in those that are there or are made below it while it is watched.
 class ChangeWatch {
  public:
   ChangeWatch(const std::filesystem::path& root, bool below) : watch_(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK)), below_(below) {
     Add(root);
-    if (!below) return;
-    for (const auto& entry : std::filesystem::recursive_directory_iterator(root))
-      if (entry.is_directory()) Add(entry.path());
   }
   ~ChangeWatch() { ::close(watch_); }
   ChangeWatch(const ChangeWatch&) = delete;
@@ -55,9 +100,16 @@ class ChangeWatch {
   }
 
  private:
-  void Add(const std::filesystem::path& directory) {
+  /// Watches a directory and, if wanted, those that are in it already. How many files were.
+  int Add(const std::filesystem::path& directory) {
     const int id = ::inotify_add_watch(watch_, directory.c_str(), IN_CREATE | IN_MODIFY | IN_MOVED_TO);
     if (id >= 0) directories_[id] = directory;
+    int files = 0;
+    std::error_code gone;
+    if (below_)
+      for (const auto& entry : std::filesystem::directory_iterator(directory, gone))
+        files += entry.is_directory(gone) ? Add(entry.path()) : 1;
+    return files;
   }
   int Read() {
     alignas(inotify_event) std::array<char, 4096> buffer{};
@@ -66,7 +118,7 @@ class ChangeWatch {
     for (ssize_t at = 0; at < bytes; ++seen) {
       const auto* event = reinterpret_cast<const inotify_event*>(&buffer[static_cast<size_t>(at)]);
       if (below_ && (event->mask & IN_ISDIR) != 0 && (event->mask & (IN_CREATE | IN_MOVED_TO)) != 0)
-        Add(directories_[event->wd] / event->name);
+        seen += Add(directories_[event->wd] / event->name);
       at += static_cast<ssize_t>(sizeof(inotify_event) + event->len);
     }
     return seen;
