@@ -78,7 +78,8 @@ StatusOr<std::vector<std::vector<double>>> Exchange::Influences(int64_t round, c
     uploads.uploads.push_back(std::move(upload));
   }
   std::vector<std::vector<double>> weights;
-  for (int64_t k = 0; k < readers; ++k) weights.push_back(ReadingWeights(uploads, method_.options().rest_of_world, k));
+  const ReadingWeights reading(uploads, method_.options().rest_of_world);
+  for (int64_t k = 0; k < readers; ++k) weights.push_back(reading.For(k));
   return Influence(uploads, weights);
 }
 

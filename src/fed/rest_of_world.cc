@@ -19,12 +19,28 @@ bool OnlyB(const RoundUploads& round) {
   return round.uploads.front().values.numel() != round.r * both;
 }
 
-/// All B of a contribution, flat.
-at::Tensor FlatB(const RoundUploads& round, const Upload& upload) {
-  if (OnlyB(round)) return upload.values.to(at::kDouble);
-  std::vector<at::Tensor> parts;
-  for (const LoraFactors& factors : SplitFactors(upload.values, round.modules)) parts.push_back(factors.b_or.reshape({-1}));
-  return at::cat(parts);
+/// Uploads as rows of one matrix, of the values in [begin, begin + count).
+at::Tensor Rows(const RoundUploads& round, int64_t begin, int64_t count) {
+  std::vector<at::Tensor> rows;
+  for (const Upload& upload : round.uploads) rows.push_back(upload.values.narrow(0, begin, count).to(at::kDouble));
+  return at::stack(rows);
+}
+
+/// The cosines (n, n) of the contributors' B, all modules flattened to one vector; 0 where one of them is zero.
+at::Tensor CosinesOfB(const RoundUploads& round) {
+  const int64_t n = static_cast<int64_t>(round.uploads.size());
+  const bool only_b = OnlyB(round);
+  at::Tensor products = at::zeros({n, n}, at::kDouble);
+  int64_t begin = 0;
+  for (const AdaptedModule& module : round.modules) {
+    if (!only_b) begin += round.r * module.in_features;
+    const at::Tensor b = Rows(round, begin, round.r * module.out_features);
+    products.addmm_(b, b.t());
+    begin += round.r * module.out_features;
+  }
+  const at::Tensor norms = products.diagonal().sqrt();
+  const at::Tensor scale = at::outer(norms, norms);
+  return at::where(scale > 0, products / scale, at::zeros_like(products));
 }
 
 double NormOf(const LoraFactors& factors) {
@@ -46,49 +62,50 @@ double Median(std::vector<double> values) {
 struct AtServer {
   RoundUploads round;
   RestOfWorldOptions options;
+  ReadingWeights weights;
   std::vector<std::vector<LoraFactors>> terms;  ///< [module][upload]; empty where only B travel
   std::vector<ProductSum> sums;                 ///< per module, for kSvd
   std::vector<double> norms;                    ///< per module, the median of ||B_j A_j||, for rescale
 
   at::Tensor For(int64_t reader) const;
-  LoraFactors Module(size_t i, const std::vector<double>& weights) const;
+  LoraFactors Module(size_t i, const std::vector<double>& reading) const;
 };
 
 at::Tensor AtServer::For(int64_t reader) const {
-  const std::vector<double> weights = ReadingWeights(round, options, reader);
-  const bool nobody = std::all_of(weights.begin(), weights.end(), [](double w) { return w == 0.0; });
+  const std::vector<double> reading = weights.For(reader);
+  const bool nobody = std::all_of(reading.begin(), reading.end(), [](double w) { return w == 0.0; });
   const at::Tensor& like = round.uploads.front().values;
   if (nobody) return at::zeros_like(like);
   if (terms.empty()) {
     at::Tensor mean = at::zeros_like(like, at::kDouble);
-    for (size_t j = 0; j < weights.size(); ++j)
-      if (weights[j] != 0.0) mean.add_(round.uploads[j].values.to(at::kDouble), weights[j]);
+    for (size_t j = 0; j < reading.size(); ++j)
+      if (reading[j] != 0.0) mean.add_(round.uploads[j].values.to(at::kDouble), reading[j]);
     return mean.to(like.scalar_type());
   }
   std::vector<LoraFactors> modules;
-  for (size_t i = 0; i < terms.size(); ++i) modules.push_back(Module(i, weights));
+  for (size_t i = 0; i < terms.size(); ++i) modules.push_back(Module(i, reading));
   return JoinFactors(modules).to(like.scalar_type());
 }
 
-LoraFactors AtServer::Module(size_t i, const std::vector<double>& weights) const {
+LoraFactors AtServer::Module(size_t i, const std::vector<double>& reading) const {
   LoraFactors result;
   if (options.aggregate == RestOfWorldAggregate::kSvd) {
-    result = sums[i].Best(weights, round.r);
+    result = sums[i].Best(reading, round.r);
   } else if (options.aggregate == RestOfWorldAggregate::kExact) {
     std::vector<LoraFactors> others;
     std::vector<double> shares;
-    for (size_t j = 0; j < weights.size(); ++j) {
-      if (weights[j] == 0.0) continue;
+    for (size_t j = 0; j < reading.size(); ++j) {
+      if (reading[j] == 0.0) continue;
       others.push_back(terms[i][j]);
-      shares.push_back(weights[j]);
+      shares.push_back(reading[j]);
     }
     result = Stacked(others, shares);
   } else {
-    const double total = std::accumulate(weights.begin(), weights.end(), 0.0);  // of A the mean, also where B is a sum
+    const double total = std::accumulate(reading.begin(), reading.end(), 0.0);  // of A the mean, also where B is a sum
     result = {at::zeros_like(terms[i].front().a_ri), at::zeros_like(terms[i].front().b_or)};
-    for (size_t j = 0; j < weights.size(); ++j) {
-      result.a_ri.add_(terms[i][j].a_ri, weights[j] / total);
-      result.b_or.add_(terms[i][j].b_or, weights[j]);
+    for (size_t j = 0; j < reading.size(); ++j) {
+      result.a_ri.add_(terms[i][j].a_ri, reading[j] / total);
+      result.b_or.add_(terms[i][j].b_or, reading[j]);
     }
   }
   if (!options.rescale) return result;
@@ -107,36 +124,37 @@ bool NeedsServer(const RestOfWorldOptions& options) {
   return NeedsFactors(options) || BySimilarity(options);
 }
 
-std::vector<double> ReadingWeights(const RoundUploads& round, const RestOfWorldOptions& options, int64_t reader) {
-  std::vector<double> weights;
-  const Upload* own = nullptr;
+ReadingWeights::ReadingWeights(const RoundUploads& round, const RestOfWorldOptions& options) : options_(options) {
   for (const Upload& upload : round.uploads) {
-    if (upload.site == reader) own = &upload;
-    weights.push_back(upload.site == reader && !options.include_self ? 0.0 : upload.weight);
+    sites_.push_back(upload.site);
+    weights_.push_back(upload.weight);
   }
-  const double least = options.weights == SiteWeights::kKindred ? kKindredCosine : 0.0;
-  if (BySimilarity(options) && own != nullptr) {
-    const at::Tensor mine = FlatB(round, *own);
-    const double norm = mine.norm().item<double>();
-    std::vector<double> cosines(weights.size(), 0.0);
-    for (size_t j = 0; j < weights.size(); ++j) {
-      if (weights[j] == 0.0) continue;
-      const at::Tensor theirs = FlatB(round, round.uploads[j]);
-      const double product = norm * theirs.norm().item<double>();
-      if (product > 0.0) cosines[j] = std::max(0.0, mine.dot(theirs).item<double>() / product);
-    }
-    if (std::any_of(cosines.begin(), cosines.end(), [&](double c) { return c > least; })) weights = cosines;
+  if (BySimilarity(options) && !round.uploads.empty()) cosines_ = CosinesOfB(round);
+}
+
+std::vector<double> ReadingWeights::For(int64_t reader) const {
+  std::vector<double> weights = weights_;
+  const size_t own = static_cast<size_t>(std::find(sites_.begin(), sites_.end(), reader) - sites_.begin());
+  const bool known = own < sites_.size();
+  if (known && !options_.include_self) weights[own] = 0.0;
+  const bool kindred = options_.weights == SiteWeights::kKindred;
+  if (known && cosines_.defined()) {
+    const double* cosines = cosines_.data_ptr<double>() + own * sites_.size();
+    std::vector<double> alike(weights.size(), 0.0);
+    for (size_t j = 0; j < weights.size(); ++j)
+      if (weights[j] != 0.0) alike[j] = std::max(0.0, cosines[j]);
+    const double least = kindred ? kKindredCosine : 0.0;
+    if (std::any_of(alike.begin(), alike.end(), [&](double cosine) { return cosine > least; })) weights = alike;
   }
   double whole = 0.0;  // what becomes 1
-  for (const double w : weights) whole = options.weights == SiteWeights::kKindred ? std::max(whole, w) : whole + w;
+  for (const double w : weights) whole = kindred ? std::max(whole, w) : whole + w;
   if (whole > 0.0)
     for (double& w : weights) w /= whole;
   return weights;
 }
 
 std::function<at::Tensor(int64_t reader)> RestOfWorldAtServer(RoundUploads round, const RestOfWorldOptions& options) {
-  auto server = std::make_shared<AtServer>();
-  server->options = options;
+  auto server = std::make_shared<AtServer>(AtServer{{}, options, ReadingWeights(round, options), {}, {}, {}});
   if (!OnlyB(round)) server->terms = FactorsByModule(round);
   FEDALT_CHECK(!server->terms.empty() || !NeedsFactors(options), "A travels where products are wanted");
   for (const std::vector<LoraFactors>& terms : server->terms) {

@@ -27,10 +27,22 @@ std::function<at::Tensor(int64_t reader)> RestOfWorldAtServer(RoundUploads round
 /// A cosine of two sites' B from which on they are taken as alike (kKindred).
 inline constexpr double kKindredCosine = 0.05;
 
-/// How much each contributor weighs for `reader` (all 0 if there is nobody). Uniform, by samples, or by the cosine of the flattened
-/// B, negative ones counting as 0 and uniform if none is positive: summing to 1. kKindred: the cosines divided by the greatest, so
-/// that the most similar one weighs 1; if none is above kKindredCosine, everybody weighs 1.
-std::vector<double> ReadingWeights(const RoundUploads& round, const RestOfWorldOptions& options, int64_t reader);
+/// How much each contributor weighs for a reader. The cosines of all pairs are computed once.
+class ReadingWeights {
+ public:
+  ReadingWeights(const RoundUploads& round, const RestOfWorldOptions& options);
+
+  /// One weight per contributor, all 0 if there is nobody to read. Uniform, by samples, or by the cosine of the flattened B,
+  /// negative ones counting as 0 and uniform if none is positive: summing to 1. kKindred: the cosines divided by the greatest, so
+  /// that the most similar one weighs 1; if none is above kKindredCosine, everybody weighs 1.
+  std::vector<double> For(int64_t reader) const;
+
+ private:
+  RestOfWorldOptions options_;
+  std::vector<int64_t> sites_;
+  std::vector<double> weights_;
+  at::Tensor cosines_;  ///< (n, n), for kSimilarity and kKindred
+};
 
 /// Who is in whose rest of world: shares[k][j] = <w_j B_j A_j, M_k> / <M_k, M_k> with M_k = sum over i != k of w_i B_i A_i,
 /// Frobenius inner products summed over the modules; each row sums to 1 (all 0 where M_k is). `weights[k][j]` as ReadingWeights

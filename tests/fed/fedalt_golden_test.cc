@@ -128,7 +128,7 @@ TEST(FedaltGolden, SimilarityWeighsByTheCosineOfB) {
   federation.TrainAndSendAll(1, Input("round1"));
   const RoundUploads uploads = federation.Uploads(1);
   for (int64_t k = 0; k < 5; ++k)
-    ExpectNear(at::tensor(ReadingWeights(uploads, federation.method().options().rest_of_world, k), at::kDouble),
+    ExpectNear(at::tensor(ReadingWeights(uploads, federation.method().options().rest_of_world).For(k), at::kDouble),
                Matrix(want["weights"][static_cast<size_t>(k)], 1).view({-1}), "weights");
   federation.Exchange(1);
   for (size_t k = 0; k < federation.size(); ++k)
@@ -148,9 +148,9 @@ TEST(FedaltGolden, KindredReadsASumInWhichTheMostSimilarCountsInFull) {
     for (size_t k = 0; k < federation->size(); ++k) federation->TrainAndSend(1, k, Adapter(want["adapters"][k]));
     const RoundUploads uploads = federation->Uploads(1);
     for (size_t k = 0; k < federation->size(); ++k)
-      ExpectNear(
-          at::tensor(ReadingWeights(uploads, federation->method().options().rest_of_world, static_cast<int64_t>(k)), at::kDouble),
-          Matrix(want["weights"][k], 1).view({-1}), "weights");
+      ExpectNear(at::tensor(ReadingWeights(uploads, federation->method().options().rest_of_world).For(static_cast<int64_t>(k)),
+                            at::kDouble),
+                 Matrix(want["weights"][k], 1).view({-1}), "weights");
     federation->Exchange(1);
   }
   for (size_t k = 0; k < factors.size(); ++k) {
@@ -227,7 +227,7 @@ TEST(FedaltGolden, InfluenceIsEachOnesShareOfWhatIsRead) {
     federation.TrainAndSendAll(1, Input("round1"));
     const RoundUploads uploads = federation.Uploads(1);
     std::vector<std::vector<double>> reading;
-    for (int64_t k = 0; k < 5; ++k) reading.push_back(ReadingWeights(uploads, federation.method().options().rest_of_world, k));
+    for (int64_t k = 0; k < 5; ++k) reading.push_back(ReadingWeights(uploads, federation.method().options().rest_of_world).For(k));
     const std::vector<std::vector<double>> shares = Influence(uploads, reading);
     ASSERT_EQ(shares.size(), 5u);
     for (size_t k = 0; k < shares.size(); ++k)
