@@ -1,8 +1,12 @@
-# fedalt_layer(NAME LINKS libs...): the static library fedalt_NAME of all src/NAME/*.cc (main.cc apart).
+# fedalt_layer(NAME LINKS libs... [EXCLUDE regex]): the static library fedalt_NAME of all src/NAME/*.cc (main.cc and what EXCLUDE
+# matches apart).
 function(fedalt_layer name)
-  cmake_parse_arguments(LAYER "" "" "LINKS" ${ARGN})
+  cmake_parse_arguments(LAYER "" "EXCLUDE" "LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.cc)
   list(FILTER sources EXCLUDE REGEX "/main\\.cc$")
+  if(LAYER_EXCLUDE)
+    list(FILTER sources EXCLUDE REGEX "${LAYER_EXCLUDE}")
+  endif()
   if(sources)
     add_library(fedalt_${name} STATIC ${sources})
     target_include_directories(fedalt_${name} PUBLIC ${CMAKE_SOURCE_DIR}/src)
@@ -24,7 +28,10 @@ function(fedalt_precompile_torch first)
   endif()
   target_precompile_headers(fedalt_${first} PRIVATE <ATen/ATen.h> <nlohmann/json.hpp>)
   foreach(layer IN LISTS ARGN)
-    target_precompile_headers(fedalt_${layer} REUSE_FROM fedalt_${first})
+    get_target_property(type fedalt_${layer} TYPE)
+    if(NOT type STREQUAL INTERFACE_LIBRARY)
+      target_precompile_headers(fedalt_${layer} REUSE_FROM fedalt_${first})
+    endif()
   endforeach()
 endfunction()
 

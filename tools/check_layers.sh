@@ -31,6 +31,7 @@ declare -A may_use=(
   ['CLI/']="app"
   ['sqlite3']="store"
   ['google/protobuf|grpc|.*\.pb\.h']="net"
+  ['openssl/']="net"
   ['httplib']="app"
   ['gtest/']=""
 )
