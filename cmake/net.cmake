@@ -3,6 +3,8 @@ find_package(OpenSSL REQUIRED)
 find_package(SQLite3 REQUIRED)
 pkg_check_modules(GRPC REQUIRED IMPORTED_TARGET grpc++)
 pkg_check_modules(PROTOBUF REQUIRED IMPORTED_TARGET protobuf)
+# Their flags are for Windows (NOMINMAX), and would ask for a precompiled header of their own.
+set_target_properties(PkgConfig::GRPC PkgConfig::PROTOBUF PROPERTIES INTERFACE_COMPILE_OPTIONS "")
 find_program(FEDALT_PROTOC protoc REQUIRED)
 find_program(FEDALT_GRPC_PLUGIN grpc_cpp_plugin REQUIRED)
 
@@ -21,4 +23,4 @@ target_include_directories(fedalt_proto SYSTEM PUBLIC ${FEDALT_PROTO_OUT})
 target_link_libraries(fedalt_proto PUBLIC PkgConfig::GRPC PkgConfig::PROTOBUF)
 
 fedalt_layer(store LINKS fedalt_fed nlohmann_json::nlohmann_json SQLite::SQLite3)
-fedalt_layer(net LINKS fedalt_fed fedalt_proto OpenSSL::SSL OpenSSL::Crypto)
+fedalt_layer(net LINKS fedalt_fed fedalt_proto nlohmann_json::nlohmann_json OpenSSL::SSL OpenSSL::Crypto)

@@ -23,7 +23,7 @@ declare -A may_include=(
 # header of another library (extended regular expression): the layers that may include it.
 declare -A may_use=(
   ['(torch|ATen|c10)/']="model adapter train fed run cluster app"
-  ['nlohmann/']="base report text data model adapter train fed run store app"
+  ['nlohmann/']="base report text data model adapter train fed run store net app"
   ['spdlog/']="base"
   ['sodium']="base privacy"
   ['pcre2|utf8proc']="text"

@@ -9,12 +9,16 @@
 #include <cstring>
 #include <utility>
 
+#include "base/private_file.h"
+
 namespace fedalt {
 namespace {
 
 std::string Reason() {
   return std::strerror(errno);
 }
+
+constexpr mode_t kOwnerOnly = 0600;
 
 thread_local int sync_together = 0;  // living SyncTogether objects of this thread
 
@@ -45,6 +49,30 @@ Status WriteAll(int fd, std::string_view bytes, const std::filesystem::path& pat
   return absl::OkStatus();
 }
 
+Status WriteAtomic(const std::filesystem::path& path, mode_t mode, const std::function<Status(const AppendBytes&)>& produce) {
+  const std::string temporary = absl::StrCat(path.string(), ".part-", ::getpid());
+  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, mode));
+  if (file.get() < 0)
+    return OutputError(
+        absl::StrCat(path.string(), ": cannot be created (", Reason(), "); check the directory and its permissions"));
+  // A file that a killed process left under this name keeps its mode when it is opened.
+  Status status = mode == kOwnerOnly && ::fchmod(file.get(), mode) != 0
+                      ? OutputError(absl::StrCat(path.string(), ": cannot be kept from other users (", Reason(), ")"))
+                      : absl::OkStatus();
+  if (status.ok()) status = produce([&](std::string_view bytes) { return WriteAll(file.get(), bytes, path); });
+  if (status.ok() && sync_together == 0 && ::fsync(file.get()) != 0)
+    status = OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
+  if (status.ok() && file.Close() != 0) status = OutputError(absl::StrCat(path.string(), ": cannot be closed (", Reason(), ")"));
+  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
+    status = OutputError(absl::StrCat(path.string(), ": cannot be put in place (", Reason(), ")"));
+  if (!status.ok()) {
+    ::unlink(temporary.c_str());
+    return status;
+  }
+  if (sync_together > 0) return absl::OkStatus();
+  return SyncDirectory(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+}
+
 }  // namespace
 
 StatusOr<std::string> ReadFile(const std::filesystem::path& path, ErrorKind kind, size_t limit_bytes) {
@@ -69,27 +97,23 @@ StatusOr<std::string> ReadFile(const std::filesystem::path& path, ErrorKind kind
 }
 
 Status WriteFileAtomic(const std::filesystem::path& path, const std::function<Status(const AppendBytes&)>& produce) {
-  const std::string temporary = absl::StrCat(path.string(), ".part-", ::getpid());
-  Descriptor file(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
-  if (file.get() < 0)
-    return OutputError(
-        absl::StrCat(path.string(), ": cannot be created (", Reason(), "); check the directory and its permissions"));
-  Status status = produce([&](std::string_view bytes) { return WriteAll(file.get(), bytes, path); });
-  if (status.ok() && sync_together == 0 && ::fsync(file.get()) != 0)
-    status = OutputError(absl::StrCat(path.string(), ": cannot be synced (", Reason(), ")"));
-  if (status.ok() && file.Close() != 0) status = OutputError(absl::StrCat(path.string(), ": cannot be closed (", Reason(), ")"));
-  if (status.ok() && ::rename(temporary.c_str(), path.c_str()) != 0)
-    status = OutputError(absl::StrCat(path.string(), ": cannot be put in place (", Reason(), ")"));
-  if (!status.ok()) {
-    ::unlink(temporary.c_str());
-    return status;
-  }
-  if (sync_together > 0) return absl::OkStatus();
-  return SyncDirectory(path.has_parent_path() ? path.parent_path() : std::filesystem::path("."));
+  return WriteAtomic(path, 0644, produce);
 }
 
 Status WriteFileAtomic(const std::filesystem::path& path, std::string_view bytes) {
   return WriteFileAtomic(path, [bytes](const AppendBytes& append) { return append(bytes); });
+}
+
+Status WritePrivateFileAtomic(const std::filesystem::path& path, std::string_view bytes) {
+  return WriteAtomic(path, kOwnerOnly, [bytes](const AppendBytes& append) { return append(bytes); });
+}
+
+StatusOr<std::string> ReadPrivateFile(const std::filesystem::path& path, size_t limit_bytes) {
+  struct stat info {};
+  if (::stat(path.c_str(), &info) == 0 && S_ISREG(info.st_mode) && (info.st_mode & (S_IWGRP | S_IRWXO)) != 0)
+    return ConfigError(absl::StrFormat("%s: holds a secret, but its mode %04o gives it to other users; expected 0600: chmod 600 %s",
+                                       path.string(), info.st_mode & 07777, path.string()));
+  return ReadFile(path, ErrorKind::kConfig, limit_bytes);
 }
 
 SyncTogether::SyncTogether() {

@@ -18,6 +18,8 @@ absl::StatusCode CodeOf(ErrorKind kind) {
       return absl::StatusCode::kResourceExhausted;
     case ErrorKind::kTraining:
       return absl::StatusCode::kOutOfRange;
+    case ErrorKind::kIntegrity:
+      return absl::StatusCode::kDataLoss;
     case ErrorKind::kInterrupted:
       return absl::StatusCode::kCancelled;
     default:

@@ -27,6 +27,8 @@ enum class ErrorKind : int {
   kOutput = 6,         ///< cannot write: permissions, full disk, output directory not empty
   kMemory = 7,         ///< not enough memory; known before loading
   kTraining = 8,       ///< the numbers went wrong (a non-finite loss)
+  kIntegrity = 9,      ///< a recorded fact was changed (the audit log does not verify)
+  kFederation = 10,    ///< across sites: refused by the server, ended, or not to be reached
   kInterrupted = 130,  ///< Ctrl-C; the run can be resumed
 };
 
@@ -53,6 +55,12 @@ inline Status MemoryError(std::string_view message) {
 }
 inline Status TrainingError(std::string_view message) {
   return MakeError(ErrorKind::kTraining, message);
+}
+inline Status IntegrityError(std::string_view message) {
+  return MakeError(ErrorKind::kIntegrity, message);
+}
+inline Status FederationError(std::string_view message) {
+  return MakeError(ErrorKind::kFederation, message);
 }
 inline Status InterruptedError(std::string_view message) {
   return MakeError(ErrorKind::kInterrupted, message);

@@ -9,9 +9,9 @@
 namespace fedalt {
 namespace {
 
-constexpr ErrorKind kAllKinds[] = {ErrorKind::kInternal, ErrorKind::kUsage,    ErrorKind::kConfig,
-                                   ErrorKind::kModel,    ErrorKind::kData,     ErrorKind::kOutput,
-                                   ErrorKind::kMemory,   ErrorKind::kTraining, ErrorKind::kInterrupted};
+constexpr ErrorKind kAllKinds[] = {ErrorKind::kInternal,  ErrorKind::kUsage,      ErrorKind::kConfig, ErrorKind::kModel,
+                                   ErrorKind::kData,      ErrorKind::kOutput,     ErrorKind::kMemory, ErrorKind::kTraining,
+                                   ErrorKind::kIntegrity, ErrorKind::kInterrupted};
 
 TEST(Status, KeepsItsKind) {
   for (ErrorKind kind : kAllKinds) {
