@@ -13,7 +13,7 @@ constexpr char kControl[] = "local-2r", kControlled[] = "local";
 
 /// The word of the search that decides for a plan; empty if none does.
 std::string DecidingWord(const Search& search, const VariantPlan& plan) {
-  const std::string word = WordOf(plan);
+  std::string word = WordOf(plan);
   if (search.Has(word)) return word;
   if (plan.word != kControl) return {};
   const std::string controlled = absl::StrCat(kControlled, word.substr(plan.word.size()));

@@ -25,7 +25,7 @@ class TensorAllocator final : public c10::Allocator {
     if (bytes > SIZE_MAX - kAlignment) throw std::bad_alloc();
     void* const memory = std::malloc(bytes + kAlignment);
     if (memory == nullptr) throw std::bad_alloc();
-    void* const aligned = reinterpret_cast<void*>((reinterpret_cast<uintptr_t>(memory) / kAlignment + 1) * kAlignment);
+    void* const aligned = static_cast<char*>(memory) + (kAlignment - reinterpret_cast<uintptr_t>(memory) % kAlignment);
     static_cast<void**>(aligned)[-1] = memory;
     return {aligned, aligned, &Free, c10::DeviceType::CPU};
   }
