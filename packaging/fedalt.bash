@@ -3,11 +3,15 @@ _fedalt() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor keys --help --version" -- "$word")
     return
   fi
   if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == data ]]; then
     mapfile -t COMPREPLY < <(compgen -W "split stats --help" -- "$word")
+    return
+  fi
+  if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == keys ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "init server site revoke show --help" -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -19,6 +23,7 @@ _fedalt() {
     report) words="--format --help" ;;
     data) words="--alpha --by --format --help --limit --min-examples --out --seed --sites --sites-per-task --test --test-data" ;;
     doctor) words="--format --help" ;;
+    keys) words="--days --federation --format --help --host --renew --replace" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi
 }

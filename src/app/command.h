@@ -30,6 +30,12 @@ void AddExportCommand(CLI::App& program, Command& command);
 void AddReportCommand(CLI::App& program, Command& command);
 void AddDataCommand(CLI::App& program, Command& command);
 void AddDoctorCommand(CLI::App& program, Command& command);
+#ifdef FEDALT_NET
+void AddServerCommand(CLI::App& program, Command& command);
+void AddSiteCommand(CLI::App& program, Command& command);
+void AddKeysCommand(CLI::App& program, Command& command);
+void AddAuditCommand(CLI::App& program, Command& command);
+#endif
 
 /// The whole program: parses the line, runs the command, reports an error as one line on stderr. Returns the exit code.
 int RunProgram(int argc, const char* const* argv);

@@ -25,6 +25,11 @@ constexpr char kExamples[] =
     "  fedalt export RUN_DIR --site site-0 --out adapter\n"
     "  fedalt report RUN_DIR                        the HTML report again\n"
     "  fedalt data split dolly.jsonl --by label --sites 8 --out data\n"
+#ifdef FEDALT_NET
+    "  fedalt server server.yaml | fedalt site site.yaml   the same method across machines: docs/operations.md\n"
+    "  fedalt keys init keys --federation clinics   certificates for a federation across machines: docs/keys.md\n"
+    "  fedalt audit verify SERVER_DIR               was any recorded fact changed?\n"
+#endif
     "Each command has its own --help. Exit codes: docs/exit-codes.md.";
 
 std::string OneLine(std::string text) {
@@ -103,6 +108,12 @@ int RunProgram(int argc, const char* const* argv) {
   AddReportCommand(program, command);
   AddDataCommand(program, command);
   AddDoctorCommand(program, command);
+#ifdef FEDALT_NET
+  AddServerCommand(program, command);
+  AddSiteCommand(program, command);
+  AddKeysCommand(program, command);
+  AddAuditCommand(program, command);
+#endif
   if (Status status = CheckCommandName(program, argc, argv); !status.ok()) return Report(status);
   try {
     program.parse(argc, argv);

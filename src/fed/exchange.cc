@@ -26,7 +26,7 @@ StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contrib
     bytes.up.push_back(contributor.participated ? BytesOf(upload.values) : 0);
     RETURN_IF_ERROR(contributor.participated ? transport_.Send(std::move(upload)) : transport_.Keep(std::move(upload)));
   }
-  if (method_.needs() == TransportNeed::kSum) {
+  if (method_.needs() == TransportNeed::kSum || transport_.Aggregates()) {
     ASSIGN_OR_RETURN(common_, transport_.CloseRound(round));
     RETURN_IF_ERROR(journal_.SavePublished(*common_, std::nullopt));
     bytes.down.assign(readers.size(), BytesOf(common_->values));

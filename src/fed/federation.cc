@@ -58,6 +58,9 @@ class Federation {
   const std::vector<SiteInfo>& infos() const { return inputs_.sites->sites(); }
   /// Models that there are: one per site, or the pooled one.
   int64_t models() const { return method_.pools_data() ? 1 : static_cast<int64_t>(infos().size()); }
+  /// The place of model k among all sites of the federation, some of which may be elsewhere.
+  int64_t PlaceOf(int64_t k) const { return inputs_.first_site + k; }
+  bool everybody_here() const { return inputs_.all_sites == 0 || inputs_.all_sites == static_cast<int64_t>(infos().size()); }
   SiteInfo InfoOf(int64_t k) const {
     if (pool_) return {pool_->name, static_cast<int64_t>(pool_->train.size())};
     return infos()[static_cast<size_t>(k)];
@@ -76,9 +79,10 @@ class Federation {
 
   Status TrainCohort(int64_t round, const std::vector<int64_t>& cohort, RoundResult& result);
   Status TrainOne(int64_t round, int64_t k, SiteRoundResult& result);
-  StatusOr<TrainReport> Train(int64_t round, Site& site);
+  StatusOr<TrainReport> Train(int64_t round, int64_t k, Site& site);
   Status KeepAbsent(int64_t round, int64_t k);
   Status ExchangeAndSwap(int64_t round, RoundResult& result);
+  Status AgreeOnSent(int64_t round, int64_t k);
   Status NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const;
   bool ExchangesIn(int64_t round) const { return method_.trains() && method_.ExchangesIn(round, rounds()); }
   bool EvaluatesIn(int64_t round) const;
@@ -131,7 +135,7 @@ void Federation::NoteHistory(int64_t round) {
 }
 
 StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, int64_t round, int64_t k) const {
-  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
   if (saved > 0) {
     RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
     if (moment == Moment::kAfterSwap && ExchangesIn(saved)) {
@@ -139,7 +143,7 @@ StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, i
       RETURN_IF_ERROR(method_.Receive(published, *site));
     }
   } else if (inputs_.initial_individual) {
-    ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(k)));
+    ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(PlaceOf(k))));
     RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual(initial), "initial adapter"));
   }
   method_.BeginRound(round, *site);
@@ -149,7 +153,11 @@ StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, i
 std::vector<int64_t> Federation::Cohort(int64_t round) const {
   if (!method_.trains()) return {};
   if (method_.pools_data()) return {0};
-  return CohortOf(options_.participation, models(), round, options_.seed);
+  if (everybody_here()) return CohortOf(options_.participation, models(), round, options_.seed);
+  std::vector<int64_t> here;
+  for (const int64_t site : CohortOf(options_.participation, inputs_.all_sites, round, options_.seed))
+    if (site >= PlaceOf(0) && site < PlaceOf(models())) here.push_back(site - inputs_.first_site);
+  return here;
 }
 
 TrainOptions Federation::TrainOptionsOf(int64_t round) const {
@@ -174,7 +182,7 @@ int64_t Federation::StepsBefore(int64_t round) const {
   return steps;
 }
 
-StatusOr<TrainReport> Federation::Train(int64_t round, Site& site) {
+StatusOr<TrainReport> Federation::Train(int64_t round, int64_t k, Site& site) {
   const std::string note = absl::StrCat("round ", round, "/", rounds(), ", site ", site.info.name);
   const StepCallback on_step = [&](int64_t, int64_t, double loss) {
     std::lock_guard<std::mutex> lock(mutex_);
@@ -183,10 +191,10 @@ StatusOr<TrainReport> Federation::Train(int64_t round, Site& site) {
   };
   std::shared_ptr<const SiteData> data = pool_;
   if (!data) {
-    ASSIGN_OR_RETURN(data, inputs_.sites->Load(static_cast<size_t>(site.index)));
+    ASSIGN_OR_RETURN(data, inputs_.sites->Load(static_cast<size_t>(k)));
   }
   const SiteTraining training{
-      *inputs_.model,          method_,      *data, TrainOptionsOf(round), StepsOf(round, site.index), round,
+      *inputs_.model,          method_,      *data, TrainOptionsOf(round), StepsOf(round, k), round,
       options_.keep_optimizer, options_.seed};
   auto report = TrainSite(training, site, on_step);
   if (!report.ok()) return Annotate(report.status(), note);
@@ -203,14 +211,14 @@ Status Federation::KeepAbsent(int64_t round, int64_t k) {
 
 Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
   result.participated = true;
-  if (auto known = position_.trained.find(k); known != position_.trained.end()) {
+  if (auto known = position_.trained.find(PlaceOf(k)); known != position_.trained.end()) {
     result.train = known->second;
     std::lock_guard<std::mutex> lock(mutex_);
     steps_done_ += result.train.steps;
     return absl::OkStatus();
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
-  ASSIGN_OR_RETURN(result.train, Train(round, *site));
+  ASSIGN_OR_RETURN(result.train, Train(round, k, *site));
   if (ExchangesIn(round)) site->sent = {method_.Contribution(round, *site), method_.Weight(*site)};
   std::lock_guard<std::mutex> lock(mutex_);
   return journal_.SaveSite(round, *site, &result.train);
@@ -233,18 +241,36 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
     const SiteRoundResult& site = result.sites[static_cast<size_t>(k)];
     readers.push_back(site.site);
     const bool kept = method_.ledger_policy() == LedgerPolicy::kKeepAbsent && sent_[static_cast<size_t>(k)];
-    if (site.participated || kept) contributors.push_back({k, site.site, site.participated});
+    if (site.participated || kept) contributors.push_back({PlaceOf(k), site.site, site.participated});
   }
   ASSIGN_OR_RETURN(const Exchange::Bytes bytes, exchange_.Run(round, contributors, readers));
-  for (size_t i = 0; i < contributors.size(); ++i) result.sites[static_cast<size_t>(contributors[i].site)].bytes_up = bytes.up[i];
+  for (size_t i = 0; i < contributors.size(); ++i)
+    result.sites[static_cast<size_t>(contributors[i].site - inputs_.first_site)].bytes_up = bytes.up[i];
   for (size_t k = 0; k < readers.size(); ++k) result.sites[k].bytes_down = bytes.down[k];
+  if (transport_.Aggregates())
+    for (int64_t k = 0; k < models(); ++k) RETURN_IF_ERROR(AgreeOnSent(round, k));
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
 }
 
-/// For methods whose sites read a weighted mean of the ledger, and federations of which a table can be read.
+/// Where a server elsewhere closed the round without this site's contribution, the site takes back that it was sent: what it reads is
+/// computed from what the server counts.
+Status Federation::AgreeOnSent(int64_t round, int64_t k) {
+  ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(round, InfoOf(k).name));
+  if (!published.own_round || *published.own_round == round) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+  RETURN_IF_ERROR(journal_.LoadSite(round, *site));
+  LedgerEntry counted;
+  if (*published.own_round > 0) {
+    ASSIGN_OR_RETURN(counted, journal_.LoadSent(round - 1, site->info.name));
+  }
+  site->sent = std::move(counted);
+  return journal_.SaveSite(round, *site, nullptr);
+}
+
+/// For methods whose sites read a weighted mean of the ledger, and federations of which all is here and a table can be read.
 Status Federation::NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const {
   constexpr int64_t kMostSites = 64;
-  if (method_.ledger_policy() != LedgerPolicy::kKeepAbsent || models() > kMostSites) return absl::OkStatus();
+  if (method_.ledger_policy() != LedgerPolicy::kKeepAbsent || models() > kMostSites || !everybody_here()) return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto shares, exchange_.Influences(round, contributors, models()));
   for (size_t k = 0; k < shares.size(); ++k)
     for (size_t j = 0; j < contributors.size(); ++j)
@@ -358,6 +384,8 @@ StatusOr<RunSummary> Federation::Run() {
   if (!transport_.Offers(method_.needs()))
     return ConfigError(
         absl::StrCat("method ", method_.name(), " needs more from the transport than this one offers; choose another method"));
+  if (method_.pools_data() && !everybody_here())
+    return ConfigError(absl::StrCat("method ", method_.name(), " trains on the data of all sites; choose another across sites"));
   if (method_.pools_data()) {
     ASSIGN_OR_RETURN(pool_, PoolOf(*inputs_.sites));
   }

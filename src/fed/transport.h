@@ -9,6 +9,7 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/status.h"
@@ -43,12 +44,17 @@ struct Published {
   double total_weight = 0.0;  ///< W = sum w_k
   int64_t contributors = 0;
   at::Tensor values;  ///< flat, float32 on the CPU
+  /// The round of the reader's own contribution that is in it, 0 if none is; empty: what it sent last is.
+  std::optional<int64_t> own_round;
 };
 
 class Transport {
  public:
   virtual ~Transport() = default;
   virtual bool Offers(TransportNeed need) const = 0;
+  /// True: the other end makes of the uploads what is published, whatever the method needs, and CloseRound brings it. Its one reader
+  /// is then the site that sends.
+  virtual bool Aggregates() const { return false; }
 
   /// Hands over a contribution. A site counts once: a second contribution in the same round is refused. Errors: kTraining (also
   /// for values that the sum refuses; they may be found as late as the closing call, and end the round).

@@ -86,12 +86,15 @@ std::string MemoryText(const MemoryPlan& plan) {
                       ", batches ", Megabytes(plan.activations()), "); ", Megabytes(plan.available), " available");
 }
 
-StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
+StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, const ConnectTransport& connect) {
   for (const std::string& note : run.notes) LogWarning(note);
   ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryOf(run));
   LogInfo(MemoryText(plan));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
-  LocalTransport transport(method->ledger_policy(), method->needs());
+  std::unique_ptr<Transport> transport = std::make_unique<LocalTransport>(method->ledger_policy(), method->needs());
+  if (connect) {
+    ASSIGN_OR_RETURN(transport, connect(run));
+  }
   FileJournal journal(directory, JournalOptions(run, *method));
   std::unique_ptr<Progress> progress;
   FederationHooks hooks;
@@ -100,10 +103,12 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
     if (!progress) progress = std::make_unique<Progress>(total, method->name(), done);
     progress->Update(done, note);
   };
-  FederationInputs inputs{run.model.get(), run.tokenizer.get(), run.sites.get(), nullptr};
+  FederationInputs inputs{run.model.get(), run.tokenizer.get(),   run.sites.get(),
+                          nullptr,         run.config.first_site, run.config.all_sites};
   if (!run.config.initial_adapter.empty()) {
     inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site); };
-    for (size_t k = 0; k < run.config.sites.size(); ++k) RETURN_IF_ERROR(InitialAdapter(run.config, k).status());  // good to begin?
+    for (size_t k = 0; k < run.config.sites.size(); ++k)  // good to begin?
+      RETURN_IF_ERROR(InitialAdapter(run.config, static_cast<size_t>(run.config.first_site) + k).status());
   }
   const auto stopped = [&](const Status& status) {
     progress.reset();
@@ -111,7 +116,7 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
     return InterruptedError(
         absl::StrCat(status.message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
   };
-  auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
+  auto summary = RunFederation(inputs, run.config.federation, *transport, journal, hooks);
   if (!summary.ok()) return stopped(summary.status());
   if (progress) progress->Finish();
   if (HasCrossSite(run)) {
@@ -131,7 +136,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory) {
 
 }  // namespace
 
-StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const fs::path& root) {
+StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const fs::path& root,
+                              const ConnectTransport& connect) {
   RETURN_IF_ERROR(CheckMethod(config.federation));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
   RETURN_IF_ERROR(LoadSites(run));
@@ -141,12 +147,12 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
   RETURN_IF_ERROR(WriteFileAtomic(directory.config(), resolved_yaml));
   RETURN_IF_ERROR(LogToFile(directory.log()));
   LogInfo(absl::StrCat("run in ", directory.root().string()));
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, connect));
   CloseLogFile();
   return RunOutcome{std::move(summary), false};
 }
 
-StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root) {
+StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, const ConnectTransport& connect) {
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(root));
   RETURN_IF_ERROR(directory.Lock());
   std::error_code error;
@@ -162,7 +168,7 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root) {
   RETURN_IF_ERROR(LogToFile(directory.log()));
   RETURN_IF_ERROR(WarnIfElsewhere(directory, run.config));
   LogInfo(absl::StrCat("resumed in ", directory.root().string()));
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, connect));
   CloseLogFile();
   return RunOutcome{std::move(summary), false};
 }
@@ -188,8 +194,8 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
                                    " for those that are"));
   SiteModel model;
   const SiteInfo info{method->pools_data() ? "all sites" : site_name, 0};
-  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
-  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, info));
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr, 0, 0};
+  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : run.config.first_site + index, info));
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
   model.round = round;
   if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -39,6 +40,9 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config);
 /// kData.
 Status LoadSites(LoadedRun& run);
 
+/// Connects a run whose other sites are elsewhere; called when model and data are loaded. Empty: all sites are here.
+using ConnectTransport = std::function<StatusOr<std::unique_ptr<Transport>>(const LoadedRun& run)>;
+
 struct RunOutcome {
   OrderedJson summary;        ///< what --format json prints (without the directory)
   bool was_finished = false;  ///< resumed a run that had nothing left to do
@@ -47,9 +51,10 @@ struct RunOutcome {
 /// Starts a new run in `directory` (made; must be empty or absent) and runs it to the end. Nothing is written before model and
 /// data are loaded and found good. `resolved_yaml`: the configuration to be written into it. Errors: all kinds; kInterrupted after
 /// Ctrl-C.
-StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const std::filesystem::path& directory);
+StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const std::filesystem::path& directory,
+                              const ConnectTransport& connect = {});
 /// Goes on with an interrupted run; a finished one returns its summary at once. `config` is what its config.yaml says.
-StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::path& directory);
+StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::path& directory, const ConnectTransport& connect = {});
 
 /// One site's model as a run left it, ready for a forward.
 struct SiteModel {

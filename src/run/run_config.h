@@ -30,6 +30,8 @@ struct KeepOptions {
 struct RunConfig {
   std::filesystem::path model;
   std::vector<SiteFiles> sites;
+  int64_t first_site = 0;  ///< place of the first of `sites` among all sites of the federation
+  int64_t all_sites = 0;   ///< how many those are, where some are elsewhere; 0: all are here
   std::string prompt_template = "alpaca_short";
   double validation = 0.0;  ///< share of train held out per site
   std::filesystem::path

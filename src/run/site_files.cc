@@ -86,7 +86,8 @@ StatusOr<SiteData> SiteFilesSource::Read(size_t index, std::vector<std::string>*
     ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
     split.train = std::move(examples);
   } else {
-    split = SplitValidation(std::move(examples), config_.validation, config_.federation.seed, index);
+    const size_t place = index + static_cast<size_t>(config_.first_site);
+    split = SplitValidation(std::move(examples), config_.validation, config_.federation.seed, place);
   }
   if (split.train.empty())
     return DataError(

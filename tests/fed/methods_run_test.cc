@@ -178,7 +178,7 @@ TEST_F(MethodsRun, FlexlorasUnusedRanksCanStillLearn) {
   FederationOptions options = TinyOptions("flexlora");
   options.method.site_ranks = {1, 4, 2};
   const auto method = *MakeMethod(options.method);
-  const FederationInputs inputs{model_.get(), nullptr, sites_.get(), nullptr};
+  const FederationInputs inputs{model_.get(), nullptr, sites_.get(), nullptr, 0, 0};
   const auto one = *MakeSite(inputs, options, *method, 0, sites_->sites()[0]), other = *MakeSite(inputs, options, *method, 1, {});
   for (const auto& [name, tensor] : one->adapters.Individual()) at::Tensor(tensor).fill_(0.5);
   const at::Tensor before = other->adapters.Individual()[0].second.clone();

@@ -1,0 +1,238 @@
+// fedalt audit: the audit log of a server's or a site's directory, shown and verified.
+#include <sys/types.h>
+
+#include <CLI/CLI.hpp>
+#include <ctime>
+#include <map>
+#include <memory>
+#include <nlohmann/json.hpp>
+
+#include "app/command.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/signature.h"
+#include "base/strict_json.h"
+#include "store/audit_log.h"
+#include "store/audit_verify.h"
+#include "store/database.h"
+#include "store/schema.h"
+
+namespace fedalt {
+namespace {
+
+using nlohmann::json;
+using nlohmann::ordered_json;
+namespace fs = std::filesystem;
+
+constexpr char kShowExamples[] =
+    "Examples:\n"
+    "  fedalt audit show server                     every entry, one a line\n"
+    "  fedalt audit show server --kind refusal      only those of a kind\n"
+    "  fedalt audit show site-3 --format json";
+constexpr char kVerifyExamples[] =
+    "Examples:\n"
+    "  fedalt audit verify server --trust roster.json                keys from your own copy of the roster\n"
+    "  fedalt audit verify server --run r7 --signed-at-least 420     what you know from elsewhere\n"
+    "  fedalt audit verify server --format json\n"
+    "Without --trust the keys are those in DIR/roster.json, which whoever could change the log could change as well.\n"
+    "Exit code 9: a recorded fact was changed, and is named. docs/audit.md says what is proven and what is not.";
+
+struct AuditOptions {
+  std::string directory;
+  std::string kind;
+  std::string trust;
+  std::string run;
+  uint64_t signed_at_least = 0;
+  bool json = false;
+};
+
+/// Public keys in hex by signer: "server", and the names of the sites.
+using SignerKeys = std::map<std::string, std::string>;
+
+StatusOr<std::unique_ptr<Database>> OpenStore(const fs::path& directory) {
+  std::error_code error;
+  if (!fs::is_directory(directory, error))
+    return UsageError(absl::StrCat(directory.string(), ": there is no such directory; name that of a server or a site"));
+  if (!fs::exists(directory / kStoreName, error)) {
+    return UsageError(absl::StrCat(directory.string(), ": holds no ", kStoreName, "; name the directory of a server or a site"));
+  }
+  return Database::OpenReadOnly(directory / kStoreName, StoreMigrations());
+}
+
+StatusOr<std::string> KeyOf(const json& owner, std::string_view name) {
+  const auto key = owner.is_object() ? owner.find("signing_key") : owner.end();
+  const bool hex = owner.is_object() && key != owner.end() && key->is_string() && key->get_ref<const std::string&>().size() == 64 &&
+                   key->get_ref<const std::string&>().find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
+  if (!hex) return ConfigError(absl::StrCat(QuoteForMessage(name), " has no \"signing_key\" of 64 hex digits"));
+  return key->get<std::string>();
+}
+
+StatusOr<SignerKeys> ParseSignerKeys(const std::string& bytes) {
+  ASSIGN_OR_RETURN(const json file, ParseJson(bytes, {.kind = ErrorKind::kConfig}));
+  if (!file.is_object() || !file.contains("server") || !file.contains("sites") || !file["sites"].is_array())
+    return ConfigError("expected {\"server\": {\"signing_key\": ...}, \"sites\": [{\"name\": ..., \"signing_key\": ...}, ...]}");
+  SignerKeys keys;
+  if (!file["server"].is_null()) {  // a server that has none yet
+    ASSIGN_OR_RETURN(keys["server"], KeyOf(file["server"], "server"));
+  }
+  for (const json& site : file["sites"]) {
+    if (!site.is_object() || !site.contains("name") || !site["name"].is_string())
+      return ConfigError("a site has no \"name\"; give each one");
+    const std::string name = site["name"];
+    ASSIGN_OR_RETURN(const std::string key, KeyOf(site, name));
+    if (name == "server" || !keys.emplace(name, key).second)
+      return ConfigError(
+          absl::StrCat("the name ", QuoteForMessage(name), " stands twice; each signer needs its own (\"server\" is the server)"));
+  }
+  return keys;
+}
+
+StatusOr<SignerKeys> ReadSignerKeys(const fs::path& path) {
+  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, ErrorKind::kConfig, size_t{1} << 24));
+  StatusOr<SignerKeys> keys = ParseSignerKeys(bytes);
+  if (!keys.ok()) return Annotate(keys.status(), path.string());
+  return keys;
+}
+
+/// "2026-11-23T09:00:00.123Z"; the number where it is no date of ours.
+std::string TimeText(int64_t time_ms) {
+  constexpr int64_t kYear10000 = 253'402'300'800'000;
+  const std::time_t seconds = static_cast<std::time_t>(time_ms / 1000);
+  std::tm parts{};
+  char text[32];
+  if (time_ms < 0 || time_ms >= kYear10000 || ::gmtime_r(&seconds, &parts) == nullptr ||
+      std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts) == 0)
+    return std::to_string(time_ms);
+  return absl::StrFormat("%s.%03dZ", text, time_ms % 1000);
+}
+
+/// Without what a terminal would obey; a log that somebody has changed may hold anything.
+std::string Printable(std::string text) {
+  for (char& c : text)
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
+  return text;
+}
+
+std::string Dump(const ordered_json& object) {
+  return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
+}
+
+Status Show(const AuditOptions& options) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, OpenStore(options.directory));
+  ASSIGN_OR_RETURN(const std::string run, RunOfAuditLog(*database));
+  ordered_json entries = ordered_json::array();
+  RETURN_IF_ERROR(ReadEntries(*database, INT64_MIN, options.kind, [&](const AuditEntry& entry) {
+    if (!options.json) {
+      return WriteResult(Printable(absl::StrCat(entry.sequence, "  ", TimeText(entry.time_ms), "  ", entry.kind, "  ",
+                                                entry.subject.empty() ? "-" : entry.subject, "  ", entry.body)) +
+                         "\n");
+    }
+    ordered_json body = ordered_json::parse(entry.body, nullptr, false);
+    if (body.is_discarded()) body = entry.body;
+    entries.push_back({{"sequence", entry.sequence},
+                       {"time_ms", entry.time_ms},
+                       {"kind", entry.kind},
+                       {"subject", entry.subject},
+                       {"body", std::move(body)},
+                       {"leaf", HexOf(entry.leaf)}});
+    return absl::OkStatus();
+  }));
+  if (!options.json) return absl::OkStatus();
+  return WriteResult(Dump({{"run", run}, {"entries", std::move(entries)}}));
+}
+
+std::string ReportText(const AuditReport& report, const SignerKeys& keys) {
+  std::string text = absl::StrCat("run ", QuoteForMessage(report.run), ": ", report.entries, " entries, ", report.signed_entries,
+                                  " of them signed\n");
+  for (const auto& [signer, key] : keys) {
+    const auto found = report.signed_by.find(signer);
+    absl::StrAppend(&text, "  ", Printable(signer), ": ",
+                    found == report.signed_by.end() ? "nothing" : absl::StrCat(found->second, " entries"), "\n");
+  }
+  if (report.entries > report.signed_entries) {
+    const uint64_t count = report.entries - report.signed_entries;
+    absl::StrAppend(&text, "not yet signed: ", count, count == 1 ? " entry" : " entries", " after entry ", report.signed_entries,
+                    "; nothing is proven about ",
+                    report.signed_entries == 0 ? "this log"
+                    : count == 1               ? "it"
+                                               : "them",
+                    "\n");
+  }
+  for (const AuditFinding& finding : report.findings) absl::StrAppend(&text, "changed: ", Printable(finding.text), "\n");
+  if (report.findings.empty() && report.signed_entries > 0)
+    absl::StrAppend(&text, "the first ", report.signed_entries, " entries are as they were signed\n");
+  return text;
+}
+
+std::string ReportJson(const AuditReport& report) {
+  ordered_json findings = ordered_json::array();
+  for (const AuditFinding& finding : report.findings)
+    findings.push_back({{"first", finding.first}, {"last", finding.last}, {"text", finding.text}});
+  return Dump({{"run", report.run},
+               {"verified", report.findings.empty()},
+               {"entries", report.entries},
+               {"signed_entries", report.signed_entries},
+               {"signed_by", report.signed_by},
+               {"findings", std::move(findings)}});
+}
+
+Status Verify(const AuditOptions& options) {
+  const fs::path directory = options.directory;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, OpenStore(directory));
+  if (options.trust.empty())
+    LogWarning(absl::StrCat("the keys are those in ", (directory / "roster.json").string(),
+                            ", beside the log itself; for a proof give your own copy with --trust"));
+  ASSIGN_OR_RETURN(const SignerKeys keys,
+                   ReadSignerKeys(options.trust.empty() ? directory / "roster.json" : fs::path(options.trust)));
+  std::string run = options.run;
+  if (run.empty()) {
+    ASSIGN_OR_RETURN(run, RunOfAuditLog(*database));
+  }
+  const auto check = [&](std::string_view signer, std::string_view message, std::string_view signature) {
+    const auto key = keys.find(std::string(signer));
+    return key != keys.end() && VerifySignature(key->second, message, signature);
+  };
+  ASSIGN_OR_RETURN(AuditReport report, VerifyAuditLog(*database, run, check));
+  if (report.signed_entries < options.signed_at_least) {
+    const auto expected = static_cast<int64_t>(options.signed_at_least);
+    report.findings.push_back({static_cast<int64_t>(report.signed_entries) + 1, expected,
+                               absl::StrCat("a signed head of at least ", expected,
+                                            " entries was expected, and there is none; heads "
+                                            "or entries were removed, or this is an old copy")});
+  }
+  RETURN_IF_ERROR(WriteResult(options.json ? ReportJson(report) : ReportText(report, keys)));
+  if (report.findings.empty()) return absl::OkStatus();
+  return IntegrityError(
+      Printable(absl::StrCat(database->path().string(), ": the audit log does not verify, ", report.findings.size(),
+                             report.findings.size() == 1 ? " finding: " : " findings, the first: ", report.findings.front().text)));
+}
+
+}  // namespace
+
+void AddAuditCommand(CLI::App& program, Command& command) {
+  auto options = std::make_shared<AuditOptions>();
+  CLI::App* app = program.add_subcommand("audit", "Show the audit log of a server or site, or find out whether it was changed");
+  app->require_subcommand(1);
+
+  CLI::App* show = app->add_subcommand("show", "Print the entries");
+  show->add_option("dir", options->directory, "Directory of the server or the site")->required()->type_name("DIR");
+  show->add_option("--kind", options->kind, "Only the entries of this kind")->type_name("KIND");
+  AddFormatOption(*show, options->json);
+  show->footer(kShowExamples);
+  show->callback([options, &command] { command.run = [options] { return Show(*options); }; });
+
+  CLI::App* verify = app->add_subcommand("verify", "Check every entry and every signature; names what was changed");
+  verify->add_option("dir", options->directory, "Directory of the server or the site")->required()->type_name("DIR");
+  verify->add_option("--trust", options->trust, "Roster with the public keys (default: DIR/roster.json)")->type_name("FILE");
+  verify->add_option("--run", options->run, "The run that it must be (default: the one that the log names)")->type_name("ID");
+  verify
+      ->add_option("--signed-at-least", options->signed_at_least,
+                   "Entries that must be signed, as you know from a site's copy of a head")
+      ->check(CLI::Range(uint64_t{0}, static_cast<uint64_t>(kMaxAuditSequence)))
+      ->type_name("N");
+  AddFormatOption(*verify, options->json);
+  verify->footer(kVerifyExamples);
+  verify->callback([options, &command] { command.run = [options] { return Verify(*options); }; });
+}
+
+}  // namespace fedalt

@@ -1,0 +1,162 @@
+// fedalt server: one party of a federation across machines runs it; sites dial in.
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <ctime>
+#include <memory>
+
+#include "app/command.h"
+#include "app/federation_files.h"
+#include "base/file.h"
+#include "base/interrupt.h"
+#include "base/log.h"
+#include "base/signature.h"
+#include "fed/federation.h"
+#include "net/certificates.h"
+#include "net/grpc_server.h"
+#include "net/server_core.h"
+#include "run/run.h"
+#include "store/server_store.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr char kExamples[] =
+    "Examples:\n"
+    "  fedalt server server.yaml\n"
+    "server.yaml: federation, keys, directory, listen; minimum_cohort, deadline_s, linger_s, model (docs/operations.md). The same\n"
+    "command goes on after a stop or a crash.";
+
+/// Made once per directory, so that a second run with the same configuration is another run.
+StatusOr<std::string> RunIdentifier(const fs::path& directory, const std::string& federation) {
+  const fs::path file = directory / "run.txt";
+  std::error_code error;
+  if (fs::exists(file, error)) {
+    constexpr size_t kMostBytes = 256;
+    return ReadFile(file, ErrorKind::kOutput, kMostBytes);
+  }
+  RETURN_IF_ERROR(MakeDirectories(directory));
+  const std::string random = SigningKey::Generate().public_key().Hex().substr(0, 12);
+  const std::string run = absl::StrCat(federation, "-", DateOf(std::time(nullptr)), "-", random);
+  RETURN_IF_ERROR(WriteFileAtomic(file, run));
+  return run;
+}
+
+/// What a server must know of model and method.
+struct Shape {
+  std::unique_ptr<Method> method;
+  std::vector<AdaptedModule> modules;
+  int64_t values = 0;  ///< of a contribution
+};
+
+StatusOr<Shape> ShapeOf(const RunConfig& config) {
+  const FederationOptions& options = config.federation;
+  RETURN_IF_ERROR(CheckMethod(options));
+  ASSIGN_OR_RETURN(const LoadedRun loaded, LoadModel(config));
+  Shape shape;
+  ASSIGN_OR_RETURN(shape.method, MakeMethod(options.method));
+  if (shape.method->needs() == TransportNeed::kNothing || shape.method->pools_data())
+    return ConfigError(absl::StrCat("method ", shape.method->name(), " exchanges nothing between sites; choose another, such as fedalt"));
+  ASSIGN_OR_RETURN(shape.modules, FindAdaptedModules(*loaded.model, options.adapter));
+  const FederationInputs inputs{loaded.model.get(), loaded.tokenizer.get(), nullptr, nullptr, 0, 0};
+  ASSIGN_OR_RETURN(const auto site, MakeSite(inputs, options, *shape.method, 0, {"", 1}));
+  shape.values = shape.method->Contribution(1, *site).numel();
+  return shape;
+}
+
+ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const Roster& roster, const Shape& shape) {
+  ServerOptions options;
+  for (const RosterSite& site : roster.sites) options.sites.push_back(site.name);
+  for (int64_t round = 1; round <= config.federation.rounds; ++round)
+    if (shape.method->ExchangesIn(round, config.federation.rounds)) options.exchange_rounds.push_back(round);
+  options.values = shape.values;
+  options.ledger_policy = shape.method->ledger_policy();
+  options.participation = config.federation.participation;
+  options.seed = config.federation.seed;
+  options.minimum_cohort = party.minimum_cohort;
+  options.deadline_ms = party.deadline_s * 1000;
+  return options;
+}
+
+/// Who a certificate belongs to, by the roster alone.
+GrpcServer::Identify IdentifyBy(const Roster& roster) {
+  return [roster](const std::string& certificate) -> StatusOr<int64_t> {
+    const auto facts = ParseCertificate(certificate);
+    if (!facts.ok()) return absl::PermissionDeniedError("the certificate cannot be read");
+    const auto place = FindSiteByFingerprint(roster, facts->fingerprint);
+    if (!place) return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
+    if (roster.sites[*place].revoked)
+      return absl::PermissionDeniedError(absl::StrCat("the keys of ", roster.sites[*place].name, " are revoked"));
+    return static_cast<int64_t>(*place);
+  };
+}
+
+/// Until the run has ended and everybody has had time to read its last result.
+Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
+  constexpr int64_t kPieceMs = 20;
+  SystemClock clock;
+  std::string told;
+  int64_t ended_ms = 0;
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<ClosingRound> closing, core.Tick());
+    if (closing) {
+      LogInfo(absl::StrCat("round ", closing->round, ": ", closing->received.size(), " contributions, ", closing->absent.size(),
+                           " of absent sites"));
+      RETURN_IF_ERROR(core.Finish(*closing, Aggregate(*closing, round, journal)));
+    }
+    port.AnswerOverdue();
+    const v1::RunState state = core.state();
+    const std::string waits = absl::StrCat("round ", state.round(), ", attempt ", state.attempt(), ": waits for ", state.waiting_for());
+    if (state.phase() != v1::PHASE_ENDED && waits != told) LogInfo(waits);
+    told = waits;
+    if (state.phase() == v1::PHASE_ENDED && ended_ms == 0) {
+      ended_ms = clock.NowMs();
+      LogInfo(absl::StrCat("the run has ended: ", state.cause()));
+    }
+    if (ended_ms > 0 && (core.everybody_has_read() || clock.NowMs() >= ended_ms + linger_ms)) return absl::OkStatus();
+    if (!clock.Sleep(kPieceMs).ok()) return InterruptedError("the server was stopped; nothing is lost, go on with the same command");
+  }
+}
+
+Status Execute(const std::string& file) {
+  ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(file, Party::kServer));
+  ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party.keys, Party::kServer));
+  ASSIGN_OR_RETURN(const SigningKey signing_key, SigningKey::Load(keys.signing_key));
+  ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
+  ASSIGN_OR_RETURN(const Shape shape, ShapeOf(config));
+  ServerOptions options = OptionsOf(party, config, keys.roster, shape);
+  if (party.minimum_cohort > static_cast<int64_t>(options.sites.size()))
+    return ConfigError(absl::StrCat("minimum_cohort is ", party.minimum_cohort, ", but the roster has ", options.sites.size(),
+                                    " sites; expected at most that many"));
+  ASSIGN_OR_RETURN(options.run, RunIdentifier(party.directory, keys.roster.federation));
+  ASSIGN_OR_RETURN(options.agreement, AgreementOf(config, keys.roster));
+  SystemClock clock;
+  const auto sign = [&](std::string_view message) {
+    const Ed25519Signature signature = signing_key.Sign(message);
+    return std::string(signature.begin(), signature.end());
+  };
+  ASSIGN_OR_RETURN(const auto store,
+                   ServerStore::Open(party.directory, {options.run, options.sites, [&clock] { return clock.NowMs(); }, sign}));
+  const ServerRoundOptions round{shape.method.get(), shape.modules, LargestRank(config.federation.method, config.federation.adapter),
+                                 options.sites};
+  ServerCore core(options, *store, clock);
+  RETURN_IF_ERROR(core.Recover());
+  ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));
+  LogInfo(absl::StrCat("run ", options.run, ", listens on port ", port->port()));
+  RETURN_IF_ERROR(Serve(core, *port, *store, round, party.linger_s * 1000));
+  if (core.state().round() != 0) return FederationError(absl::StrCat("the run has ended: ", core.state().cause()));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddServerCommand(CLI::App& program, Command& command) {
+  auto file = std::make_shared<std::string>();
+  CLI::App* app = program.add_subcommand("server", "Run a federation across machines: sites dial in");
+  app->add_option("config", *file, "The server's configuration")->required()->type_name("SERVER.yaml");
+  app->footer(kExamples);
+  app->callback([file, &command] { command.run = [file] { return Execute(*file); }; });
+}
+
+}  // namespace fedalt

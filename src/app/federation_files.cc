@@ -1,0 +1,199 @@
+#include "app/federation_files.h"
+
+#include <absl/strings/str_join.h>
+
+#include <chrono>
+#include <map>
+
+#include "app/config_keys.h"
+#include "app/yaml_tree.h"
+#include "base/file.h"
+#include "base/signature.h"
+#include "net/certificates.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// One key of server.yaml or site.yaml.
+struct PartyKey {
+  std::string name;
+  bool required = false;
+  std::function<bool(const std::string& text, const fs::path& folder)> read;  ///< false: not what is expected
+  std::string expected;
+};
+
+PartyKey PathKey(const std::string& name, bool required, fs::path& to) {
+  return {name, required,
+          [&to](const std::string& text, const fs::path& folder) {
+            to = (folder / text).lexically_normal();
+            return !text.empty();
+          },
+          "a path"};
+}
+
+PartyKey TextKey(const std::string& name, std::string& to) {
+  return {name, true,
+          [&to](const std::string& text, const fs::path&) {
+            to = text;
+            return !text.empty();
+          },
+          "a text"};
+}
+
+PartyKey AddressKey(const std::string& name, std::string& to) {
+  PartyKey key = TextKey(name, to);
+  key.read = [&to](const std::string& text, const fs::path&) {
+    to = text;
+    const size_t colon = text.rfind(':');
+    int64_t port = 0;
+    return colon != std::string::npos && colon > 0 && absl::SimpleAtoi(text.substr(colon + 1), &port) && port >= 0 && port < 65536;
+  };
+  key.expected = "host:port";
+  return key;
+}
+
+PartyKey CountKey(const std::string& name, int64_t least, int64_t& to) {
+  return {name, false,
+          [&to, least](const std::string& text, const fs::path&) {
+            constexpr int64_t kMost = 1'000'000'000;
+            return absl::SimpleAtoi(text, &to) && to >= least && to <= kMost;
+          },
+          absl::StrCat("an integer from ", least)};
+}
+
+std::vector<PartyKey> KeysOf(Party party, PartyConfig& config) {
+  std::vector<PartyKey> keys = {PathKey("federation", true, config.federation), PathKey("model", false, config.model),
+                                PathKey("keys", true, config.keys), PathKey("directory", true, config.directory)};
+  if (party == Party::kServer) {
+    keys.push_back(AddressKey("listen", config.listen));
+    keys.push_back(CountKey("minimum_cohort", 1, config.minimum_cohort));
+    keys.push_back(CountKey("deadline_s", 1, config.deadline_s));
+    keys.push_back(CountKey("linger_s", 0, config.linger_s));
+    return keys;
+  }
+  keys.push_back(AddressKey("server", config.server));
+  keys.push_back(TextKey("site", config.site));
+  keys.push_back(PathKey("data.train", true, config.train));
+  keys.push_back(PathKey("data.test", true, config.test));
+  keys.push_back(PathKey("data.validation", false, config.validation));
+  keys.push_back(CountKey("patience_s", 1, config.patience_s));
+  return keys;
+}
+
+/// The scalars of a map and of the maps in it, by dotted names.
+Status Flatten(const YamlNode& node, const std::string& prefix, std::map<std::string, const YamlNode*>& values) {
+  for (const YamlEntry& entry : node.entries) {
+    const std::string name = prefix + entry.first;
+    if (entry.second.kind == YamlNode::Kind::kMap) {
+      RETURN_IF_ERROR(Flatten(entry.second, name + ".", values));
+    } else if (entry.second.kind != YamlNode::Kind::kScalar) {
+      return ConfigError(absl::StrCat(entry.second.where, ": ", name, " is ", entry.second.Describe(), "; expected one value"));
+    } else {
+      values[name] = &entry.second;
+    }
+  }
+  return absl::OkStatus();
+}
+
+std::string QuotedList(const std::vector<std::string>& names) {
+  std::vector<std::string> entries;
+  entries.reserve(names.size());
+  for (const std::string& name : names) entries.push_back(absl::StrCat("{name: ", YamlQuote(name), ", train: -, test: -}"));
+  return absl::StrCat("[", absl::StrJoin(entries, ", "), "]");
+}
+
+}  // namespace
+
+StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
+  constexpr size_t kMostBytes = 1 << 20;
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(file, ErrorKind::kConfig, kMostBytes));
+  ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(text, file.string()));
+  if (root.kind != YamlNode::Kind::kMap) return ConfigError(absl::StrCat(file.string(), ": is ", root.Describe(), "; expected a map of keys"));
+  std::map<std::string, const YamlNode*> values;
+  RETURN_IF_ERROR(Flatten(root, "", values));
+  PartyConfig config;
+  const std::vector<PartyKey> keys = KeysOf(party, config);
+  std::vector<std::string> names;
+  for (const PartyKey& key : keys) names.push_back(key.name);
+  for (const auto& [name, node] : values)
+    if (std::find(names.begin(), names.end(), name) == names.end())
+      return ConfigError(absl::StrCat(node->where, ": unknown key ", name.substr(0, 80), "; the nearest is ", NearestName(name, names)));
+  std::error_code error;
+  const fs::path folder = fs::absolute(file, error).parent_path();
+  for (const PartyKey& key : keys) {
+    const auto value = values.find(key.name);
+    if (value == values.end() && key.required)
+      return ConfigError(absl::StrCat(file.string(), ": ", key.name, " is missing; expected ", key.expected));
+    if (value != values.end() && !key.read(value->second->text, folder))
+      return ConfigError(
+          absl::StrCat(value->second->where, ": ", key.name, " is ", value->second->Describe(), "; expected ", key.expected));
+  }
+  return config;
+}
+
+StatusOr<PartyKeysOnDisk> LoadPartyKeys(const fs::path& folder, Party party) {
+  constexpr size_t kMostBytes = 1 << 20;
+  PartyKeysOnDisk keys;
+  keys.signing_key = folder / "signing.key";
+  ASSIGN_OR_RETURN(keys.identity.certificate, ReadFile(folder / "certificate.pem", ErrorKind::kConfig, kMostBytes));
+  ASSIGN_OR_RETURN(keys.identity.private_key, ReadFile(folder / "private.key", ErrorKind::kConfig, kMostBytes));
+  ASSIGN_OR_RETURN(keys.identity.authority, ReadFile(folder / "authority.pem", ErrorKind::kConfig, kMostBytes));
+  ASSIGN_OR_RETURN(keys.roster, LoadRoster(folder / "roster.json"));
+  const auto use = party == Party::kServer ? CertificateUse::kServer : CertificateUse::kSite;
+  const int64_t now_s =
+      std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
+  RETURN_IF_ERROR(Annotate(CheckCertificate(keys.identity.certificate, keys.identity.authority, use, now_s), folder.string()));
+  RETURN_IF_ERROR(Annotate(CheckPrivateKey({keys.identity.certificate, keys.identity.private_key}), folder.string()));
+  if (!keys.roster.server) return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no server; make its keys first"));
+  if (keys.roster.sites.empty()) return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no sites; make their keys first"));
+  return keys;
+}
+
+StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& roster) {
+  // Some defaults depend on how many sites there are, so everybody reads it with all of them.
+  std::vector<std::string> names;
+  for (const RosterSite& site : roster.sites) names.push_back(site.name);
+  std::vector<std::string> overrides = {"sites=" + QuotedList(names)};
+  if (!party.model.empty()) overrides.push_back(absl::StrCat("model=", YamlQuote(party.model.string())));
+  constexpr size_t kMostBytes = 1 << 22;
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(party.federation, ErrorKind::kConfig, kMostBytes));
+  ConfigSource source;
+  source.name = party.federation.string();
+  source.check_files = false;  // the other sites' data are elsewhere
+  ASSIGN_OR_RETURN(ParsedConfig parsed, ParseConfig(text, overrides, source));
+  RunConfig& config = parsed.config;
+  config.model = (party.federation.parent_path() / config.model).lexically_normal();
+  if (party.site.empty()) return config;
+  const auto place = FindSiteByName(roster, party.site);
+  if (!place)
+    return ConfigError(absl::StrCat("site \"", party.site, "\" is not in the roster; expected the name that its keys were made for"));
+  config.first_site = static_cast<int64_t>(*place);
+  config.all_sites = static_cast<int64_t>(roster.sites.size());
+  config.sites = {{party.site, party.train, party.test, party.validation, 0}};
+  return config;
+}
+
+StatusOr<std::string> AgreementOf(const RunConfig& config, const Roster& roster) {
+  RunConfig shared = config;
+  shared.model.clear();
+  shared.initial_adapter.clear();
+  shared.sites.clear();
+  shared.first_site = shared.all_sites = 0;
+  shared.threads = 0;
+  shared.device = "auto";
+  shared.sites_at_once_auto = true;
+  shared.federation.sites_at_once = 1;
+  shared.keep = {};
+  std::string agreement = absl::StrCat("roster ", RosterHash(roster), "\n");
+  RunConfig model;
+  model.model = config.model;
+  ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(model));
+  for (const auto& [file, hash] : hashes) absl::StrAppend(&agreement, "model ", fs::path(file).filename().string(), " ", hash, "\n");
+  for (const ConfigKey& key : ConfigKeys())
+    if (const std::string value = key.write(shared); !value.empty()) absl::StrAppend(&agreement, key.name, ": ", value, "\n");
+  return agreement;
+}
+
+}  // namespace fedalt

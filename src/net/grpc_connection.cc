@@ -1,0 +1,92 @@
+#include "net/grpc_connection.h"
+
+#include <grpcpp/generic/generic_stub.h>
+#include <grpcpp/grpcpp.h>
+
+#include <chrono>
+#include <condition_variable>
+#include <mutex>
+
+#include "base/interrupt.h"
+#include "net/grpc_options.h"
+
+namespace fedalt {
+namespace {
+
+std::string MethodOf(Rpc rpc) {
+  switch (rpc) {
+    case Rpc::kEnrol:
+      return "/fedalt.v1.Federation/Enrol";
+    case Rpc::kPoll:
+      return "/fedalt.v1.Federation/Poll";
+    case Rpc::kBeginUpload:
+      return "/fedalt.v1.Federation/BeginUpload";
+    case Rpc::kPutChunk:
+      return "/fedalt.v1.Federation/PutChunk";
+    case Rpc::kCommitUpload:
+      return "/fedalt.v1.Federation/CommitUpload";
+    case Rpc::kGetManifest:
+      return "/fedalt.v1.Federation/GetManifest";
+    case Rpc::kGetChunk:
+      return "/fedalt.v1.Federation/GetChunk";
+  }
+  return {};
+}
+
+/// One call that runs in gRPC's threads.
+struct Pending {
+  grpc::ClientContext context;
+  grpc::ByteBuffer request, reply;
+  grpc::Status status;
+  std::mutex mutex;
+  std::condition_variable finished;
+  bool done = false;
+};
+
+}  // namespace
+
+struct GrpcConnection::Channel {
+  std::shared_ptr<grpc::Channel> channel;
+  grpc::GenericStub stub;
+  explicit Channel(std::shared_ptr<grpc::Channel> made) : channel(std::move(made)), stub(channel) {}
+};
+
+GrpcConnection::GrpcConnection(const std::string& server, const TlsIdentity& identity, CheckPeer check_server)
+    : check_server_(std::move(check_server)) {
+  grpc::SslCredentialsOptions ssl;
+  ssl.pem_root_certs = identity.authority;
+  ssl.pem_private_key = identity.private_key;
+  ssl.pem_cert_chain = identity.certificate;
+  channel_ = std::make_unique<Channel>(grpc::CreateCustomChannel(server, grpc::SslCredentials(ssl), ClientArguments()));
+}
+
+GrpcConnection::~GrpcConnection() = default;
+
+StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, int64_t timeout_ms) {
+  auto call = std::make_shared<Pending>();  // gRPC may hold it longer than this function lives
+  call->context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms));
+  const grpc::Slice slice(request);
+  call->request = grpc::ByteBuffer(&slice, 1);
+  channel_->stub.UnaryCall(&call->context, MethodOf(rpc), grpc::StubOptions(), &call->request, &call->reply,
+                           [call](const grpc::Status& status) {
+                             const std::lock_guard<std::mutex> lock(call->mutex);
+                             call->status = status;
+                             call->done = true;
+                             call->finished.notify_all();
+                           });
+  {
+    std::unique_lock<std::mutex> lock(call->mutex);
+    while (!call->finished.wait_for(lock, std::chrono::milliseconds(100), [&] { return call->done; }))
+      if (InterruptRequested()) call->context.TryCancel();
+  }
+  if (InterruptRequested()) return InterruptedError("stopped while waiting for the server");
+  if (!call->status.ok()) return FromGrpc(call->status);
+  if (check_server_) RETURN_IF_ERROR(check_server_(PeerCertificate(call->context.auth_context().get())));
+  std::vector<grpc::Slice> slices;
+  std::string reply;
+  if (!call->reply.Dump(&slices).ok()) return absl::UnavailableError("the answer cannot be read");
+  for (const grpc::Slice& part : slices) reply.append(reinterpret_cast<const char*>(part.begin()), part.size());
+  return reply;
+}
+
+}  // namespace fedalt

@@ -1,0 +1,24 @@
+// What both ends of the gRPC connection agree on: limits, keepalive, codes.
+#pragma once
+
+#include <grpcpp/grpcpp.h>
+
+#include <string>
+
+#include "base/status.h"
+
+namespace fedalt {
+
+/// The largest message: a piece of a tensor and what is around it, or the manifest of a large one.
+inline constexpr int kLargestMessage = 4 << 20;
+
+grpc::ChannelArguments ClientArguments();
+void ConfigureServer(grpc::ServerBuilder& builder);
+
+Status FromGrpc(const grpc::Status& status);
+grpc::Status ToGrpc(const Status& status);
+
+/// The other end's certificate (PEM); empty if it showed none.
+std::string PeerCertificate(const grpc::AuthContext* context);
+
+}  // namespace fedalt

@@ -1,0 +1,37 @@
+// The server's port: gRPC over TLS in front of a ServerCore. Who calls is decided by the certificate alone.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "net/server_core.h"
+#include "net/tls.h"
+
+namespace fedalt {
+
+class GrpcServer {
+ public:
+  /// The place in the roster of the site with this certificate (PEM). Errors: PermissionDenied. From any thread.
+  using Identify = std::function<StatusOr<int64_t>(const std::string& certificate)>;
+
+  /// Listens on `address` (host:port; port 0: a free one). Borrows core and clock, and is told of the core's changes. Errors:
+  /// kFederation (the port is taken, the keys do not fit).
+  static StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& address, const TlsIdentity& identity, Identify identify,
+                                                     ServerCore& core, const Clock& clock);
+  ~GrpcServer();  ///< answers those who wait, and closes
+
+  int port() const { return port_; }
+  /// Answers the polls whose time is up. To be called every now and then.
+  void AnswerOverdue();
+
+ private:
+  class Service;
+  GrpcServer();
+  std::unique_ptr<Service> service_;
+  std::unique_ptr<class GrpcServerHolder> server_;
+  int port_ = 0;
+};
+
+}  // namespace fedalt

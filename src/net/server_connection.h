@@ -1,0 +1,22 @@
+// One call of a site to its server: what lies between the two state machines. Over gRPC it is net/grpc_connection.h; in a simulation
+// it delays, loses, doubles and reorders.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "base/status.h"
+
+namespace fedalt {
+
+enum class Rpc { kEnrol, kPoll, kBeginUpload, kPutChunk, kCommitUpload, kGetManifest, kGetChunk };
+
+class ServerConnection {
+ public:
+  virtual ~ServerConnection() = default;
+  /// Sends a serialised request of proto/federation.proto and returns the serialised reply. Errors have the codes of gRPC: those of
+  /// ServerCore, and Unavailable or DeadlineExceeded where nothing is known of what became of the call; kInterrupted.
+  virtual StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t timeout_ms) = 0;
+};
+
+}  // namespace fedalt

@@ -1,0 +1,111 @@
+// The server of a federation as a state machine: what each call of a site means, and what time and completeness bring. It has no
+// network, no clock and no disk of its own, so a simulation drives this very class.
+//
+// A run goes through enrolling, then for each round collecting (in one attempt or several), then ended. Whatever a site is told was
+// recorded before (ServerJournal), so after a crash Recover leads to the same state. Every call names the site by its place in the
+// roster, which the caller knows from the site's certificate.
+//
+// Thread-safe. Aggregation, which may take long, happens outside: Tick hands out the round that is over, Finish takes the result.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "fed/options.h"
+#include "fed/server_round.h"
+#include "federation.pb.h"
+#include "net/clock.h"
+
+namespace fedalt {
+
+inline constexpr int32_t kOldestProtocol = 1, kNewestProtocol = 1;
+
+struct ServerOptions {
+  std::string run;                       ///< identifier of the run
+  std::string agreement;                 ///< what all have in common, one fact per line
+  std::vector<std::string> sites;        ///< names, by place
+  std::vector<int64_t> exchange_rounds;  ///< rounds with an exchange, ascending
+  int64_t values = 0;                    ///< of a contribution
+  LedgerPolicy ledger_policy = LedgerPolicy::kKeepAbsent;
+  ParticipationOptions participation;
+  uint64_t seed = 0;
+  int64_t minimum_cohort = 1;       ///< contributions without which a round is abandoned
+  int64_t deadline_ms = 3'600'000;  ///< of enrolling, and of each attempt
+  int64_t attempts = 3;             ///< of a round, before the run ends
+};
+
+class ServerCore {
+ public:
+  /// Borrows journal and clock.
+  ServerCore(ServerOptions options, ServerJournal& journal, const Clock& clock);
+
+  /// Before anything else. Errors: kOutput (the journal); kConfig (it belongs to a run with another agreement).
+  Status Recover();
+
+  // What sites ask. Errors have the codes of gRPC: InvalidArgument (malformed), FailedPrecondition (not now: the message tells the
+  // open round), AlreadyExists (conflict), NotFound, PermissionDenied, Unavailable (try again: the disk).
+  StatusOr<v1::EnrolReply> Enrol(int64_t site, const v1::EnrolRequest& request);
+  StatusOr<v1::RunState> State(const std::string& run) const;
+  StatusOr<v1::MissingChunks> BeginUpload(int64_t site, const v1::UploadManifest& manifest);
+  StatusOr<v1::PutChunkReply> PutChunk(int64_t site, const v1::Chunk& chunk);
+  StatusOr<v1::CommitReply> CommitUpload(int64_t site, const v1::UploadManifest& manifest);
+  StatusOr<v1::PublishedManifest> GetManifest(int64_t site, const v1::ManifestRequest& request);
+  StatusOr<v1::Chunk> GetChunk(int64_t site, const v1::ChunkRequest& request);
+
+  /// What time and completeness bring; returns a round that is to be aggregated, once. Errors: kOutput.
+  StatusOr<std::optional<ClosingRound>> Tick();
+  /// The result of aggregating what Tick returned. An error abandons the attempt. Errors: kOutput.
+  Status Finish(const ClosingRound& closing, const StatusOr<PublishedObject>& result);
+  /// Ends the run. Errors: kOutput.
+  Status End(const std::string& cause);
+
+  v1::RunState state() const;
+  /// Whether every site that takes part has read all that the last round published, as far as this process knows.
+  bool everybody_has_read() const;
+  /// Called, outside of all locks, whenever state() has changed. Set before the first call.
+  void OnChange(std::function<void()> listener) { listener_ = std::move(listener); }
+
+ private:
+  struct Upload {
+    SiteContribution contribution;
+    std::map<Sha256Digest, int64_t> sizes;  ///< of its pieces
+  };
+  int64_t OpenRound() const;  ///< 0: none is left
+  std::vector<int64_t> Cohort(int64_t round) const;
+  v1::RunState StateLocked() const;
+  Status CheckRun(const std::string& run) const;
+  StatusOr<Upload> Checked(int64_t site, const v1::UploadManifest& manifest) const;
+  Status Refuse(int64_t site, const Status& why);
+  Status OpenAttempt(int64_t attempt);
+  Status EndLocked(const std::string& cause);
+  std::string WaitingFor() const;
+  Status Abandon(const std::string& reason);
+  Status NextAttempt();
+  StatusOr<std::shared_ptr<const PublishedObject>> PublishedIn(int64_t round);
+  void Changed() { ++version_; }
+  void Notify() const {
+    if (listener_) listener_();
+  }
+
+  ServerOptions options_;
+  ServerJournal& journal_;
+  const Clock& clock_;
+  std::function<void()> listener_;
+  mutable std::mutex mutex_;  // everything below
+  ServerPosition position_;
+  std::map<int64_t, Upload> uploads_;  ///< begun in this attempt, by site
+  std::shared_ptr<const PublishedObject> published_;  ///< the one that was asked for last
+  std::set<int64_t> have_read_;                       ///< the last piece of the last closed round
+  int64_t recovered_ms_ = 0;
+  bool aggregating_ = false;
+  int64_t version_ = 0;
+};
+
+}  // namespace fedalt

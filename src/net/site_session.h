@@ -1,0 +1,59 @@
+// A site's end of a federation, as a Transport: the round code of the single machine runs on it. It waits, repeats and goes on until
+// the server has acknowledged an upload or closed the round without it; the server counts what comes twice once.
+//
+// Legal order: Enrol once per process, then as Transport says. One thread. A restarted site enrols anew and sends what its checkpoint
+// holds; the same bytes have the same key.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <string>
+
+#include "fed/transport.h"
+#include "federation.pb.h"
+#include "net/clock.h"
+#include "net/server_connection.h"
+
+namespace fedalt {
+
+struct SiteSessionOptions {
+  std::string agreement;  ///< what all have in common, one fact per line
+  int64_t train_examples = 0;
+  int64_t patience_ms = 86'400'000;  ///< without an answer of the server, before the site gives up
+};
+
+class SiteSession : public Transport {
+ public:
+  /// `tell` is given what the session waits for, when it changes. Borrows connection and clock.
+  SiteSession(SiteSessionOptions options, ServerConnection& connection, Clock& clock, std::function<void(const std::string&)> tell);
+
+  /// Errors (of all calls): kFederation (refused, ended, or no answer for too long; with the server's reason), kInterrupted.
+  Status Enrol();
+
+  bool Offers(TransportNeed) const override { return true; }
+  bool Aggregates() const override { return true; }
+  Status Send(Upload upload) override;
+  /// The server has the ledger.
+  Status Keep(Upload) override { return absl::OkStatus(); }
+  StatusOr<Published> CloseRound(int64_t round) override;
+  StatusOr<std::vector<Upload>> CloseRoundWithUploads(int64_t round) override;
+
+  const std::string& run() const { return run_; }
+
+ private:
+  template <typename Reply, typename Request>
+  StatusOr<Reply> Ask(Rpc rpc, const Request& request);
+  Status Poll();
+  /// Polls until `done` holds of the state. Errors: also the run's end.
+  Status WaitUntil(const std::function<bool(const v1::RunState&)>& done);
+  Status Transmit(const Upload& upload);
+
+  SiteSessionOptions options_;
+  ServerConnection& connection_;
+  Clock& clock_;
+  std::function<void(const std::string&)> tell_;
+  std::string run_, told_;
+  v1::RunState state_;
+};
+
+}  // namespace fedalt

@@ -1,0 +1,291 @@
+#include "store/server_store.h"
+
+#include <cstring>
+#include <nlohmann/json.hpp>
+
+#include "base/check.h"
+#include "base/file.h"
+#include "store/schema.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+using nlohmann::json;
+
+std::string PiecesOf(const ChunkList& chunks) {
+  std::string pieces;
+  for (const Sha256Digest& digest : chunks.digests) pieces.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+  return pieces;
+}
+
+StatusOr<ChunkList> ChunksFrom(int64_t size, std::string_view pieces) {
+  ChunkList chunks{size, {}};
+  constexpr size_t kDigest = sizeof(Sha256Digest);
+  if (size < 0 || pieces.size() % kDigest != 0 || static_cast<int64_t>(pieces.size() / kDigest) != ChunkCount(size))
+    return OutputError(absl::StrCat("the database names ", pieces.size() / kDigest, " pieces for ", size,
+                                    " values; it was changed by somebody else, put a backup back"));
+  for (size_t at = 0; at < pieces.size(); at += kDigest) {
+    Sha256Digest digest{};
+    std::memcpy(digest.data(), &pieces[at], kDigest);
+    chunks.digests.push_back(digest);
+  }
+  return chunks;
+}
+
+/// What an upload or a published object is, for the log: one hash over its pieces.
+std::string ContentHash(const ChunkList& chunks) {
+  return HexOf(Sha256(PiecesOf(chunks)));
+}
+
+StatusOr<SiteContribution> ContributionFrom(const Statement& row) {
+  SiteContribution contribution;
+  contribution.round = row.Int(0);
+  contribution.attempt = row.Int(1);
+  contribution.site = row.Int(2);
+  contribution.weight = row.Double(3);
+  ASSIGN_OR_RETURN(contribution.chunks, ChunksFrom(row.Int(4), row.Blob(5)));
+  return contribution;
+}
+
+}  // namespace
+
+ServerStore::ServerStore(fs::path directory, ServerStoreOptions options, DirectoryLock lock, std::unique_ptr<Database> database,
+                         AuditLog log)
+    : directory_(std::move(directory)),
+      options_(std::move(options)),
+      lock_(std::move(lock)),
+      database_(std::move(database)),
+      log_(std::move(log)) {}
+
+StatusOr<std::unique_ptr<ServerStore>> ServerStore::Open(const fs::path& directory, ServerStoreOptions options) {
+  RETURN_IF_ERROR(MakeDirectories(directory / "objects"));
+  ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(directory, "server"));
+  ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(directory / kStoreName, StoreMigrations()));
+  ASSIGN_OR_RETURN(AuditLog log, AuditLog::Open(*database, options.run));
+  return std::unique_ptr<ServerStore>(
+      new ServerStore(directory, std::move(options), std::move(lock), std::move(database), std::move(log)));
+}
+
+std::string ServerStore::NameOf(int64_t site) const {
+  return site < 0 ? std::string() : options_.sites.at(static_cast<size_t>(site));
+}
+
+StatusOr<ServerPosition> ServerStore::Recover() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ServerPosition position;
+  const auto for_each = [this](std::string_view sql, const std::function<Status(Statement&)>& use) -> Status {
+    ASSIGN_OR_RETURN(Statement statement, database_->Prepare(sql));
+    for (;;) {
+      ASSIGN_OR_RETURN(const bool row, statement.Step());
+      if (!row) return absl::OkStatus();
+      RETURN_IF_ERROR(use(statement));
+    }
+  };
+  RETURN_IF_ERROR(for_each("SELECT text FROM agreement", [&](Statement& row) {
+    position.agreement = row.Text(0);
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(for_each("SELECT site, train_examples FROM enrolment", [&](Statement& row) {
+    position.enrolled[row.Int(0)] = row.Int(1);
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(for_each("SELECT round FROM published ORDER BY round DESC LIMIT 1", [&](Statement& row) {
+    position.closed_round = row.Int(0);
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(for_each("SELECT cause FROM ending", [&](Statement& row) {
+    position.ended = std::string(row.Text(0));
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(ReadAttempt(position));
+  RETURN_IF_ERROR(ReadLedger(position));
+  return position;
+}
+
+/// The attempt that is open, or the number of the one that comes, and what the open one received.
+Status ServerStore::ReadAttempt(ServerPosition& position) {
+  ASSIGN_OR_RETURN(Statement attempts, database_->Prepare("SELECT round, attempt, opened_ms, abandoned FROM attempt WHERE round > ?1 "
+                                                          "ORDER BY round, attempt DESC LIMIT 1"));
+  attempts.BindInt(1, position.closed_round);
+  ASSIGN_OR_RETURN(const bool any, attempts.Step());
+  if (!any) return absl::OkStatus();
+  const bool open = attempts.IsNull(3);
+  position.attempt = attempts.Int(1) + (open ? 0 : 1);
+  position.opened_ms = open ? attempts.Int(2) : 0;
+  if (!open) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Statement rows, database_->Prepare("SELECT round, attempt, site, weight, size, pieces FROM contribution "
+                                                      "WHERE round = ?1 AND attempt = ?2"));
+  rows.BindInt(1, attempts.Int(0)).BindInt(2, attempts.Int(1));
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return absl::OkStatus();
+    ASSIGN_OR_RETURN(SiteContribution contribution, ContributionFrom(rows));
+    position.received[contribution.site] = std::move(contribution);
+  }
+}
+
+Status ServerStore::ReadLedger(ServerPosition& position) {
+  ASSIGN_OR_RETURN(Statement rows, database_->Prepare("SELECT round, attempt, site, weight, size, pieces FROM contribution "
+                                                      "WHERE counted = 1 ORDER BY round"));
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return absl::OkStatus();
+    ASSIGN_OR_RETURN(SiteContribution contribution, ContributionFrom(rows));
+    position.ledger[contribution.site] = std::move(contribution);
+  }
+}
+
+Status ServerStore::SaveAgreement(const std::string& agreement) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO agreement VALUES (?1)"));
+  RETURN_IF_ERROR(insert.BindText(1, agreement).Run());
+  const json body = {{"agreement_sha256", HexOf(Sha256(agreement))}, {"sites", options_.sites}};
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "run", "", body).status());
+  return transaction.Commit();
+}
+
+Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO enrolment VALUES (?1, ?2)"));
+  RETURN_IF_ERROR(insert.BindInt(1, site).BindInt(2, train_examples).Run());
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "enrolment", NameOf(site), {{"train_examples", train_examples}}).status());
+  return transaction.Commit();
+}
+
+Status ServerStore::OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO attempt VALUES (?1, ?2, ?3, NULL)"));
+  RETURN_IF_ERROR(insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, now_ms).Run());
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.open", "", {{"round", round}, {"attempt", attempt}}).status());
+  return transaction.Commit();
+}
+
+Status ServerStore::SaveContribution(const SiteContribution& contribution) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO contribution VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)"));
+  insert.BindInt(1, contribution.round).BindInt(2, contribution.attempt).BindInt(3, contribution.site);
+  insert.BindDouble(4, contribution.weight).BindInt(5, contribution.chunks.values).BindBlob(6, PiecesOf(contribution.chunks));
+  RETURN_IF_ERROR(insert.Run());
+  const json body = {{"round", contribution.round},
+                     {"attempt", contribution.attempt},
+                     {"weight", contribution.weight},
+                     {"values", contribution.chunks.values},
+                     {"content_sha256", ContentHash(contribution.chunks)}};
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "upload", NameOf(contribution.site), body).status());
+  return transaction.Commit();
+}
+
+Status ServerStore::AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE attempt SET abandoned = ?3 WHERE round = ?1 AND attempt = ?2"));
+  RETURN_IF_ERROR(update.BindInt(1, round).BindInt(2, attempt).BindText(3, reason).Run());
+  const json body = {{"round", round}, {"attempt", attempt}, {"reason", reason}};
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.abandoned", "", body).status());
+  return transaction.Commit();
+}
+
+Status ServerStore::CloseRound(const PublishedObject& published) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO published VALUES (?1, ?2, ?3, ?4)"));
+  insert.BindInt(1, published.round).BindDouble(2, published.total_weight).BindInt(3, published.chunks.values);
+  RETURN_IF_ERROR(insert.BindBlob(4, PiecesOf(published.chunks)).Run());
+  json to = json::object(), of = json::object();
+  ASSIGN_OR_RETURN(Statement insert_to, database_->Prepare("INSERT INTO published_to VALUES (?1, ?2, ?3, ?4)"));
+  for (const auto& [site, chunks] : published.per_site) {
+    insert_to.BindInt(1, published.round).BindInt(2, site).BindInt(3, chunks.values).BindBlob(4, PiecesOf(chunks));
+    RETURN_IF_ERROR(insert_to.Run());
+    to[NameOf(site)] = ContentHash(chunks);
+  }
+  ASSIGN_OR_RETURN(Statement insert_of, database_->Prepare("INSERT INTO contributor VALUES (?1, ?2, ?3)"));
+  ASSIGN_OR_RETURN(Statement count, database_->Prepare("UPDATE contribution SET counted = 1 WHERE round = ?1 AND site = ?2 AND attempt = "
+                                                       "(SELECT max(attempt) FROM attempt WHERE round = ?1)"));
+  for (const auto& [site, of_round] : published.contributors) {
+    RETURN_IF_ERROR(insert_of.BindInt(1, published.round).BindInt(2, site).BindInt(3, of_round).Run());
+    if (of_round == published.round) RETURN_IF_ERROR(count.BindInt(1, of_round).BindInt(2, site).Run());
+    of[NameOf(site)] = of_round;
+  }
+  json body = {{"round", published.round}, {"total_weight", published.total_weight}, {"contributors", of}};
+  if (published.per_site.empty()) body["content_sha256"] = ContentHash(published.chunks);
+  if (!published.per_site.empty()) body["content_sha256_of_site"] = to;
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.closed", "", body).status());
+  RETURN_IF_ERROR(SignHead());
+  return transaction.Commit();
+}
+
+Status ServerStore::SaveEnd(const std::string& cause) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO ending VALUES (?1)"));
+  RETURN_IF_ERROR(insert.BindText(1, cause).Run());
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "run.ended", "", {{"cause", cause}}).status());
+  RETURN_IF_ERROR(SignHead());
+  return transaction.Commit();
+}
+
+Status ServerStore::NoteRefusal(int64_t site, const std::string& what) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return log_.Append(options_.now_ms(), "refusal", NameOf(site), {{"reason", what}}).status();
+}
+
+/// The server's signature of the log as it is now.
+Status ServerStore::SignHead() {
+  ASSIGN_OR_RETURN(const TreeHead head, log_.Head());
+  return log_.StoreHead({head, "server", options_.sign(HeadMessage(log_.run(), head))});
+}
+
+StatusOr<std::optional<PublishedObject>> ServerStore::LoadPublished(int64_t round) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Statement rows, database_->Prepare("SELECT total_weight, size, pieces FROM published WHERE round = ?1"));
+  ASSIGN_OR_RETURN(const bool any, rows.BindInt(1, round).Step());
+  if (!any) return std::optional<PublishedObject>();
+  PublishedObject published;
+  published.round = round;
+  published.total_weight = rows.Double(0);
+  ASSIGN_OR_RETURN(published.chunks, ChunksFrom(rows.Int(1), rows.Blob(2)));
+  ASSIGN_OR_RETURN(Statement to, database_->Prepare("SELECT site, size, pieces FROM published_to WHERE round = ?1"));
+  to.BindInt(1, round);
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, to.Step());
+    if (!row) break;
+    ASSIGN_OR_RETURN(published.per_site[to.Int(0)], ChunksFrom(to.Int(1), to.Blob(2)));
+  }
+  ASSIGN_OR_RETURN(Statement of, database_->Prepare("SELECT site, of_round FROM contributor WHERE round = ?1"));
+  of.BindInt(1, round);
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, of.Step());
+    if (!row) break;
+    published.contributors[of.Int(0)] = of.Int(1);
+  }
+  return std::optional<PublishedObject>(std::move(published));
+}
+
+fs::path ServerStore::ObjectOf(const Sha256Digest& digest) const {
+  const std::string hex = HexOf(digest);
+  return directory_ / "objects" / hex.substr(0, 2) / hex;
+}
+
+bool ServerStore::HasChunk(const Sha256Digest& digest) {
+  std::error_code error;
+  return fs::exists(ObjectOf(digest), error);
+}
+
+Status ServerStore::PutChunk(const Sha256Digest& digest, std::string_view bytes) {
+  const std::lock_guard<std::mutex> lock(pieces_[digest.front() % pieces_.size()]);
+  if (HasChunk(digest)) return absl::OkStatus();
+  const fs::path path = ObjectOf(digest);
+  RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
+  return WriteFileAtomic(path, bytes);
+}
+
+StatusOr<std::string> ServerStore::GetChunk(const Sha256Digest& digest) {
+  return ReadFile(ObjectOf(digest), ErrorKind::kOutput, static_cast<size_t>(kChunkBytes));
+}
+
+}  // namespace fedalt
