@@ -57,7 +57,8 @@ StatusOr<Shape> ShapeOf(const RunConfig& config) {
   Shape shape;
   ASSIGN_OR_RETURN(shape.method, MakeMethod(options.method));
   if (shape.method->needs() == TransportNeed::kNothing || shape.method->pools_data())
-    return ConfigError(absl::StrCat("method ", shape.method->name(), " exchanges nothing between sites; choose another, such as fedalt"));
+    return ConfigError(
+        absl::StrCat("method ", shape.method->name(), " exchanges nothing between sites; choose another, such as fedalt"));
   ASSIGN_OR_RETURN(shape.modules, FindAdaptedModules(*loaded.model, options.adapter));
   const FederationInputs inputs{loaded.model.get(), loaded.tokenizer.get(), nullptr, nullptr, 0, 0};
   ASSIGN_OR_RETURN(const auto site, MakeSite(inputs, options, *shape.method, 0, {"", 1}));
@@ -85,7 +86,8 @@ GrpcServer::Identify IdentifyBy(const Roster& roster) {
     const auto facts = ParseCertificate(certificate);
     if (!facts.ok()) return absl::PermissionDeniedError("the certificate cannot be read");
     const auto place = FindSiteByFingerprint(roster, facts->fingerprint);
-    if (!place) return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
+    if (!place)
+      return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
     if (roster.sites[*place].revoked)
       return absl::PermissionDeniedError(absl::StrCat("the keys of ", roster.sites[*place].name, " are revoked"));
     return static_cast<int64_t>(*place);
@@ -107,7 +109,8 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
     }
     port.AnswerOverdue();
     const v1::RunState state = core.state();
-    const std::string waits = absl::StrCat("round ", state.round(), ", attempt ", state.attempt(), ": waits for ", state.waiting_for());
+    const std::string waits =
+        absl::StrCat("round ", state.round(), ", attempt ", state.attempt(), ": waits for ", state.waiting_for());
     if (state.phase() != v1::PHASE_ENDED && waits != told) LogInfo(waits);
     told = waits;
     if (state.phase() == v1::PHASE_ENDED && ended_ms == 0) {
@@ -115,7 +118,8 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
       LogInfo(absl::StrCat("the run has ended: ", state.cause()));
     }
     if (ended_ms > 0 && (core.everybody_has_read() || clock.NowMs() >= ended_ms + linger_ms)) return absl::OkStatus();
-    if (!clock.Sleep(kPieceMs).ok()) return InterruptedError("the server was stopped; nothing is lost, go on with the same command");
+    if (!clock.Sleep(kPieceMs).ok())
+      return InterruptedError("the server was stopped; nothing is lost, go on with the same command");
   }
 }
 
@@ -138,8 +142,8 @@ Status Execute(const std::string& file) {
   };
   ASSIGN_OR_RETURN(const auto store,
                    ServerStore::Open(party.directory, {options.run, options.sites, [&clock] { return clock.NowMs(); }, sign}));
-  const ServerRoundOptions round{shape.method.get(), shape.modules, LargestRank(config.federation.method, config.federation.adapter),
-                                 options.sites};
+  const ServerRoundOptions round{shape.method.get(), shape.modules,
+                                 LargestRank(config.federation.method, config.federation.adapter), options.sites};
   ServerCore core(options, *store, clock);
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));

@@ -49,7 +49,8 @@ class RemoteTransport : public Transport {
     return [fingerprint](const std::string& certificate) -> Status {
       const auto facts = ParseCertificate(certificate);
       if (facts.ok() && facts->fingerprint == fingerprint) return absl::OkStatus();
-      return absl::PermissionDeniedError("the server shows another certificate than the roster names; ask who runs it before going on");
+      return absl::PermissionDeniedError(
+          "the server shows another certificate than the roster names; ask who runs it before going on");
     };
   }
 

@@ -110,7 +110,8 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
   constexpr size_t kMostBytes = 1 << 20;
   ASSIGN_OR_RETURN(const std::string text, ReadFile(file, ErrorKind::kConfig, kMostBytes));
   ASSIGN_OR_RETURN(const YamlNode root, ParseYaml(text, file.string()));
-  if (root.kind != YamlNode::Kind::kMap) return ConfigError(absl::StrCat(file.string(), ": is ", root.Describe(), "; expected a map of keys"));
+  if (root.kind != YamlNode::Kind::kMap)
+    return ConfigError(absl::StrCat(file.string(), ": is ", root.Describe(), "; expected a map of keys"));
   std::map<std::string, const YamlNode*> values;
   RETURN_IF_ERROR(Flatten(root, "", values));
   PartyConfig config;
@@ -119,7 +120,8 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
   for (const PartyKey& key : keys) names.push_back(key.name);
   for (const auto& [name, node] : values)
     if (std::find(names.begin(), names.end(), name) == names.end())
-      return ConfigError(absl::StrCat(node->where, ": unknown key ", name.substr(0, 80), "; the nearest is ", NearestName(name, names)));
+      return ConfigError(
+          absl::StrCat(node->where, ": unknown key ", name.substr(0, 80), "; the nearest is ", NearestName(name, names)));
   std::error_code error;
   const fs::path folder = fs::absolute(file, error).parent_path();
   for (const PartyKey& key : keys) {
@@ -146,8 +148,10 @@ StatusOr<PartyKeysOnDisk> LoadPartyKeys(const fs::path& folder, Party party) {
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   RETURN_IF_ERROR(Annotate(CheckCertificate(keys.identity.certificate, keys.identity.authority, use, now_s), folder.string()));
   RETURN_IF_ERROR(Annotate(CheckPrivateKey({keys.identity.certificate, keys.identity.private_key}), folder.string()));
-  if (!keys.roster.server) return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no server; make its keys first"));
-  if (keys.roster.sites.empty()) return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no sites; make their keys first"));
+  if (!keys.roster.server)
+    return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no server; make its keys first"));
+  if (keys.roster.sites.empty())
+    return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no sites; make their keys first"));
   return keys;
 }
 
@@ -168,7 +172,8 @@ StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& ros
   if (party.site.empty()) return config;
   const auto place = FindSiteByName(roster, party.site);
   if (!place)
-    return ConfigError(absl::StrCat("site \"", party.site, "\" is not in the roster; expected the name that its keys were made for"));
+    return ConfigError(
+        absl::StrCat("site \"", party.site, "\" is not in the roster; expected the name that its keys were made for"));
   config.first_site = static_cast<int64_t>(*place);
   config.all_sites = static_cast<int64_t>(roster.sites.size());
   config.sites = {{party.site, party.train, party.test, party.validation, 0}};
@@ -190,7 +195,8 @@ StatusOr<std::string> AgreementOf(const RunConfig& config, const Roster& roster)
   RunConfig model;
   model.model = config.model;
   ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(model));
-  for (const auto& [file, hash] : hashes) absl::StrAppend(&agreement, "model ", fs::path(file).filename().string(), " ", hash, "\n");
+  for (const auto& [file, hash] : hashes)
+    absl::StrAppend(&agreement, "model ", fs::path(file).filename().string(), " ", hash, "\n");
   for (const ConfigKey& key : ConfigKeys())
     if (const std::string value = key.write(shared); !value.empty()) absl::StrAppend(&agreement, key.name, ": ", value, "\n");
   return agreement;

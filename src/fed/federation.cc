@@ -193,9 +193,8 @@ StatusOr<TrainReport> Federation::Train(int64_t round, int64_t k, Site& site) {
   if (!data) {
     ASSIGN_OR_RETURN(data, inputs_.sites->Load(static_cast<size_t>(k)));
   }
-  const SiteTraining training{
-      *inputs_.model,          method_,      *data, TrainOptionsOf(round), StepsOf(round, k), round,
-      options_.keep_optimizer, options_.seed};
+  const SiteTraining training{*inputs_.model,          method_,      *data, TrainOptionsOf(round), StepsOf(round, k), round,
+                              options_.keep_optimizer, options_.seed};
   auto report = TrainSite(training, site, on_step);
   if (!report.ok()) return Annotate(report.status(), note);
   return report;
@@ -252,8 +251,8 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
 }
 
-/// Where a server elsewhere closed the round without this site's contribution, the site takes back that it was sent: what it reads is
-/// computed from what the server counts.
+/// Where a server elsewhere closed the round without this site's contribution, the site takes back that it was sent: what it reads
+/// is computed from what the server counts.
 Status Federation::AgreeOnSent(int64_t round, int64_t k) {
   ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(round, InfoOf(k).name));
   if (!published.own_round || *published.own_round == round) return absl::OkStatus();

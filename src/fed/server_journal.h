@@ -29,8 +29,8 @@ struct SiteContribution {
 struct PublishedObject {
   int64_t round = 0;
   double total_weight = 0.0;
-  ChunkList chunks;                     ///< what everybody reads; empty where each site reads its own
-  std::map<int64_t, ChunkList> per_site;  ///< by site
+  ChunkList chunks;                         ///< what everybody reads; empty where each site reads its own
+  std::map<int64_t, ChunkList> per_site;    ///< by site
   std::map<int64_t, int64_t> contributors;  ///< site -> the round of its contribution that is in it
 
   const ChunkList& ReadBy(int64_t site) const {
@@ -40,14 +40,14 @@ struct PublishedObject {
 };
 
 struct ServerPosition {
-  std::string agreement;  ///< empty: nothing was recorded yet
+  std::string agreement;                ///< empty: nothing was recorded yet
   std::map<int64_t, int64_t> enrolled;  ///< site -> training examples
   int64_t closed_round = 0;
-  int64_t attempt = 1;                            ///< of the round after it
-  int64_t opened_ms = 0;                          ///< when that attempt began; 0: not yet
-  std::map<int64_t, SiteContribution> received;   ///< in that attempt, by site
-  std::map<int64_t, SiteContribution> ledger;     ///< the last counted one of each site
-  std::optional<std::string> ended;               ///< the cause
+  int64_t attempt = 1;                           ///< of the round after it
+  int64_t opened_ms = 0;                         ///< when that attempt began; 0: not yet
+  std::map<int64_t, SiteContribution> received;  ///< in that attempt, by site
+  std::map<int64_t, SiteContribution> ledger;    ///< the last counted one of each site
+  std::optional<std::string> ended;              ///< the cause
 };
 
 /// Every call that returned OK survives a crash. Errors: kOutput; nothing was recorded then.

@@ -1,5 +1,5 @@
-// A round's end at a server whose sites are elsewhere: the same exchange as on one machine (fed/exchange.h), over contributions that
-// lie in the server's journal.
+// A round's end at a server whose sites are elsewhere: the same exchange as on one machine (fed/exchange.h), over contributions
+// that lie in the server's journal.
 #pragma once
 
 #include <string>

@@ -52,8 +52,8 @@ class Transport {
  public:
   virtual ~Transport() = default;
   virtual bool Offers(TransportNeed need) const = 0;
-  /// True: the other end makes of the uploads what is published, whatever the method needs, and CloseRound brings it. Its one reader
-  /// is then the site that sends.
+  /// True: the other end makes of the uploads what is published, whatever the method needs, and CloseRound brings it. Its one
+  /// reader is then the site that sends.
   virtual bool Aggregates() const { return false; }
 
   /// Hands over a contribution. A site counts once: a second contribution in the same round is refused. Errors: kTraining (also

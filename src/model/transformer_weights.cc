@@ -56,7 +56,7 @@ at::Tensor WeightReader::Take(const std::string& name, std::initializer_list<int
 
 /// The tensors <name><suffix> of `linears`, each (out, inner...), as parts of `whole`, where they lie one below the other.
 std::vector<at::Tensor> WeightReader::TakeTogether(const std::vector<LinearName>& linears, const char* suffix,
-                                                   std::vector<int64_t> inner, at::Tensor& whole) {
+                                                   const std::vector<int64_t>& inner, at::Tensor& whole) {
   std::vector<at::Tensor> stored;
   std::vector<int64_t> shape(inner);
   shape.insert(shape.begin(), 0);

@@ -41,8 +41,8 @@ class WeightReader {
   const at::Tensor* Find(const std::string& name) const;
   /// As it was given; null after an error.
   const at::Tensor* Stored(const std::string& name, at::IntArrayRef shape, std::initializer_list<const char*> stored_as = {});
-  std::vector<at::Tensor> TakeTogether(const std::vector<LinearName>& linears, const char* suffix, std::vector<int64_t> inner,
-                                       at::Tensor& whole);
+  std::vector<at::Tensor> TakeTogether(const std::vector<LinearName>& linears, const char* suffix,
+                                       const std::vector<int64_t>& inner, at::Tensor& whole);
 
   std::map<std::string, at::Tensor> tensors_;
   std::string prefix_;

@@ -42,7 +42,8 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
     return Answer(context, reply, [&](int64_t site) { return core_.GetChunk(site, *request); });
   }
 
-  grpc::ServerUnaryReactor* Poll(grpc::CallbackServerContext* context, const v1::PollRequest* request, v1::RunState* reply) override {
+  grpc::ServerUnaryReactor* Poll(grpc::CallbackServerContext* context, const v1::PollRequest* request,
+                                 v1::RunState* reply) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
     if (!site.ok()) {

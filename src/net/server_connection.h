@@ -1,5 +1,5 @@
-// One call of a site to its server: what lies between the two state machines. Over gRPC it is net/grpc_connection.h; in a simulation
-// it delays, loses, doubles and reorders.
+// One call of a site to its server: what lies between the two state machines. Over gRPC it is net/grpc_connection.h; in a
+// simulation it delays, loses, doubles and reorders.
 #pragma once
 
 #include <cstdint>

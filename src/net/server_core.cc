@@ -32,7 +32,8 @@ bool SameContent(const SiteContribution& a, const SiteContribution& b) {
 std::string Difference(const std::string& ours, const std::string& theirs) {
   size_t begin = 0;
   for (;;) {
-    const size_t our_end = std::min(ours.find('\n', begin), ours.size()), their_end = std::min(theirs.find('\n', begin), theirs.size());
+    const size_t our_end = std::min(ours.find('\n', begin), ours.size()),
+                 their_end = std::min(theirs.find('\n', begin), theirs.size());
     const std::string our_line = ours.substr(begin, our_end - begin), their_line = theirs.substr(begin, their_end - begin);
     if (our_line != their_line || our_end == ours.size() || their_end == theirs.size())
       return absl::StrCat("the server has \"", our_line.substr(0, 200), "\", the site has \"", their_line.substr(0, 200), "\"");
@@ -44,7 +45,8 @@ Status CheckFinite(const std::string& bytes) {
   for (size_t at = 0; at + sizeof(float) <= bytes.size(); at += sizeof(float)) {
     float value = 0.0F;
     std::memcpy(&value, &bytes[at], sizeof(value));
-    if (!std::isfinite(value)) return absl::InvalidArgumentError("a piece holds a value that is not finite; expected finite values");
+    if (!std::isfinite(value))
+      return absl::InvalidArgumentError("a piece holds a value that is not finite; expected finite values");
   }
   return absl::OkStatus();
 }
@@ -68,9 +70,9 @@ Status ServerCore::Recover() {
     RETURN_IF_ERROR(journal_.SaveAgreement(options_.agreement));
     position_.agreement = options_.agreement;
   } else if (position_.agreement != options_.agreement) {
-    return ConfigError(absl::StrCat("this directory belongs to a run with another configuration: ",
-                                    Difference(options_.agreement, position_.agreement),
-                                    "; put the configuration back, or start a run in a new directory"));
+    return ConfigError(absl::StrCat(
+        "this directory belongs to a run with another configuration: ", Difference(options_.agreement, position_.agreement),
+        "; put the configuration back, or start a run in a new directory"));
   }
   recovered_ms_ = clock_.NowMs();
   version_ = recovered_ms_;  // another than before the restart, so that whoever waits looks again
@@ -150,12 +152,12 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (request.newest_protocol() < kOldestProtocol || request.oldest_protocol() > kNewestProtocol)
-      return Refuse(site, absl::FailedPreconditionError(
-                              absl::StrCat("the site speaks protocols ", request.oldest_protocol(), " to ", request.newest_protocol(),
-                                           ", the server ", kOldestProtocol, " to ", kNewestProtocol, "; install a matching version")));
+      return Refuse(site, absl::FailedPreconditionError(absl::StrCat(
+                              "the site speaks protocols ", request.oldest_protocol(), " to ", request.newest_protocol(),
+                              ", the server ", kOldestProtocol, " to ", kNewestProtocol, "; install a matching version")));
     if (request.agreement() != options_.agreement)
-      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the configurations differ: ",
-                                                                     Difference(options_.agreement, request.agreement()))));
+      return Refuse(site, absl::FailedPreconditionError(
+                              absl::StrCat("the configurations differ: ", Difference(options_.agreement, request.agreement()))));
     if (request.train_examples() <= 0)
       return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
     if (const auto known = position_.enrolled.find(site); known == position_.enrolled.end()) {
@@ -164,9 +166,9 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
       position_.enrolled[site] = request.train_examples();
       Changed();
     } else if (known->second != request.train_examples()) {
-      return Refuse(site, absl::FailedPreconditionError(
-                              absl::StrCat("the site enrolled with ", known->second, " training examples and now has ",
-                                           request.train_examples(), "; put its data back, or begin a new run")));
+      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", known->second,
+                                                                     " training examples and now has ", request.train_examples(),
+                                                                     "; put its data back, or begin a new run")));
     }
     reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
     reply.set_run(options_.run);
@@ -181,9 +183,9 @@ StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadM
   RETURN_IF_ERROR(CheckRun(manifest.run()));
   if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
   if (position_.opened_ms == 0 || manifest.round() != OpenRound() || manifest.attempt() != position_.attempt || aggregating_)
-    return absl::FailedPreconditionError(absl::StrCat("the upload is for round ", manifest.round(), ", attempt ", manifest.attempt(),
-                                                      ", but open is round ", OpenRound(), ", attempt ", position_.attempt,
-                                                      aggregating_ ? ", which is being closed" : ""));
+    return absl::FailedPreconditionError(absl::StrCat("the upload is for round ", manifest.round(), ", attempt ",
+                                                      manifest.attempt(), ", but open is round ", OpenRound(), ", attempt ",
+                                                      position_.attempt, aggregating_ ? ", which is being closed" : ""));
   const std::vector<int64_t> cohort = Cohort(manifest.round());
   if (std::find(cohort.begin(), cohort.end(), site) == cohort.end())
     return absl::FailedPreconditionError(absl::StrCat("the site is not in the cohort of round ", manifest.round()));
@@ -192,7 +194,8 @@ StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadM
                                                    " pieces; expected ", options_.values, " in ", ChunkCount(options_.values)));
   constexpr double kLargestWeight = 1e12;
   if (!(manifest.weight() > 0.0) || manifest.weight() > kLargestWeight)
-    return absl::InvalidArgumentError(absl::StrCat("the upload has weight ", manifest.weight(), "; expected more than 0 and at most 1e12"));
+    return absl::InvalidArgumentError(
+        absl::StrCat("the upload has weight ", manifest.weight(), "; expected more than 0 and at most 1e12"));
   Upload upload;
   upload.contribution = {site, manifest.round(), manifest.attempt(), manifest.weight(), {manifest.values(), {}}};
   for (int64_t i = 0; i < manifest.chunks_size(); ++i) {
@@ -212,8 +215,8 @@ StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::Uplo
   v1::MissingChunks missing;
   if (const auto received = position_.received.find(site); received != position_.received.end()) {
     if (!SameContent(received->second, upload->contribution))
-      return Refuse(site, absl::AlreadyExistsError(absl::StrCat("another contribution of this site counts in round ", manifest.round(),
-                                                                " already; the first one stays")));
+      return Refuse(site, absl::AlreadyExistsError(absl::StrCat("another contribution of this site counts in round ",
+                                                                manifest.round(), " already; the first one stays")));
     missing.set_committed(true);
     return missing;
   }
@@ -241,7 +244,8 @@ StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& 
   }
   // The work on the content needs no lock: a slow site holds up nobody.
   Status good = CheckFinite(chunk.content());
-  if (good.ok() && Sha256(chunk.content()) != digest) good = absl::InvalidArgumentError("a piece does not have the hash that it names");
+  if (good.ok() && Sha256(chunk.content()) != digest)
+    good = absl::InvalidArgumentError("a piece does not have the hash that it names");
   if (!good.ok()) {
     const std::lock_guard<std::mutex> lock(mutex_);
     return Refuse(site, good);
@@ -258,8 +262,8 @@ StatusOr<v1::CommitReply> ServerCore::CommitUpload(int64_t site, const v1::Uploa
     if (!upload.ok()) return Refuse(site, upload.status());
     if (const auto received = position_.received.find(site); received != position_.received.end()) {
       if (!SameContent(received->second, upload->contribution))
-        return Refuse(site, absl::AlreadyExistsError(absl::StrCat("another contribution of this site counts in round ", manifest.round(),
-                                                                  " already; the first one stays")));
+        return Refuse(site, absl::AlreadyExistsError(absl::StrCat("another contribution of this site counts in round ",
+                                                                  manifest.round(), " already; the first one stays")));
       reply.set_duplicate(true);
       return reply;
     }

@@ -100,7 +100,7 @@ class ServerCore {
   std::function<void()> listener_;
   mutable std::mutex mutex_;  // everything below
   ServerPosition position_;
-  std::map<int64_t, Upload> uploads_;  ///< begun in this attempt, by site
+  std::map<int64_t, Upload> uploads_;                 ///< begun in this attempt, by site
   std::shared_ptr<const PublishedObject> published_;  ///< the one that was asked for last
   std::set<int64_t> have_read_;                       ///< the last piece of the last closed round
   int64_t recovered_ms_ = 0;

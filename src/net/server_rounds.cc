@@ -41,7 +41,8 @@ Status ServerCore::Abandon(const std::string& reason) {
   position_.opened_ms = 0;
   position_.received.clear();
   Changed();
-  if (last) return EndLocked(absl::StrCat("round ", OpenRound(), " was abandoned ", options_.attempts, " times, at last because ", reason));
+  if (last)
+    return EndLocked(absl::StrCat("round ", OpenRound(), " was abandoned ", options_.attempts, " times, at last because ", reason));
   return absl::OkStatus();
 }
 
@@ -82,8 +83,9 @@ StatusOr<std::optional<ClosingRound>> ServerCore::Tick() {
         aggregating_ = true;
         Changed();
       } else if (late) {
-        RETURN_IF_ERROR(Abandon(absl::StrCat("only ", received, " of ", cohort.size(), " sites contributed before the deadline; at least ",
-                                             options_.minimum_cohort, " are needed")));
+        RETURN_IF_ERROR(
+            Abandon(absl::StrCat("only ", received, " of ", cohort.size(), " sites contributed before the deadline; at least ",
+                                 options_.minimum_cohort, " are needed")));
       }
     }
     after = version_;

@@ -146,7 +146,8 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   if (!manifest.ok()) return Final(manifest.status());
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
-    return FederationError(absl::StrCat("the server published ", manifest->values(), " values in ", manifest->chunks_size(), " pieces"));
+    return FederationError(
+        absl::StrCat("the server published ", manifest->values(), " values in ", manifest->chunks_size(), " pieces"));
   for (const std::string& bytes : manifest->chunks()) {
     Sha256Digest digest{};
     if (bytes.size() != digest.size()) return FederationError("the server names a piece by something that is no SHA-256");

@@ -1,8 +1,8 @@
-// A site's end of a federation, as a Transport: the round code of the single machine runs on it. It waits, repeats and goes on until
-// the server has acknowledged an upload or closed the round without it; the server counts what comes twice once.
+// A site's end of a federation, as a Transport: the round code of the single machine runs on it. It waits, repeats and goes on
+// until the server has acknowledged an upload or closed the round without it; the server counts what comes twice once.
 //
-// Legal order: Enrol once per process, then as Transport says. One thread. A restarted site enrols anew and sends what its checkpoint
-// holds; the same bytes have the same key.
+// Legal order: Enrol once per process, then as Transport says. One thread. A restarted site enrols anew and sends what its
+// checkpoint holds; the same bytes have the same key.
 #pragma once
 
 #include <cstdint>

@@ -3,7 +3,9 @@
 #include <absl/strings/numbers.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_split.h>
+#include <fcntl.h>
 
+#include <cstdio>
 #include <filesystem>
 #include <map>
 #include <set>
@@ -225,9 +227,14 @@ Status FileJournal::SaveSite(int64_t round, const Site& site, const TrainReport*
     fs::remove_all(temporary, error);
     return status;
   }
-  fs::remove_all(place, error);
-  fs::rename(temporary, place, error);
-  if (error) return OutputError(absl::StrCat(place.string(), ": cannot be put in place (", error.message(), ")"));
+  // One that is there already is replaced as a whole.
+  if (::renameat2(AT_FDCWD, temporary.c_str(), AT_FDCWD, place.c_str(), RENAME_EXCHANGE) == 0) {
+    fs::remove_all(temporary, error);
+  } else {
+    fs::remove_all(place, error);
+    fs::rename(temporary, place, error);
+    if (error) return OutputError(absl::StrCat(place.string(), ": cannot be put in place (", error.message(), ")"));
+  }
   RETURN_IF_ERROR(SyncDirectory(place.parent_path()));
   if (report == nullptr) return absl::OkStatus();
   return Append(OrderedJson{{"event", "site"}, {"round", round}, {"site", site.index}, {"report", ReportToJson(*report)}}.dump());

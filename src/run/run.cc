@@ -87,6 +87,9 @@ std::string MemoryText(const MemoryPlan& plan) {
 }
 
 StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, const ConnectTransport& connect) {
+  if (run.config.all_sites > 0 && !connect)
+    return UsageError(
+        absl::StrCat(directory.root().string(), " belongs to one site of a federation across machines; go on with fedalt site"));
   for (const std::string& note : run.notes) LogWarning(note);
   ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryOf(run));
   LogInfo(MemoryText(plan));
@@ -113,8 +116,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
   const auto stopped = [&](const Status& status) {
     progress.reset();
     if (KindOf(status) != ErrorKind::kInterrupted) return status;
-    return InterruptedError(
-        absl::StrCat(status.message(), "; nothing is lost, go on with: fedalt run --resume ", directory.root().string()));
+    const std::string command = connect ? " the same command" : absl::StrCat(": fedalt run --resume ", directory.root().string());
+    return InterruptedError(absl::StrCat(status.message(), "; nothing is lost, go on with", command));
   };
   auto summary = RunFederation(inputs, run.config.federation, *transport, journal, hooks);
   if (!summary.ok()) return stopped(summary.status());
@@ -195,7 +198,8 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
   SiteModel model;
   const SiteInfo info{method->pools_data() ? "all sites" : site_name, 0};
   const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr, 0, 0};
-  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : run.config.first_site + index, info));
+  ASSIGN_OR_RETURN(
+      auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : run.config.first_site + index, info));
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
   model.round = round;
   if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));

@@ -26,7 +26,7 @@ int64_t BytesOf(const SiteData& site) {
   int64_t bytes = BytesOf(site.train) + BytesOf(site.validation) + 2 * BytesOf(site.test.tokenized);  // the prompts are part of it
   for (const Example& example : site.test.examples) {
     bytes += static_cast<int64_t>(sizeof(example) + example.instruction.size() + example.input.size() + example.output.size());
-    for (const std::string& output : example.more_outputs) bytes += static_cast<int64_t>(sizeof(output) + output.size());
+    for (const std::string& output : example.more_outputs) bytes += static_cast<int64_t>(sizeof(std::string) + output.size());
   }
   return bytes;
 }

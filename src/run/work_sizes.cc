@@ -102,6 +102,7 @@ void WorkMeter::NoteLossBatches(const std::vector<TokenizedExample>& examples) {
 void WorkMeter::NotePrompts(const std::vector<std::vector<int32_t>>& prompts) {
   const GenerateOptions& options = federation_.eval.options.generate;
   std::vector<int64_t> lengths;
+  lengths.reserve(prompts.size());
   for (const auto& prompt : prompts) lengths.push_back(static_cast<int64_t>(prompt.size()));
   std::sort(lengths.begin(), lengths.end());
   for (size_t begin = 0; begin < lengths.size(); begin += static_cast<size_t>(options.batch_size)) {

@@ -6,7 +6,8 @@
 
 namespace fedalt {
 
-/// The steps that make it, for Database::Open: add at the end, never change one that was released. The order: 1 audit log, 2 server.
+/// The steps that make it, for Database::Open: add at the end, never change one that was released. The order: 1 audit log, 2
+/// server.
 std::span<const std::string> StoreMigrations();
 
 /// Name of the database in the directory.

@@ -105,8 +105,9 @@ StatusOr<ServerPosition> ServerStore::Recover() {
 
 /// The attempt that is open, or the number of the one that comes, and what the open one received.
 Status ServerStore::ReadAttempt(ServerPosition& position) {
-  ASSIGN_OR_RETURN(Statement attempts, database_->Prepare("SELECT round, attempt, opened_ms, abandoned FROM attempt WHERE round > ?1 "
-                                                          "ORDER BY round, attempt DESC LIMIT 1"));
+  ASSIGN_OR_RETURN(Statement attempts,
+                   database_->Prepare("SELECT round, attempt, opened_ms, abandoned FROM attempt WHERE round > ?1 "
+                                      "ORDER BY round, attempt DESC LIMIT 1"));
   attempts.BindInt(1, position.closed_round);
   ASSIGN_OR_RETURN(const bool any, attempts.Step());
   if (!any) return absl::OkStatus();
@@ -204,8 +205,9 @@ Status ServerStore::CloseRound(const PublishedObject& published) {
     to[NameOf(site)] = ContentHash(chunks);
   }
   ASSIGN_OR_RETURN(Statement insert_of, database_->Prepare("INSERT INTO contributor VALUES (?1, ?2, ?3)"));
-  ASSIGN_OR_RETURN(Statement count, database_->Prepare("UPDATE contribution SET counted = 1 WHERE round = ?1 AND site = ?2 AND attempt = "
-                                                       "(SELECT max(attempt) FROM attempt WHERE round = ?1)"));
+  ASSIGN_OR_RETURN(Statement count,
+                   database_->Prepare("UPDATE contribution SET counted = 1 WHERE round = ?1 AND site = ?2 AND attempt = "
+                                      "(SELECT max(attempt) FROM attempt WHERE round = ?1)"));
   for (const auto& [site, of_round] : published.contributors) {
     RETURN_IF_ERROR(insert_of.BindInt(1, published.round).BindInt(2, site).BindInt(3, of_round).Run());
     if (of_round == published.round) RETURN_IF_ERROR(count.BindInt(1, of_round).BindInt(2, site).Run());

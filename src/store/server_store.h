@@ -1,5 +1,5 @@
-// The server's journal on disk: facts in SQLite (store.db), pieces of tensors as files named by their hash (objects/ab/abcd...). Each
-// fact and its entry in the audit log are one commit, and a piece is on the disk before the fact that names it.
+// The server's journal on disk: facts in SQLite (store.db), pieces of tensors as files named by their hash (objects/ab/abcd...).
+// Each fact and its entry in the audit log are one commit, and a piece is on the disk before the fact that names it.
 //
 // Thread-safe. One process has the directory (a lock on it), so that two servers never work on one run.
 #pragma once

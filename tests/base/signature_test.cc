@@ -203,12 +203,12 @@ constexpr char kSignature2[] =
     "00";
 
 TEST(VerifySignature, PublishedSignatures) {
-  EXPECT_TRUE(VerifySignature(kKey1, "", BytesOfHex(kSignature1)));
-  EXPECT_TRUE(VerifySignature(kKey2, "\x72", BytesOfHex(kSignature2)));
+  EXPECT_TRUE(VerifySignature(kKey1, "", FromHex(kSignature1)));
+  EXPECT_TRUE(VerifySignature(kKey2, "\x72", FromHex(kSignature2)));
 }
 
 TEST(VerifySignature, RefusesEverythingElse) {
-  const std::string signature = BytesOfHex(kSignature2);
+  const std::string signature = FromHex(kSignature2);
   EXPECT_FALSE(VerifySignature(kKey1, "\x72", signature));
   EXPECT_FALSE(VerifySignature(kKey2, "\x73", signature));
   EXPECT_FALSE(VerifySignature(kKey2, "\x72", signature.substr(1)));

@@ -1,0 +1,106 @@
+// A server's journal in memory, which outlives the server that writes it, with a disk that fails when it is told to: before the
+// write is stored or after it, and then the server is dead.
+#pragma once
+
+#include <functional>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "fed/server_journal.h"
+
+namespace fedalt::testing {
+
+/// Mistakes that a journal could make, to see that the simulation finds them.
+enum class Planted { kNone, kLosesUpload, kForgetsClosing, kPublishesOldSum, kCountsTwice };
+
+class MemoryJournal : public ServerJournal {
+ public:
+  enum class Disk { kGood, kFailsBefore, kFailsAfter };
+  std::function<Disk()> disk = [] { return Disk::kGood; };  ///< asked at every write
+  Planted planted = Planted::kNone;
+
+  StatusOr<ServerPosition> Recover() override {
+    ServerPosition position = position_;
+    if (planted == Planted::kLosesUpload) position.received.clear();
+    return position;
+  }
+  Status SaveAgreement(const std::string& agreement) override {
+    return Write([&] { position_.agreement = agreement; });
+  }
+  Status SaveEnrolment(int64_t site, int64_t examples) override {
+    return Write([&] { position_.enrolled[site] = examples; });
+  }
+  Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) override {
+    return Write([&] {
+      open_round_ = round;
+      position_.attempt = attempt;
+      position_.opened_ms = now_ms;
+    });
+  }
+  Status SaveContribution(const SiteContribution& contribution) override {
+    return Write([&] {
+      if (!position_.received.emplace(contribution.site, contribution).second) ++saved_twice;
+    });
+  }
+  Status AbandonAttempt(int64_t, int64_t attempt, const std::string& reason) override {
+    return Write([&] {
+      abandoned.push_back(reason);
+      position_.attempt = attempt + 1;
+      position_.opened_ms = 0;
+      position_.received.clear();
+    });
+  }
+  Status CloseRound(const PublishedObject& published) override {
+    return Write([&] {
+      received_in[published.round] = position_.received;
+      this->published[published.round] = published;
+      if (planted == Planted::kPublishesOldSum && this->published.contains(published.round - 1))
+        this->published[published.round].chunks = this->published[published.round - 1].chunks;
+      for (const auto& [site, contribution] : position_.received) position_.ledger[site] = contribution;
+      position_.closed_round = published.round;
+      if (planted != Planted::kForgetsClosing) position_.received.clear();
+      position_.attempt = 1;
+      position_.opened_ms = 0;
+    });
+  }
+  Status SaveEnd(const std::string& cause) override {
+    return Write([&] { position_.ended = cause; });
+  }
+  Status NoteRefusal(int64_t, const std::string& what) override {
+    return Write([&] { refusals.push_back(what); });
+  }
+  StatusOr<std::optional<PublishedObject>> LoadPublished(int64_t round) override {
+    const auto found = published.find(round);
+    return found == published.end() ? std::optional<PublishedObject>() : found->second;
+  }
+  bool HasChunk(const Sha256Digest& digest) override { return pieces_.contains(digest); }
+  Status PutChunk(const Sha256Digest& digest, std::string_view bytes) override {
+    return Write([&] { pieces_[digest] = std::string(bytes); });
+  }
+  StatusOr<std::string> GetChunk(const Sha256Digest& digest) override {
+    const auto found = pieces_.find(digest);
+    if (found == pieces_.end()) return OutputError("the piece is gone");
+    return found->second;
+  }
+
+  const ServerPosition& position() const { return position_; }
+  std::map<int64_t, PublishedObject> published;                        ///< by round
+  std::map<int64_t, std::map<int64_t, SiteContribution>> received_in;  ///< by closed round
+  std::vector<std::string> abandoned, refusals;
+  int saved_twice = 0;
+
+ private:
+  template <typename Change>
+  Status Write(const Change& change) {
+    const Disk state = disk();
+    if (state != Disk::kFailsBefore) change();
+    return state == Disk::kGood ? absl::OkStatus() : OutputError("the disk failed");
+  }
+
+  ServerPosition position_;
+  std::map<Sha256Digest, std::string> pieces_;
+  int64_t open_round_ = 0;
+};
+
+}  // namespace fedalt::testing

@@ -1,0 +1,288 @@
+#include "net/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+#include "fed/server_round.h"
+
+namespace fedalt::testing {
+namespace {
+
+constexpr int64_t kValues = 3, kServerStepMs = 50, kDeadlineMs = 60'000, kEndOfTimeMs = 1'000'000'000;
+
+/// What a site contributes in a round: whole numbers, so that every sum of them is exact.
+at::Tensor ContributionOf(int64_t site, int64_t round) {
+  return at::tensor({static_cast<float>(site + 1), static_cast<float>(100 * round), static_cast<float>(7 * site * round + 1)});
+}
+
+}  // namespace
+
+class SimulatedClock : public Clock {
+ public:
+  SimulatedClock(Simulation& simulation, int64_t actor) : simulation_(simulation), actor_(actor) {}
+  int64_t NowMs() const override { return simulation_.now_ms_; }
+  Status Sleep(int64_t ms) override {
+    simulation_.WaitUntil(actor_, simulation_.now_ms_ + ms);
+    return absl::OkStatus();
+  }
+
+ private:
+  Simulation& simulation_;
+  int64_t actor_;
+};
+
+/// Loses, delays, doubles and reorders, and brings the site's death.
+class SimulatedConnection : public ServerConnection {
+ public:
+  SimulatedConnection(Simulation& simulation, int64_t site) : simulation_(simulation), site_(site) {}
+
+  StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t timeout_ms) override {
+    Simulation& s = simulation_;
+    if (s.Draw() < s.options_.site_dies) {
+      ++s.result_.site_deaths;
+      return InterruptedError("the site dies");
+    }
+    if (s.Draw() < s.options_.partition) s.cut_off_until_[site_] = s.now_ms_ + static_cast<int64_t>(s.Draw() * 3.0 * kDeadlineMs);
+    const int64_t deadline = s.now_ms_ + timeout_ms;
+    if (rpc == Rpc::kPoll) s.WaitUntil(site_, s.now_ms_ + 1000);  // no long polling here
+    s.WaitUntil(site_, s.now_ms_ + s.Delay());
+    if (s.now_ms_ < s.cut_off_until_[site_] || s.Draw() < s.options_.lost) {
+      ++s.result_.lost;
+      s.WaitUntil(site_, deadline);
+      return absl::DeadlineExceededError("lost on the way there");
+    }
+    StatusOr<std::string> answer = s.Deliver(site_, rpc, request);
+    if (s.Draw() < s.options_.doubled) {
+      ++s.result_.doubled;
+      s.WaitUntil(site_, s.now_ms_ + s.Delay());
+      (void)s.Deliver(site_, rpc, request);  // nobody hears the second answer
+    }
+    s.WaitUntil(site_, s.now_ms_ + s.Delay());
+    if (s.Draw() < s.options_.lost) {
+      ++s.result_.lost;
+      s.WaitUntil(site_, deadline);
+      return absl::DeadlineExceededError("lost on the way back");
+    }
+    if (answer.ok() && rpc == Rpc::kGetChunk && s.Draw() < s.options_.flipped) {
+      v1::Chunk chunk;
+      EXPECT_TRUE(chunk.ParseFromString(*answer));
+      (*chunk.mutable_content())[0] ^= 1;
+      return chunk.SerializeAsString();
+    }
+    return answer;
+  }
+
+ private:
+  Simulation& simulation_;
+  int64_t site_;
+};
+
+Simulation::Simulation(const SimulationOptions& options)
+    : options_(options), random_(options.seed, RandomPurpose::kSampling, {options.seed}) {
+  clock_ = std::make_unique<SimulatedClock>(*this, kServer);
+  journal_.planted = options.planted;
+  journal_.disk = [this] {
+    if (Draw() >= options_.server_dies) return MemoryJournal::Disk::kGood;
+    server_dead_ = true;
+    return Draw() < 0.5 ? MemoryJournal::Disk::kFailsBefore : MemoryJournal::Disk::kFailsAfter;
+  };
+}
+
+Simulation::~Simulation() = default;
+
+void Simulation::Note(const std::string& what) {
+  result_.trace = HexOf(Sha256(absl::StrCat(result_.trace, now_ms_, " ", what)));
+}
+
+void Simulation::Violate(const std::string& what) {
+  if (result_.violation.empty()) result_.violation = absl::StrCat("at ", now_ms_, " ms: ", what);
+}
+
+/// Gives the turn to whoever wants it first, and waits for one's own moment.
+void Simulation::WaitUntil(int64_t actor, int64_t ms) {
+  std::unique_lock<std::mutex> lock(mutex_);
+  wake_ms_[actor] = ms;
+  const auto next =
+      std::min_element(wake_ms_.begin(), wake_ms_.end(), [](const auto& a, const auto& b) { return a.second < b.second; });
+  now_ms_ = std::max(now_ms_, next->second);
+  running_ = next->first;
+  if (running_ == actor) return;
+  turn_[running_].notify_one();
+  turn_[actor].wait(lock, [&] { return running_ == actor; });
+}
+
+void Simulation::StartServer() {
+  ServerOptions options;
+  options.run = "simulated";
+  options.agreement = "all agree\n";
+  for (int64_t k = 0; k < options_.sites; ++k) options.sites.push_back(absl::StrCat("site-", k));
+  for (int64_t round = 1; round <= options_.rounds; ++round) options.exchange_rounds.push_back(round);
+  options.values = kValues;
+  options.minimum_cohort = options_.minimum_cohort;
+  options.deadline_ms = kDeadlineMs;
+  options.attempts = 50;
+  server_dead_ = false;
+  core_ = std::make_unique<ServerCore>(options, journal_, *clock_);
+  if (!core_->Recover().ok()) server_dead_ = true;
+  Note("server starts");
+}
+
+/// What the server's loop does, with its death and return.
+void Simulation::ServerStep() {
+  if (server_dead_ && core_) {
+    core_.reset();
+    ++result_.server_deaths;
+    server_back_ms_ = now_ms_ + Delay() * 5;
+    Note("server dies");
+  }
+  if (!core_) {
+    if (now_ms_ >= server_back_ms_) StartServer();
+    return;
+  }
+  const auto closing = core_->Tick();
+  if (!closing.ok() || !*closing || server_dead_) return;
+  MethodOptions method_options;
+  const auto method = MakeMethod(method_options);
+  std::vector<std::string> names;
+  for (int64_t k = 0; k < options_.sites; ++k) names.push_back(absl::StrCat("site-", k));
+  ClosingRound round = **closing;
+  if (options_.planted == Planted::kCountsTwice && !round.absent.empty()) round.received.front().weight *= 2.0;
+  const auto published = Aggregate(round, {method->get(), {}, 1, names}, journal_);
+  if (server_dead_) return;
+  (void)core_->Finish(**closing, published);
+}
+
+StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::string& request) {
+  if (!core_ || server_dead_) return absl::UnavailableError("connection refused");
+  StatusOr<std::string> answer = Dispatch(*core_, site, rpc, request);
+  Note(absl::StrCat(site, " ", static_cast<int>(rpc), " ", answer.ok() ? *answer : answer.status().ToString()));
+  if (server_dead_) return absl::UnavailableError("connection lost");  // it died before it could answer
+  if (rpc == Rpc::kCommitUpload && answer.ok()) {
+    v1::UploadManifest manifest;
+    EXPECT_TRUE(manifest.ParseFromString(request));
+    acknowledged_[{site, manifest.round()}].push_back(manifest.attempt());
+  }
+  return answer;
+}
+
+/// One life of a site: a round as fed/federation.cc makes it, without the training.
+Status Simulation::SiteLife(int64_t site) {
+  SimulatedClock clock(*this, site);
+  SimulatedConnection connection(*this, site);
+  SiteSession session({"all agree\n", 10, kEndOfTimeMs}, connection, clock, nullptr);
+  RETURN_IF_ERROR(session.Enrol());
+  SiteDisk& disk = disks_[site];
+  while (disk.closed_round < options_.rounds) {
+    const int64_t round = disk.closed_round + 1;
+    if (disk.trained_round < round) {
+      RETURN_IF_ERROR(clock.Sleep(static_cast<int64_t>(Draw() * kDeadlineMs * 0.7)));
+      disk.trained_round = round;
+    }
+    RETURN_IF_ERROR(session.Send({round, site, static_cast<double>(site + 1), ContributionOf(site, round)}));
+    ASSIGN_OR_RETURN(const Published published, session.CloseRound(round));
+    CheckRead(site, published);
+    disk.read[round] = published;
+    disk.closed_round = round;
+  }
+  return absl::OkStatus();
+}
+
+void Simulation::RunSite(int64_t site) {
+  {
+    std::unique_lock<std::mutex> lock(mutex_);
+    turn_[site].wait(lock, [&] { return running_ == site; });
+  }
+  for (;;) {
+    const Status life = SiteLife(site);
+    Note(absl::StrCat("site ", site, " ends: ", life.ToString()));
+    if (life.ok()) break;
+    if (KindOf(life) != ErrorKind::kInterrupted) {
+      if (journal_.position().ended) break;  // the run ended without it
+      Violate(absl::StrCat("site ", site, " gave up: ", life.message()));
+      break;
+    }
+    WaitUntil(site, now_ms_ + Delay() * 10);  // somebody starts it again
+  }
+  const std::lock_guard<std::mutex> lock(mutex_);
+  wake_ms_.erase(site);
+  running_ = kServer;
+  wake_ms_[kServer] = now_ms_;
+  turn_[kServer].notify_one();
+}
+
+/// What a site reads is what the server counts, to the last bit.
+void Simulation::CheckRead(int64_t site, const Published& published) {
+  const auto found = journal_.published.find(published.round);
+  if (found == journal_.published.end()) return Violate("a site read a round that was not published");
+  const auto own = found->second.contributors.find(site);
+  if (published.own_round.value_or(-1) != (own == found->second.contributors.end() ? 0 : own->second))
+    Violate(absl::StrCat("site ", site, " was told a wrong round of its own contribution"));
+  if (published.own_round.value_or(0) < published.round) ++result_.late;
+  at::Tensor expected = at::zeros({kValues});
+  double weight = 0.0;
+  for (const auto& [other, round] : found->second.contributors) {
+    expected.add_(ContributionOf(other, round), static_cast<double>(other + 1));
+    weight += static_cast<double>(other + 1);
+  }
+  if (!expected.equal(published.values) || weight != published.total_weight)
+    Violate(absl::StrCat("round ", published.round, " is not the sum of what it says to contain"));
+}
+
+void Simulation::CheckPublished(const PublishedObject& published) {
+  const auto& received = journal_.received_in[published.round];
+  if (static_cast<int64_t>(received.size()) < options_.minimum_cohort)
+    Violate(absl::StrCat("round ", published.round, " was published below the floor"));
+  for (const auto& [site, round] : published.contributors) {
+    const bool is_new = received.contains(site);
+    if (is_new != (round == published.round)) Violate(absl::StrCat("site ", site, " counts with round ", round));
+    if (round > published.round || !journal_.received_in[round].contains(site))
+      Violate(absl::StrCat("site ", site, " counts with what it did not send"));
+  }
+  for (const auto& [site, contribution] : received)
+    if (!published.contributors.contains(site)) Violate(absl::StrCat("an upload of site ", site, " was lost"));
+}
+
+void Simulation::CheckEnd() {
+  for (const auto& [round, published] : journal_.published) CheckPublished(published);
+  for (const auto& [key, attempts] : acknowledged_) {
+    const auto closed = journal_.published.find(key.second);
+    if (closed == journal_.published.end()) continue;
+    const auto& received = journal_.received_in[key.second];
+    const int64_t last = received.empty() ? 0 : received.begin()->second.attempt;
+    const bool in_last = std::find(attempts.begin(), attempts.end(), last) != attempts.end();
+    const auto counted = closed->second.contributors.find(key.first);
+    if (in_last && (counted == closed->second.contributors.end() || counted->second != key.second))
+      Violate(absl::StrCat("the acknowledged upload of site ", key.first, " in round ", key.second, " does not count"));
+  }
+  if (journal_.saved_twice > 0) Violate("an upload was recorded twice");
+  if (!journal_.position().ended || journal_.position().ended->empty()) Violate("the run has no cause of its end");
+}
+
+SimulationResult Simulation::Run() {
+  StartServer();
+  for (int64_t k = 0; k < options_.sites; ++k) wake_ms_[k] = now_ms_ + k;
+  for (int64_t k = kServer; k < options_.sites; ++k) turn_[k];  // all are there before the threads are
+  for (int64_t k = 0; k < options_.sites; ++k) threads_.emplace_back([this, k] { RunSite(k); });
+  const auto sites_left = [this] {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    return wake_ms_.size() > (wake_ms_.contains(kServer) ? 1U : 0U);
+  };
+  while (sites_left() || !journal_.position().ended) {
+    ServerStep();
+    if (now_ms_ > kEndOfTimeMs) {
+      Violate("it never ends");
+      break;
+    }
+    WaitUntil(kServer, now_ms_ + kServerStepMs);
+  }
+  for (std::thread& thread : threads_) thread.join();
+  CheckEnd();
+  result_.cause = journal_.position().ended.value_or("");
+  result_.closed_rounds = journal_.position().closed_round;
+  result_.abandoned = static_cast<int64_t>(journal_.abandoned.size());
+  return result_;
+}
+
+}  // namespace fedalt::testing

@@ -1,0 +1,82 @@
+// The federation with faults: FEDALT_SIMULATION_SEEDS=10000 for more seeds, FEDALT_SIMULATION_SEED=17 to see one again.
+#include "net/simulation.h"
+
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+
+namespace fedalt::testing {
+namespace {
+
+int64_t FromEnvironment(const char* name, int64_t otherwise) {
+  const char* text = std::getenv(name);
+  return text == nullptr ? otherwise : std::atoll(text);
+}
+
+SimulationOptions OptionsOf(uint64_t seed) {
+  SimulationOptions options;
+  options.seed = seed;
+  const RandomStream draws(seed, RandomPurpose::kData, {seed});
+  options.sites = 1 + static_cast<int64_t>(draws.Below(0, 5));
+  options.rounds = 1 + static_cast<int64_t>(draws.Below(1, 4));
+  options.minimum_cohort = 1 + static_cast<int64_t>(draws.Below(2, static_cast<uint64_t>(options.sites)));
+  options.lost = 0.3 * draws.Uniform(3);
+  options.doubled = 0.3 * draws.Uniform(4);
+  options.server_dies = 0.1 * draws.Uniform(5);
+  options.site_dies = 0.05 * draws.Uniform(6);
+  return options;
+}
+
+TEST(Simulation, NoSeedBreaksAnInvariant) {
+  SimulationResult all;
+  const int64_t one = FromEnvironment("FEDALT_SIMULATION_SEED", -1);
+  const int64_t first = one >= 0 ? one : 0, count = one >= 0 ? 1 : FromEnvironment("FEDALT_SIMULATION_SEEDS", 100);
+  for (int64_t seed = first; seed < first + count; ++seed) {
+    const SimulationResult result = Simulation(OptionsOf(static_cast<uint64_t>(seed))).Run();
+    ASSERT_EQ(result.violation, "") << "FEDALT_SIMULATION_SEED=" << seed;
+    all.closed_rounds += result.closed_rounds;
+    all.server_deaths += result.server_deaths;
+    all.site_deaths += result.site_deaths;
+    all.lost += result.lost;
+    all.doubled += result.doubled;
+    all.abandoned += result.abandoned;
+    all.late += result.late;
+  }
+  std::cout << count << " seeds: " << all.closed_rounds << " rounds, " << all.server_deaths << " deaths of servers, "
+            << all.site_deaths << " of sites, " << all.lost << " lost and " << all.doubled << " doubled messages, " << all.abandoned
+            << " abandoned attempts, " << all.late << " rounds closed without a site\n";
+  if (one >= 0) return;
+  // The faults do happen.
+  EXPECT_GT(all.server_deaths, count / 2);
+  EXPECT_GT(all.site_deaths, count / 2);
+  EXPECT_GT(all.lost, count);
+  EXPECT_GT(all.doubled, count);
+  EXPECT_GT(all.abandoned, 0);
+  EXPECT_GT(all.late, 0);
+}
+
+TEST(Simulation, TheSameSeedIsTheSameRun) {
+  for (uint64_t seed = 0; seed < 5; ++seed) {
+    const SimulationResult a = Simulation(OptionsOf(seed)).Run(), b = Simulation(OptionsOf(seed)).Run();
+    EXPECT_FALSE(a.trace.empty());
+    EXPECT_EQ(a.trace, b.trace) << seed;
+  }
+}
+
+/// A mistake that is put in is found within so many seeds.
+TEST(Simulation, FindsPlantedMistakes) {
+  constexpr uint64_t kSeeds = 200;
+  for (const Planted planted :
+       {Planted::kLosesUpload, Planted::kForgetsClosing, Planted::kPublishesOldSum, Planted::kCountsTwice}) {
+    std::string found;
+    for (uint64_t seed = 0; seed < kSeeds && found.empty(); ++seed) {
+      SimulationOptions options = OptionsOf(seed);
+      options.planted = planted;
+      found = Simulation(options).Run().violation;
+    }
+    EXPECT_NE(found, "") << "planted mistake " << static_cast<int>(planted);
+  }
+}
+
+}  // namespace
+}  // namespace fedalt::testing
