@@ -54,7 +54,8 @@ struct RunOutcome {
 StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const std::filesystem::path& directory,
                               const ConnectTransport& connect = {});
 /// Goes on with an interrupted run; a finished one returns its summary at once. `config` is what its config.yaml says.
-StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::path& directory, const ConnectTransport& connect = {});
+StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const std::filesystem::path& directory,
+                               const ConnectTransport& connect = {});
 
 /// One site's model as a run left it, ready for a forward.
 struct SiteModel {

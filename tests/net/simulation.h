@@ -30,7 +30,7 @@ struct SimulationOptions {
   double flipped = 0.02;      ///< of pieces that the server sends: one bit
   double server_dies = 0.02;  ///< at each of its writes to the disk, before or after it
   double site_dies = 0.01;    ///< at each of its calls
-  double partition = 0.0005;   ///< at each call: a site is cut off for a while
+  double partition = 0.0005;  ///< at each call: a site is cut off for a while
   Planted planted = Planted::kNone;
 };
 
