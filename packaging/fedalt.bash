@@ -3,7 +3,7 @@ _fedalt() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor keys --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor keys server site audit --help --version" -- "$word")
     return
   fi
   if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == data ]]; then
@@ -12,6 +12,10 @@ _fedalt() {
   fi
   if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == keys ]]; then
     mapfile -t COMPREPLY < <(compgen -W "init server site revoke show --help" -- "$word")
+    return
+  fi
+  if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == audit ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "show verify --help" -- "$word")
     return
   fi
   case ${COMP_WORDS[1]} in
@@ -24,6 +28,9 @@ _fedalt() {
     data) words="--alpha --by --format --help --limit --min-examples --out --seed --sites --sites-per-task --test --test-data" ;;
     doctor) words="--format --help" ;;
     keys) words="--days --federation --format --help --host --renew --replace" ;;
+    server) words="--help" ;;
+    site) words="--format --help --quiet" ;;
+    audit) words="--format --help --kind --run --signed-at-least --trust" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi
 }

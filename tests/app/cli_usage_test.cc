@@ -65,6 +65,7 @@ std::set<std::string> Matches(const std::string& text, const std::string& patter
 // A command, and each of the commands below it.
 std::vector<std::vector<std::string>> WithParts(const std::string& command) {
   if (command == "data") return {{"data"}, {"data", "split"}, {"data", "stats"}};
+  if (command == "audit") return {{"audit"}, {"audit", "show"}, {"audit", "verify"}};
   if (command == "keys") {
     return {{"keys"}, {"keys", "init"}, {"keys", "server"}, {"keys", "site"}, {"keys", "revoke"}, {"keys", "show"}};
   }

@@ -165,7 +165,8 @@ TEST(Config, EveryKeyIsReadAndWritten) {
                                               "device=cuda",
                                               "threads=3",
                                               "sites_at_once=2",
-                                              "keep.rounds=last 4"};
+                                              "keep.rounds=last 4",
+                                              "place=2 of 8"};
   const RunConfig config = MustParse(kMinimal, overrides);
   const std::string yaml = RunConfigToYaml(config, {});
   const std::string defaults = RunConfigToYaml(MustParse(kMinimal), {});
