@@ -125,7 +125,7 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
 
 Status Execute(const std::string& file) {
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(file, Party::kServer));
-  ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party.keys, Party::kServer));
+  ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kServer));
   ASSIGN_OR_RETURN(const SigningKey signing_key, SigningKey::Load(keys.signing_key));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const Shape shape, ShapeOf(config));

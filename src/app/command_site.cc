@@ -62,7 +62,7 @@ class RemoteTransport : public Transport {
 Status Execute(const SiteArguments& arguments) {
   if (arguments.quiet) SetLogLevel(LogLevel::kWarning);
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(arguments.config, Party::kSite));
-  ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party.keys, Party::kSite));
+  ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kSite));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const std::string agreement, AgreementOf(config, keys.roster));
   const ConnectTransport connect = [&](const LoadedRun& run) -> StatusOr<std::unique_ptr<Transport>> {

@@ -7,6 +7,7 @@
 
 #include "app/config_keys.h"
 #include "app/yaml_tree.h"
+#include "base/check.h"
 #include "base/file.h"
 #include "base/signature.h"
 #include "net/certificates.h"
@@ -135,7 +136,8 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
   return config;
 }
 
-StatusOr<PartyKeysOnDisk> LoadPartyKeys(const fs::path& folder, Party party) {
+StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party) {
+  const fs::path& folder = config.keys;
   constexpr size_t kMostBytes = 1 << 20;
   PartyKeysOnDisk keys;
   keys.signing_key = folder / "signing.key";
@@ -148,10 +150,22 @@ StatusOr<PartyKeysOnDisk> LoadPartyKeys(const fs::path& folder, Party party) {
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   RETURN_IF_ERROR(Annotate(CheckCertificate(keys.identity.certificate, keys.identity.authority, use, now_s), folder.string()));
   RETURN_IF_ERROR(Annotate(CheckPrivateKey({keys.identity.certificate, keys.identity.private_key}), folder.string()));
-  if (!keys.roster.server)
-    return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no server; make its keys first"));
-  if (keys.roster.sites.empty())
-    return ConfigError(absl::StrCat((folder / "roster.json").string(), ": has no sites; make their keys first"));
+  const std::string roster = (folder / "roster.json").string();
+  if (!keys.roster.server) return ConfigError(absl::StrCat(roster, ": has no server; make its keys first"));
+  if (keys.roster.sites.empty()) return ConfigError(absl::StrCat(roster, ": has no sites; make their keys first"));
+  ASSIGN_OR_RETURN(const CertificateFacts facts, ParseCertificate(keys.identity.certificate));
+  std::string expected = keys.roster.server->fingerprint;
+  if (party == Party::kSite) {
+    const auto place = FindSiteByName(keys.roster, config.site);
+    if (!place)
+      return ConfigError(
+          absl::StrCat(roster, ": has no site \"", config.site, "\"; expected the name that its keys were made for"));
+    expected = keys.roster.sites[*place].keys.fingerprint;
+  }
+  if (facts.fingerprint != expected)
+    return ConfigError(absl::StrCat(folder.string(), ": holds keys of \"", facts.common_name,
+                                    "\" that are not those which the roster names for ",
+                                    party == Party::kSite ? config.site : "the server", "; put the right folder there"));
   return keys;
 }
 
@@ -171,9 +185,7 @@ StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& ros
   config.model = (party.federation.parent_path() / config.model).lexically_normal();
   if (party.site.empty()) return config;
   const auto place = FindSiteByName(roster, party.site);
-  if (!place)
-    return ConfigError(
-        absl::StrCat("site \"", party.site, "\" is not in the roster; expected the name that its keys were made for"));
+  FEDALT_CHECK(place.has_value(), "LoadPartyKeys has looked");
   config.first_site = static_cast<int64_t>(*place);
   config.all_sites = static_cast<int64_t>(roster.sites.size());
   config.sites = {{party.site, party.train, party.test, party.validation, 0}};
@@ -191,7 +203,8 @@ StatusOr<std::string> AgreementOf(const RunConfig& config, const Roster& roster)
   shared.sites_at_once_auto = true;
   shared.federation.sites_at_once = 1;
   shared.keep = {};
-  std::string agreement = absl::StrCat("roster ", RosterHash(roster), "\n");
+  std::string agreement = absl::StrCat("federation ", roster.federation, "\n");
+  for (const RosterSite& site : roster.sites) absl::StrAppend(&agreement, "site ", site.name, "\n");
   RunConfig model;
   model.model = config.model;
   ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(model));

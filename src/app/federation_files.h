@@ -40,12 +40,13 @@ struct PartyKeysOnDisk {
   std::filesystem::path signing_key;
 };
 /// Errors: kConfig.
-StatusOr<PartyKeysOnDisk> LoadPartyKeys(const std::filesystem::path& folder, Party party);
+StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party);
 
 /// The shared configuration as a run of this party: of a site with its own data, of a server with none.
 StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& roster);
 
-/// What all parties must have in common, one fact per line: model, roster, and every key that is not a matter of one machine.
+/// What all parties must have in common, one fact per line: sites and their order, model, and every key that is not a matter of one
+/// machine. Not their keys, which may be renewed while a run goes on: the roster decides about those.
 StatusOr<std::string> AgreementOf(const RunConfig& config, const Roster& roster);
 
 }  // namespace fedalt

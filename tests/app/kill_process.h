@@ -7,6 +7,7 @@
 
 #include <array>
 #include <map>
+#include <thread>
 
 #include "app/cli_process.h"
 
@@ -38,7 +39,10 @@ class FedaltInStep {
     child_ = StartFedalt(folder, arguments, ends[1]);
     ::close(ends[1]);
   }
-  ~FedaltInStep() { ::close(messages_); }
+  ~FedaltInStep() {
+    if (child_ > 0) End(SIGKILL);
+    ::close(messages_);
+  }
   FedaltInStep(const FedaltInStep&) = delete;
   FedaltInStep& operator=(const FedaltInStep&) = delete;
 
@@ -48,13 +52,24 @@ class FedaltInStep {
       if (!ReadOne()) return false;
     return true;
   }
+  /// Reads on in the background, so that it goes on by itself. messages() is for after its end then.
+  void ReadOn() {
+    reader_ = std::thread([this] {
+      while (ReadOne()) {
+      }
+    });
+  }
   /// Sends `signal`, reads what it still has to say, and waits for its end. Its wait status.
   int End(int signal) {
     ::kill(child_, signal);
-    while (ReadOne()) {
-    }
+    return Wait();
+  }
+  int Wait() {
+    if (!reader_.joinable()) ReadOn();
+    reader_.join();
     int status = 0;
     EXPECT_EQ(::waitpid(child_, &status, 0), child_);
+    child_ = -1;
     return status;
   }
   const std::string& messages() const { return read_; }
@@ -70,6 +85,7 @@ class FedaltInStep {
   int messages_ = -1;
   pid_t child_ = -1;
   std::string read_;
+  std::thread reader_;
 };
 
 /// Counts changes in a directory and, if wanted, in those that are there or are made below it while it is watched.
