@@ -33,6 +33,14 @@ std::string MethodOf(Rpc rpc) {
   return {};
 }
 
+/// Whether TLS itself refused the server, which no waiting changes.
+bool IsWrongServer(const std::string& message) {
+  return message.find("ertificate verify failed") != std::string::npos ||
+         message.find("CERTIFICATE_VERIFY_FAILED") != std::string::npos ||
+         message.find("is not in peer certificate") != std::string::npos ||
+         message.find("ostname Verification") != std::string::npos;
+}
+
 /// One call that runs in gRPC's threads.
 struct Pending {
   grpc::ClientContext context;
@@ -53,6 +61,7 @@ struct GrpcConnection::Channel {
 
 GrpcConnection::GrpcConnection(const std::string& server, const TlsIdentity& identity, CheckPeer check_server)
     : check_server_(std::move(check_server)) {
+  SilenceGrpc();
   grpc::SslCredentialsOptions ssl;
   ssl.pem_root_certs = identity.authority;
   ssl.pem_private_key = identity.private_key;
@@ -80,6 +89,10 @@ StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, 
       if (InterruptRequested()) call->context.TryCancel();
   }
   if (InterruptRequested()) return InterruptedError("stopped while waiting for the server");
+  if (!call->status.ok() && IsWrongServer(call->status.error_message()))
+    return absl::UnauthenticatedError(
+        absl::StrCat("the server's certificate is not one of the federation's authority for this host name (",
+                     call->status.error_message(), "); check `server` and the folder of keys"));
   if (!call->status.ok()) return FromGrpc(call->status);
   if (check_server_) RETURN_IF_ERROR(check_server_(PeerCertificate(call->context.auth_context().get())));
   std::vector<grpc::Slice> slices;

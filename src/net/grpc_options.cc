@@ -1,13 +1,20 @@
 #include "net/grpc_options.h"
 
 #include <grpc/grpc_security_constants.h>
+#include <grpc/support/log.h>
 
 namespace fedalt {
 namespace {
 
 constexpr int kKeepaliveMs = 60'000, kKeepaliveTimeoutMs = 20'000, kMostMetadataBytes = 16 << 10;
 
+void Ignore(gpr_log_func_args*) {}
+
 }  // namespace
+
+void SilenceGrpc() {
+  gpr_set_log_function(&Ignore);
+}
 
 grpc::ChannelArguments ClientArguments() {
   grpc::ChannelArguments arguments;

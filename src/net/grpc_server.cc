@@ -126,6 +126,7 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& addre
                                                         ServerCore& core, const Clock& clock) {
   std::unique_ptr<GrpcServer> made(new GrpcServer());
   made->service_ = std::make_unique<Service>(std::move(identify), core, clock);
+  SilenceGrpc();
   grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   ssl.pem_root_certs = identity.authority;
   ssl.pem_key_cert_pairs.push_back({identity.private_key, identity.certificate});

@@ -28,15 +28,15 @@ bool SameContent(const SiteContribution& a, const SiteContribution& b) {
   return a.weight == b.weight && a.chunks.values == b.chunks.values && a.chunks.digests == b.chunks.digests;
 }
 
-/// The first line that differs, in words.
-std::string Difference(const std::string& ours, const std::string& theirs) {
+/// The first line that differs, in words. `them`: whose the other one is.
+std::string Difference(const std::string& ours, const std::string& theirs, const char* them) {
   size_t begin = 0;
   for (;;) {
     const size_t our_end = std::min(ours.find('\n', begin), ours.size()),
                  their_end = std::min(theirs.find('\n', begin), theirs.size());
     const std::string our_line = ours.substr(begin, our_end - begin), their_line = theirs.substr(begin, their_end - begin);
     if (our_line != their_line || our_end == ours.size() || their_end == theirs.size())
-      return absl::StrCat("the server has \"", our_line.substr(0, 200), "\", the site has \"", their_line.substr(0, 200), "\"");
+      return absl::StrCat("the server has \"", our_line.substr(0, 200), "\", ", them, " has \"", their_line.substr(0, 200), "\"");
     begin = our_end + 1;
   }
 }
@@ -70,9 +70,9 @@ Status ServerCore::Recover() {
     RETURN_IF_ERROR(journal_.SaveAgreement(options_.agreement));
     position_.agreement = options_.agreement;
   } else if (position_.agreement != options_.agreement) {
-    return ConfigError(absl::StrCat(
-        "this directory belongs to a run with another configuration: ", Difference(options_.agreement, position_.agreement),
-        "; put the configuration back, or start a run in a new directory"));
+    return ConfigError(absl::StrCat("this directory belongs to a run with another configuration: ",
+                                    Difference(options_.agreement, position_.agreement, "the directory"),
+                                    "; put the configuration back, or start a run in a new directory"));
   }
   recovered_ms_ = clock_.NowMs();
   version_ = recovered_ms_;  // another than before the restart, so that whoever waits looks again
@@ -125,7 +125,7 @@ v1::RunState ServerCore::state() const {
 
 bool ServerCore::everybody_has_read() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return position_.closed_round > 0 && have_read_.size() >= position_.enrolled.size();
+  return position_.closed_round == 0 || have_read_.size() >= position_.enrolled.size();
 }
 
 Status ServerCore::CheckRun(const std::string& run) const {
@@ -156,8 +156,8 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
                               "the site speaks protocols ", request.oldest_protocol(), " to ", request.newest_protocol(),
                               ", the server ", kOldestProtocol, " to ", kNewestProtocol, "; install a matching version")));
     if (request.agreement() != options_.agreement)
-      return Refuse(site, absl::FailedPreconditionError(
-                              absl::StrCat("the configurations differ: ", Difference(options_.agreement, request.agreement()))));
+      return Refuse(site, absl::FailedPreconditionError(absl::StrCat(
+                              "the configurations differ: ", Difference(options_.agreement, request.agreement(), "the site"))));
     if (request.train_examples() <= 0)
       return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
     if (const auto known = position_.enrolled.find(site); known == position_.enrolled.end()) {

@@ -86,18 +86,17 @@ std::string MemoryText(const MemoryPlan& plan) {
                       ", batches ", Megabytes(plan.activations()), "); ", Megabytes(plan.available), " available");
 }
 
-StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, const ConnectTransport& connect) {
-  if (run.config.all_sites > 0 && !connect)
+/// `elsewhere`: to the other sites; null: all sites are here.
+StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, std::unique_ptr<Transport> elsewhere) {
+  if (run.config.all_sites > 0 && !elsewhere)
     return UsageError(
         absl::StrCat(directory.root().string(), " belongs to one site of a federation across machines; go on with fedalt site"));
   for (const std::string& note : run.notes) LogWarning(note);
   ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryOf(run));
   LogInfo(MemoryText(plan));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
-  std::unique_ptr<Transport> transport = std::make_unique<LocalTransport>(method->ledger_policy(), method->needs());
-  if (connect) {
-    ASSIGN_OR_RETURN(transport, connect(run));
-  }
+  LocalTransport here(method->ledger_policy(), method->needs());
+  Transport& transport = elsewhere ? *elsewhere : here;
   FileJournal journal(directory, JournalOptions(run, *method));
   std::unique_ptr<Progress> progress;
   FederationHooks hooks;
@@ -116,10 +115,10 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
   const auto stopped = [&](const Status& status) {
     progress.reset();
     if (KindOf(status) != ErrorKind::kInterrupted) return status;
-    const std::string command = connect ? " the same command" : absl::StrCat(": fedalt run --resume ", directory.root().string());
+    const std::string command = elsewhere ? " the same command" : absl::StrCat(": fedalt run --resume ", directory.root().string());
     return InterruptedError(absl::StrCat(status.message(), "; nothing is lost, go on with", command));
   };
-  auto summary = RunFederation(inputs, run.config.federation, *transport, journal, hooks);
+  auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
   if (!summary.ok()) return stopped(summary.status());
   if (progress) progress->Finish();
   if (HasCrossSite(run)) {
@@ -144,13 +143,17 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
   RETURN_IF_ERROR(CheckMethod(config.federation));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
   RETURN_IF_ERROR(LoadSites(run));
+  std::unique_ptr<Transport> elsewhere;
+  if (connect) {
+    ASSIGN_OR_RETURN(elsewhere, connect(run));  // before anything is written: the other end may refuse
+  }
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Create(root));
   RETURN_IF_ERROR(directory.Lock());
   RETURN_IF_ERROR(WriteFileAtomic(directory.root() / "environment.json", Environment(run.config).dump(1) + "\n"));
   RETURN_IF_ERROR(WriteFileAtomic(directory.config(), resolved_yaml));
   RETURN_IF_ERROR(LogToFile(directory.log()));
   LogInfo(absl::StrCat("run in ", directory.root().string()));
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, connect));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, std::move(elsewhere)));
   CloseLogFile();
   return RunOutcome{std::move(summary), false};
 }
@@ -171,7 +174,11 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, co
   RETURN_IF_ERROR(LogToFile(directory.log()));
   RETURN_IF_ERROR(WarnIfElsewhere(directory, run.config));
   LogInfo(absl::StrCat("resumed in ", directory.root().string()));
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, connect));
+  std::unique_ptr<Transport> elsewhere;
+  if (connect) {
+    ASSIGN_OR_RETURN(elsewhere, connect(run));
+  }
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, std::move(elsewhere)));
   CloseLogFile();
   return RunOutcome{std::move(summary), false};
 }

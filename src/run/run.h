@@ -40,7 +40,8 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config);
 /// kData.
 Status LoadSites(LoadedRun& run);
 
-/// Connects a run whose other sites are elsewhere; called when model and data are loaded. Empty: all sites are here.
+/// Connects a run whose other sites are elsewhere; called when model and data are loaded and before a new run writes anything.
+/// Empty: all sites are here.
 using ConnectTransport = std::function<StatusOr<std::unique_ptr<Transport>>(const LoadedRun& run)>;
 
 struct RunOutcome {

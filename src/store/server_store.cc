@@ -60,7 +60,7 @@ ServerStore::ServerStore(fs::path directory, ServerStoreOptions options, Directo
 
 StatusOr<std::unique_ptr<ServerStore>> ServerStore::Open(const fs::path& directory, ServerStoreOptions options) {
   RETURN_IF_ERROR(MakeDirectories(directory / "objects"));
-  ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(directory, "server"));
+  ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(directory, "directory"));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(directory / kStoreName, StoreMigrations()));
   ASSIGN_OR_RETURN(AuditLog log, AuditLog::Open(*database, options.run));
   return std::unique_ptr<ServerStore>(
