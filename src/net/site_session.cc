@@ -123,9 +123,16 @@ Status SiteSession::Transmit(const Upload& upload) {
 Status SiteSession::Send(Upload upload) {
   upload.values = upload.values.contiguous();
   for (;;) {
+    const auto went_back = [&](const v1::RunState& state) { return state.round() > 0 && state.round() < upload.round; };
     RETURN_IF_ERROR(WaitUntil([&](const v1::RunState& state) {
-      return state.closed_round() >= upload.round || (state.phase() == v1::PHASE_COLLECTING && state.round() == upload.round);
+      return state.closed_round() >= upload.round || went_back(state) ||
+             (state.phase() == v1::PHASE_COLLECTING && state.round() == upload.round);
     }));
+    if (went_back(state_))
+      return FederationError(
+          absl::StrCat("the server is at round ", state_.round(), " of ", run_,
+                       ", but this site has read what later rounds published and is at round ", upload.round,
+                       ": the server was put back, or began anew; put its newest directory back, or begin a new run"));
     if (state_.closed_round() >= upload.round) return absl::OkStatus();  // without this site: Published::own_round tells
     const v1::RunState before = state_;
     const Status sent = Transmit(upload);
