@@ -268,7 +268,7 @@ Status Transaction::Commit() {
     return OutputError(absl::StrCat(database_->path().string(),
                                     ": an earlier error has undone this transaction; nothing of it was stored; try again"));
   }
-  const Status status = database_->Execute("COMMIT");
+  Status status = database_->Execute("COMMIT");
   Undo();
   return status;
 }
