@@ -96,8 +96,9 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
       return reactor;
     }
     StatusOr<Reply> result = work(*site);
-    if (result.ok()) *reply = *std::move(result);
-    reactor->Finish(ToGrpc(result.status()));
+    const Status status = result.status();
+    if (status.ok()) *reply = *std::move(result);
+    reactor->Finish(ToGrpc(status));
     return reactor;
   }
 
