@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <bit>
-#include <cstring>
 
 #include "base/check.h"
 
@@ -47,7 +46,7 @@ StatusOr<at::Tensor> FromChunks(const ChunkList& chunks, const std::function<Sta
     if (static_cast<int64_t>(bytes.size()) != size || Sha256(bytes) != chunks.digests[i])
       return OutputError(absl::StrCat("piece ", i, " of a tensor is damaged (", bytes.size(), " bytes, expected ", size,
                                       " with SHA-256 ", HexOf(chunks.digests[i]), ")"));
-    std::memcpy(to + static_cast<int64_t>(i) * kChunkBytes, bytes.data(), bytes.size());
+    std::copy(bytes.begin(), bytes.end(), to + static_cast<int64_t>(i) * kChunkBytes);
   }
   return values;
 }
