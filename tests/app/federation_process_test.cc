@@ -32,7 +32,7 @@ class FederationProcesses : public ::testing::Test {
     testing::WriteTinyRun(folder_);
     folder_.Write("shared.yaml", kShared);
     Fedalt({"keys", "init", "keys"});
-    Fedalt({"keys", "server", "keys", "--host", "localhost"});
+    Fedalt({"keys", "server", "keys", "--host", "127.0.0.1"});
     for (const std::string& site : sites_) {
       Fedalt({"keys", "site", "keys", site});
       const std::string k = site == "a" ? "0" : "1";
@@ -47,11 +47,11 @@ class FederationProcesses : public ::testing::Test {
   }
   void WriteServer(const std::string& out, const std::string& port) {
     folder_.Write(out + ".server.yaml", "federation: shared.yaml\nkeys: keys/server\ndirectory: " + out +
-                                            "/server\nlisten: localhost:" + port + "\nminimum_cohort: 2\nlinger_s: 60\n");
+                                            "/server\nlisten: 127.0.0.1:" + port + "\nminimum_cohort: 2\nlinger_s: 60\n");
   }
   std::string WriteSite(const std::string& out, const std::string& site, const std::string& keys = "") {
     folder_.Write(out + "." + site + ".yaml", "federation: shared.yaml\nkeys: " + (keys.empty() ? "keys/sites/" + site : keys) +
-                                                  "\ndirectory: " + out + "/" + site + "\nserver: localhost:" + port_ +
+                                                  "\ndirectory: " + out + "/" + site + "\nserver: 127.0.0.1:" + port_ +
                                                   "\nsite: " + site + "\ndata: {train: data/" + site + ".jsonl, test: data/" +
                                                   site + ".jsonl}\npatience_s: 120\n");
     return out + "." + site + ".yaml";
