@@ -9,8 +9,9 @@
 #include "app/yaml_tree.h"
 #include "base/check.h"
 #include "base/file.h"
-#include "base/signature.h"
+#include "base/private_file.h"
 #include "net/certificates.h"
+#include "net/key_folder.h"
 
 namespace fedalt {
 namespace {
@@ -140,17 +141,17 @@ StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party) 
   const fs::path& folder = config.keys;
   constexpr size_t kMostBytes = 1 << 20;
   PartyKeysOnDisk keys;
-  keys.signing_key = folder / "signing.key";
-  ASSIGN_OR_RETURN(keys.identity.certificate, ReadFile(folder / "certificate.pem", ErrorKind::kConfig, kMostBytes));
-  ASSIGN_OR_RETURN(keys.identity.private_key, ReadFile(folder / "private.key", ErrorKind::kConfig, kMostBytes));
-  ASSIGN_OR_RETURN(keys.identity.authority, ReadFile(folder / "authority.pem", ErrorKind::kConfig, kMostBytes));
-  ASSIGN_OR_RETURN(keys.roster, LoadRoster(folder / "roster.json"));
+  keys.signing_key = folder / kSigningKeyFile;
+  ASSIGN_OR_RETURN(keys.identity.certificate, ReadFile(folder / kCertificateFile, ErrorKind::kConfig, kMostBytes));
+  ASSIGN_OR_RETURN(keys.identity.private_key, ReadPrivateFile(folder / kPrivateKeyFile, kMostBytes));
+  ASSIGN_OR_RETURN(keys.identity.authority, ReadFile(folder / kAuthorityFile, ErrorKind::kConfig, kMostBytes));
+  ASSIGN_OR_RETURN(keys.roster, LoadRoster(folder / kRosterFile));
   const auto use = party == Party::kServer ? CertificateUse::kServer : CertificateUse::kSite;
   const int64_t now_s =
       std::chrono::duration_cast<std::chrono::seconds>(std::chrono::system_clock::now().time_since_epoch()).count();
   RETURN_IF_ERROR(Annotate(CheckCertificate(keys.identity.certificate, keys.identity.authority, use, now_s), folder.string()));
   RETURN_IF_ERROR(Annotate(CheckPrivateKey({keys.identity.certificate, keys.identity.private_key}), folder.string()));
-  const std::string roster = (folder / "roster.json").string();
+  const std::string roster = (folder / kRosterFile).string();
   if (!keys.roster.server) return ConfigError(absl::StrCat(roster, ": has no server; make its keys first"));
   if (keys.roster.sites.empty()) return ConfigError(absl::StrCat(roster, ": has no sites; make their keys first"));
   ASSIGN_OR_RETURN(const CertificateFacts facts, ParseCertificate(keys.identity.certificate));

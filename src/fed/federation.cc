@@ -247,7 +247,8 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
     result.sites[static_cast<size_t>(contributors[i].site - inputs_.first_site)].bytes_up = bytes.up[i];
   for (size_t k = 0; k < readers.size(); ++k) result.sites[k].bytes_down = bytes.down[k];
   if (transport_.Aggregates())
-    for (int64_t k = 0; k < models(); ++k) RETURN_IF_ERROR(AgreeOnSent(round, k));
+    for (int64_t k = 0; k < models(); ++k)
+      if (result.sites[static_cast<size_t>(k)].participated) RETURN_IF_ERROR(AgreeOnSent(round, k));
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
 }
 

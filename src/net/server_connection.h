@@ -9,6 +9,9 @@
 
 namespace fedalt {
 
+/// Versions of proto/federation.proto that this program speaks, at either end.
+inline constexpr int32_t kOldestProtocol = 1, kNewestProtocol = 1;
+
 enum class Rpc { kEnrol, kPoll, kBeginUpload, kPutChunk, kCommitUpload, kGetManifest, kGetChunk };
 
 class ServerConnection {

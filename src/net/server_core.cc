@@ -208,15 +208,22 @@ StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadM
   return upload;
 }
 
+StatusOr<bool> ServerCore::Counts(int64_t site, const Upload& upload) const {
+  const auto received = position_.received.find(site);
+  if (received == position_.received.end()) return false;
+  if (SameContent(received->second, upload.contribution)) return true;
+  return absl::AlreadyExistsError(
+      absl::StrCat("another contribution of this site counts in round ", received->second.round, " already; the first one stays"));
+}
+
 StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::UploadManifest& manifest) {
   const std::lock_guard<std::mutex> lock(mutex_);
   StatusOr<Upload> upload = Checked(site, manifest);
   if (!upload.ok()) return Refuse(site, upload.status());
   v1::MissingChunks missing;
-  if (const auto received = position_.received.find(site); received != position_.received.end()) {
-    if (!SameContent(received->second, upload->contribution))
-      return Refuse(site, absl::AlreadyExistsError(absl::StrCat("another contribution of this site counts in round ",
-                                                                manifest.round(), " already; the first one stays")));
+  const StatusOr<bool> counts = Counts(site, *upload);
+  if (!counts.ok()) return Refuse(site, counts.status());
+  if (*counts) {
     missing.set_committed(true);
     return missing;
   }
@@ -260,10 +267,9 @@ StatusOr<v1::CommitReply> ServerCore::CommitUpload(int64_t site, const v1::Uploa
     const std::lock_guard<std::mutex> lock(mutex_);
     const StatusOr<Upload> upload = Checked(site, manifest);
     if (!upload.ok()) return Refuse(site, upload.status());
-    if (const auto received = position_.received.find(site); received != position_.received.end()) {
-      if (!SameContent(received->second, upload->contribution))
-        return Refuse(site, absl::AlreadyExistsError(absl::StrCat("another contribution of this site counts in round ",
-                                                                  manifest.round(), " already; the first one stays")));
+    const StatusOr<bool> counts = Counts(site, *upload);
+    if (!counts.ok()) return Refuse(site, counts.status());
+    if (*counts) {
       reply.set_duplicate(true);
       return reply;
     }

@@ -22,10 +22,9 @@
 #include "fed/server_round.h"
 #include "federation.pb.h"
 #include "net/clock.h"
+#include "net/server_connection.h"
 
 namespace fedalt {
-
-inline constexpr int32_t kOldestProtocol = 1, kNewestProtocol = 1;
 
 struct ServerOptions {
   std::string run;                       ///< identifier of the run
@@ -82,6 +81,8 @@ class ServerCore {
   v1::RunState StateLocked() const;
   Status CheckRun(const std::string& run) const;
   StatusOr<Upload> Checked(int64_t site, const v1::UploadManifest& manifest) const;
+  /// Whether this very content counts already. Errors: AlreadyExists (another one does).
+  StatusOr<bool> Counts(int64_t site, const Upload& upload) const;
   Status Refuse(int64_t site, const Status& why);
   Status OpenAttempt(int64_t attempt);
   Status EndLocked(const std::string& cause);

@@ -11,7 +11,6 @@ namespace fedalt {
 namespace {
 
 constexpr int64_t kCallMs = 60'000, kPollMs = 20'000, kFirstPauseMs = 200, kLongestPauseMs = 15'000;
-constexpr int32_t kOldestProtocol = 1, kNewestProtocol = 1;
 
 /// Whether the same call may succeed later.
 bool IsPassing(const Status& status) {

@@ -31,9 +31,8 @@ class MemoryJournal : public ServerJournal {
   Status SaveEnrolment(int64_t site, int64_t examples) override {
     return Write([&] { position_.enrolled[site] = examples; });
   }
-  Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) override {
+  Status OpenAttempt(int64_t, int64_t attempt, int64_t now_ms) override {
     return Write([&] {
-      open_round_ = round;
       position_.attempt = attempt;
       position_.opened_ms = now_ms;
     });
@@ -100,7 +99,6 @@ class MemoryJournal : public ServerJournal {
 
   ServerPosition position_;
   std::map<Sha256Digest, std::string> pieces_;
-  int64_t open_round_ = 0;
 };
 
 }  // namespace fedalt::testing
