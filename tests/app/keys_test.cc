@@ -9,6 +9,7 @@
 #include <set>
 
 #include "app/cli_process.h"
+#include "base/file_size_limit.h"
 #include "base/signature.h"
 #include "net/certificates.h"
 #include "net/roster.h"
@@ -22,27 +23,6 @@ using testing::ProcessResult;
 using testing::Slurp;
 
 #define EXPECT_SAYS(text, part) EXPECT_NE(std::string(text).find(part), std::string::npos) << (text)
-
-// No file of this process can grow beyond `bytes` while this lives; a write beyond fails as it does on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    EXPECT_EQ(::getrlimit(RLIMIT_FSIZE, &before_), 0);
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{bytes, before_.rlim_max};
-    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit before_{};
-  sighandler_t handler_;
-};
 
 const std::set<std::string> kPartyFiles = {"certificate.pem", "private.key", "signing.key", "authority.pem", "roster.json"};
 
@@ -332,7 +312,7 @@ TEST_F(Keys, AFullDiskLeavesEverythingAsItWas) {
       SCOPED_TRACE(absl::StrCat(line[0], " ", line.back(), ", at most ", largest, " bytes"));
       int code = 0;
       {
-        const FileSizeLimit limit(largest);
+        const testing::FileSizeLimit limit(largest);
         code = Run(line).code;
       }
       EXPECT_EQ(code, 6);

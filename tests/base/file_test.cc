@@ -1,23 +1,23 @@
 #include "base/file.h"
 
 #include <gtest/gtest.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
-#include <csignal>
 #include <cstring>
 #include <filesystem>
 #include <string>
+
+#include "base/file_size_limit.h"
 
 namespace fedalt {
 namespace {
 
 namespace fs = std::filesystem;
 
-class FileTest : public testing::Test {
+class FileTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    directory_ = fs::path(testing::TempDir()) / absl::StrCat("file_test-", ::getpid());
+    directory_ = fs::path(::testing::TempDir()) / absl::StrCat("file_test-", ::getpid());
     fs::remove_all(directory_);
     ASSERT_TRUE(MakeDirectories(directory_ / "a/b").ok());
   }
@@ -26,27 +26,6 @@ class FileTest : public testing::Test {
     return static_cast<size_t>(std::distance(fs::directory_iterator(directory), fs::directory_iterator()));
   }
   fs::path directory_;
-};
-
-// No file of this process can grow beyond `bytes` while this lives; a write beyond fails as it does on a full disk.
-class FileSizeLimit {
- public:
-  explicit FileSizeLimit(rlim_t bytes) {
-    ::getrlimit(RLIMIT_FSIZE, &before_);
-    handler_ = std::signal(SIGXFSZ, SIG_IGN);
-    const rlimit limit{bytes, before_.rlim_max};
-    EXPECT_EQ(::setrlimit(RLIMIT_FSIZE, &limit), 0);
-  }
-  ~FileSizeLimit() {
-    ::setrlimit(RLIMIT_FSIZE, &before_);
-    std::signal(SIGXFSZ, handler_);
-  }
-  FileSizeLimit(const FileSizeLimit&) = delete;
-  FileSizeLimit& operator=(const FileSizeLimit&) = delete;
-
- private:
-  rlimit before_{};
-  sighandler_t handler_;
 };
 
 TEST_F(FileTest, WhatIsWrittenIsRead) {
@@ -75,7 +54,7 @@ TEST_F(FileTest, AFullDiskLeavesTheOldFileAndNoPart) {
   ASSERT_TRUE(WriteFileAtomic(path, "old").ok());
   Status status;
   {
-    const FileSizeLimit limit(100000);
+    const testing::FileSizeLimit limit(100000);
     status = WriteFileAtomic(path, std::string(300000, 'x'));
   }
   EXPECT_EQ(KindOf(status), ErrorKind::kOutput);
