@@ -29,7 +29,7 @@ _fedalt() {
     doctor) words="--format --help" ;;
     keys) words="--days --federation --format --help --host --renew --replace" ;;
     server) words="--help" ;;
-    site) words="--format --help --quiet" ;;
+    site) words="--cause --format --help --leave --quiet" ;;
     audit) words="--format --help --kind --run --signed-at-least --trust" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi

@@ -9,7 +9,6 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
-#include "base/signature.h"
 #include "fed/federation.h"
 #include "net/certificates.h"
 #include "net/grpc_server.h"
@@ -37,8 +36,7 @@ StatusOr<std::string> RunIdentifier(const fs::path& directory, const std::string
     return ReadFile(file, ErrorKind::kOutput, kMostBytes);
   }
   RETURN_IF_ERROR(MakeDirectories(directory));
-  const std::string random = SigningKey::Generate().public_key().Hex().substr(0, 12);
-  const std::string run = absl::StrCat(federation, "-", DateOf(std::time(nullptr)), "-", random);
+  const std::string run = absl::StrCat(federation, "-", DateOf(std::time(nullptr)), "-", RandomName());
   RETURN_IF_ERROR(WriteFileAtomic(file, run));
   return run;
 }
@@ -72,6 +70,7 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
   for (int64_t round = 1; round <= config.federation.rounds; ++round)
     if (shape.method->ExchangesIn(round, config.federation.rounds)) options.exchange_rounds.push_back(round);
   options.values = shape.values;
+  options.upload = config.federation.upload;
   options.ledger_policy = shape.method->ledger_policy();
   options.participation = config.federation.participation;
   options.seed = config.federation.seed;
@@ -126,7 +125,6 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
 Status Execute(const std::string& file) {
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(file, Party::kServer));
   ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kServer));
-  ASSIGN_OR_RETURN(const SigningKey signing_key, SigningKey::Load(keys.signing_key));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const Shape shape, ShapeOf(config));
   ServerOptions options = OptionsOf(party, config, keys.roster, shape);
@@ -136,14 +134,16 @@ Status Execute(const std::string& file) {
   ASSIGN_OR_RETURN(options.run, RunIdentifier(party.directory, keys.roster.federation));
   ASSIGN_OR_RETURN(options.agreement, AgreementOf(config, keys.roster));
   SystemClock clock;
-  const auto sign = [&](std::string_view message) {
-    const Ed25519Signature signature = signing_key.Sign(message);
-    return std::string(signature.begin(), signature.end());
-  };
+  ASSIGN_OR_RETURN(options.signatures, LoadSignatures(keys));
+  options.instance = RandomName();
   ASSIGN_OR_RETURN(const auto store,
-                   ServerStore::Open(party.directory, {options.run, options.sites, [&clock] { return clock.NowMs(); }, sign}));
-  const ServerRoundOptions round{shape.method.get(), shape.modules,
-                                 LargestRank(config.federation.method, config.federation.adapter), options.sites};
+                   ServerStore::Open(party.directory,
+                                     {options.run, options.sites, [&clock] { return clock.NowMs(); }, options.signatures.sign}));
+  const FederationOptions& federation = config.federation;
+  const ServerRoundOptions round{shape.method.get(),
+                                 {shape.modules, LargestRank(federation.method, federation.adapter), federation.upload},
+                                 shape.values,
+                                 options.sites};
   ServerCore core(options, *store, clock);
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));

@@ -11,6 +11,8 @@
 #include "net/site_session.h"
 #include "run/run.h"
 #include "run/run_directory.h"
+#include "store/schema.h"
+#include "store/site_store.h"
 
 namespace fedalt {
 namespace {
@@ -20,44 +22,84 @@ namespace fs = std::filesystem;
 constexpr char kExamples[] =
     "Examples:\n"
     "  fedalt site site.yaml\n"
-    "site.yaml: federation, keys, directory, server, site, data.train, data.test; data.validation, model, patience_s\n"
-    "(docs/operations.md). The same command goes on after a stop or a crash.";
+    "  fedalt site site.yaml --leave --cause \"the contract has ended\"\n"
+    "site.yaml: federation, keys, directory, server, site, data.train, data.test; data.validation, model, patience_s,\n"
+    "rest_of_world.pin, share_metrics (docs/operations.md). The same command goes on after a stop or a crash.";
 
 struct SiteArguments {
   std::string config;
   bool json = false;
   bool quiet = false;
+  bool leave = false;
+  std::string cause;
 };
 
-/// A session with what it stands on.
-class RemoteTransport : public Transport {
- public:
-  RemoteTransport(const PartyConfig& party, const PartyKeysOnDisk& keys, SiteSessionOptions options)
-      : connection_(party.server, keys.identity, PinTo(keys.roster.server->fingerprint)),
-        session_(std::move(options), connection_, clock_, [](const std::string& what) { LogInfo(what); }) {}
+CheckPeer PinTo(const std::string& fingerprint) {
+  return [fingerprint](const std::string& certificate) -> Status {
+    const auto facts = ParseCertificate(certificate);
+    if (facts.ok() && facts->fingerprint == fingerprint) return absl::OkStatus();
+    return absl::PermissionDeniedError(
+        "the server shows another certificate than the roster names; ask who runs it before going on");
+  };
+}
 
-  Status Enrol() { return session_.Enrol(); }
-  bool Offers(TransportNeed need) const override { return session_.Offers(need); }
-  bool Aggregates() const override { return session_.Aggregates(); }
-  Status Send(Upload upload) override { return session_.Send(std::move(upload)); }
-  Status Keep(Upload last) override { return session_.Keep(std::move(last)); }
-  StatusOr<Published> CloseRound(int64_t round) override { return session_.CloseRound(round); }
-  StatusOr<std::vector<Upload>> CloseRoundWithUploads(int64_t round) override { return session_.CloseRoundWithUploads(round); }
+/// What a session stands on; made before it.
+struct SessionParts {
+  SystemClock clock;
+  GrpcConnection connection;
+  SiteStore record;
+};
+
+class RemoteSession : private SessionParts, public SiteSession {
+ public:
+  RemoteSession(const PartyConfig& party, const PartyKeysOnDisk& keys, SiteSessionOptions options)
+      : SessionParts{{},
+                     {party.server, keys.identity, PinTo(keys.roster.server->fingerprint)},
+                     {party.directory / kStoreName, {party.site, [] { return SystemClock().NowMs(); }, options.signatures.sign}}},
+        SiteSession(WithRecord(std::move(options)), connection, clock, [](const std::string& what) { LogInfo(what); }) {}
 
  private:
-  static CheckPeer PinTo(const std::string& fingerprint) {
-    return [fingerprint](const std::string& certificate) -> Status {
-      const auto facts = ParseCertificate(certificate);
-      if (facts.ok() && facts->fingerprint == fingerprint) return absl::OkStatus();
-      return absl::PermissionDeniedError(
-          "the server shows another certificate than the roster names; ask who runs it before going on");
-    };
+  SiteSessionOptions WithRecord(SiteSessionOptions options) {
+    options.record = &record;
+    return options;
   }
-
-  SystemClock clock_;
-  GrpcConnection connection_;
-  SiteSession session_;
 };
+
+/// Whether the run directory holds nothing of a run yet.
+bool IsNew(const fs::path& directory) {
+  const auto opened = RunDirectory::Open(directory);
+  std::error_code error;
+  return !opened.ok() || !fs::exists(opened->journal(), error) || fs::file_size(opened->journal(), error) == 0;
+}
+
+StatusOr<std::unique_ptr<RemoteSession>> Enrolled(const PartyConfig& party, const PartyKeysOnDisk& keys, const RunConfig& config,
+                                                  int64_t train_examples) {
+  SiteSessionOptions options;
+  ASSIGN_OR_RETURN(options.agreement, AgreementOf(config, keys.roster));
+  ASSIGN_OR_RETURN(options.signatures, LoadSignatures(keys));
+  options.train_examples = train_examples;
+  options.patience_ms = party.patience_s * 1000;
+  options.upload = config.federation.upload;
+  options.token = RandomName();
+  options.reports = party.share_metrics;
+  auto session = std::make_unique<RemoteSession>(party, keys, std::move(options));
+  RETURN_IF_ERROR(session->Enrol(IsNew(party.directory)));
+  return session;
+}
+
+/// The site's last word to the run.
+Status LeaveRun(const PartyConfig& party, const PartyKeysOnDisk& keys, const RunConfig& config, const std::string& cause) {
+  if (IsNew(party.directory))
+    return UsageError(
+        absl::StrCat(party.directory.string(), " holds no run that could be left; check the configuration's directory"));
+  ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
+  RETURN_IF_ERROR(LoadSites(run));
+  ASSIGN_OR_RETURN(const auto session, Enrolled(party, keys, config, run.sites->sites().front().train_examples));
+  RETURN_IF_ERROR(session->JoinsAfter().status());
+  RETURN_IF_ERROR(session->Leave(cause));
+  return WriteResult(
+      absl::StrCat(party.site, " has left ", session->run(), "; nothing that it sent counts in what is published from now on\n"));
+}
 
 Status Execute(const SiteArguments& arguments) {
   if (arguments.quiet) SetLogLevel(LogLevel::kWarning);
@@ -65,11 +107,10 @@ Status Execute(const SiteArguments& arguments) {
   ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kSite));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const std::string agreement, AgreementOf(config, keys.roster));
-  const ConnectTransport connect = [&](const LoadedRun& run) -> StatusOr<std::unique_ptr<Transport>> {
-    const SiteSessionOptions options{agreement, run.sites->sites().front().train_examples, party.patience_s * 1000};
-    auto transport = std::make_unique<RemoteTransport>(party, keys, options);
-    RETURN_IF_ERROR(transport->Enrol());
-    return transport;
+  if (arguments.leave) return LeaveRun(party, keys, config, arguments.cause);
+  const ConnectTransport connect = [&](const LoadedRun& run) -> StatusOr<Elsewhere> {
+    ASSIGN_OR_RETURN(auto session, Enrolled(party, keys, config, run.sites->sites().front().train_examples));
+    return Elsewhere{std::move(session), party.pinned_round};
   };
   std::error_code error;
   RunOutcome outcome;
@@ -100,6 +141,9 @@ void AddSiteCommand(CLI::App& program, Command& command) {
   app->add_option("config", arguments->config, "The site's configuration")->required()->type_name("SITE.yaml");
   AddFormatOption(*app, arguments->json);
   app->add_flag("--quiet", arguments->quiet, "Only warnings and errors on stderr");
+  CLI::Option* const leave =
+      app->add_flag("--leave", arguments->leave, "Leave the run: nothing that this site sent counts from the next publication on");
+  app->add_option("--cause", arguments->cause, "Why it leaves, for the audit logs")->needs(leave)->type_name("TEXT");
   app->footer(kExamples);
   app->callback([arguments, &command] { command.run = [arguments] { return Execute(*arguments); }; });
 }

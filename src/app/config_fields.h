@@ -79,6 +79,7 @@ ConfigKey TargetModulesKey();
 ConfigKey InitFromKey();
 ConfigKey MetricsKey();
 ConfigKey MixerKey();
+ConfigKey GuardKey();
 ConfigKey ParticipationKey();
 ConfigKey StepsKey();
 ConfigKey BetasKey();

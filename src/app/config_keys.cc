@@ -61,6 +61,9 @@ void AddMethodKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(Number("rest_of_world.gain", kFromZero, [](RunConfig& c) -> double& { return Adapter(c).rest_of_world_gain; }));
   keys.push_back(Number("rest_of_world.damping", {0.0, 1.0, /*low_open=*/true, /*high_open=*/false},
                         [](RunConfig& c) -> double& { return Method(c).rest_of_world.damping; }));
+  keys.push_back(Number("rest_of_world.staleness", {0.0, 1.0, /*low_open=*/true, /*high_open=*/false},
+                        [](RunConfig& c) -> double& { return Method(c).rest_of_world.staleness; }));
+  keys.push_back(GuardKey());
   using Aggregate = RestOfWorldAggregate;
   keys.push_back(Choice<Aggregate>(
       "rest_of_world.aggregate",
@@ -74,6 +77,9 @@ void AddMethodKeys(std::vector<ConfigKey>& keys) {
       {{"trained_together", Deploy::kTrainedTogether}, {"swapped", Deploy::kSwapped}, {"validation", Deploy::kValidation}},
       [](RunConfig& c) -> Deploy& { return Method(c).deploy; }));
   keys.push_back(ParticipationKey());
+  keys.push_back(Choice<UploadFormat>(
+      "upload", {{"float32", UploadFormat::kFloat32}, {"bfloat16", UploadFormat::kBFloat16}, {"int8", UploadFormat::kInt8}},
+      [](RunConfig& c) -> UploadFormat& { return c.federation.upload; }));
 }
 
 void AddBaselineKeys(std::vector<ConfigKey>& keys) {

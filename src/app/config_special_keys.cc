@@ -270,6 +270,23 @@ ConfigKey SeedKey() {
           [](const RunConfig& config) { return absl::StrCat(config.federation.seed); }};
 }
 
+ConfigKey GuardKey() {
+  constexpr double kHigh = 100.0;
+  const auto guard = [](RunConfig& config) -> double& { return config.federation.method.rest_of_world.guard; };
+  return {"rest_of_world.guard", absl::StrCat("off or a number from 0 to ", kHigh),
+          [guard](const YamlNode& node, RunConfig& config) {
+            double value = -1.0;
+            if (node.kind != YamlNode::Kind::kScalar) return false;
+            if (node.text != "off" && (!FromChars(node.text, value) || !(value >= 0.0 && value <= kHigh))) return false;
+            guard(config) = value;
+            return true;
+          },
+          [](const RunConfig& config) {
+            const double value = config.federation.method.rest_of_world.guard;
+            return value < 0.0 ? std::string("off") : NumberText(value);
+          }};
+}
+
 ConfigKey ThreadsKey() {
   constexpr int64_t kHigh = 4096;
   return {"threads", absl::StrCat("auto or an integer from 1 to ", kHigh),

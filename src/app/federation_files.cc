@@ -10,6 +10,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/private_file.h"
+#include "base/signature.h"
 #include "net/certificates.h"
 #include "net/key_folder.h"
 
@@ -81,6 +82,20 @@ std::vector<PartyKey> KeysOf(Party party, PartyConfig& config) {
   keys.push_back(PathKey("data.test", true, config.test));
   keys.push_back(PathKey("data.validation", false, config.validation));
   keys.push_back(CountKey("patience_s", 1, config.patience_s));
+  keys.push_back({"rest_of_world.pin", false,
+                  [&config](const std::string& text, const fs::path&) {
+                    int64_t round = 0;
+                    if (text != "off" && (!absl::SimpleAtoi(text, &round) || round < 0)) return false;
+                    if (text != "off") config.pinned_round = round;
+                    return true;
+                  },
+                  "off or a round"});
+  keys.push_back({"share_metrics", false,
+                  [&config](const std::string& text, const fs::path&) {
+                    config.share_metrics = text == "true";
+                    return text == "true" || text == "false";
+                  },
+                  "true or false"});
   return keys;
 }
 
@@ -168,6 +183,27 @@ StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party) 
                                     "\" that are not those which the roster names for ",
                                     party == Party::kSite ? config.site : "the server", "; put the right folder there"));
   return keys;
+}
+
+StatusOr<Signatures> LoadSignatures(const PartyKeysOnDisk& keys) {
+  ASSIGN_OR_RETURN(SigningKey loaded, SigningKey::Load(keys.signing_key));
+  const auto key = std::make_shared<const SigningKey>(std::move(loaded));
+  Signatures signatures;
+  signatures.sign = [key](std::string_view message) {
+    const Ed25519Signature signature = key->Sign(message);
+    return std::string(signature.begin(), signature.end());
+  };
+  signatures.verifies = [roster = keys.roster](int64_t signer, std::string_view message, std::string_view signature) {
+    const std::string& of =
+        signer == Signatures::kServer ? roster.server->signing_key : roster.sites.at(static_cast<size_t>(signer)).keys.signing_key;
+    return VerifySignature(of, message, signature);
+  };
+  return signatures;
+}
+
+std::string RandomName() {
+  constexpr size_t kDigits = 12;
+  return SigningKey::Generate().public_key().Hex().substr(0, kDigits);
 }
 
 StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& roster) {

@@ -3,11 +3,13 @@
 #pragma once
 
 #include <filesystem>
+#include <optional>
 #include <string>
 
 #include "app/config.h"
 #include "base/status.h"
 #include "net/roster.h"
+#include "net/signatures.h"
 #include "net/tls.h"
 
 namespace fedalt {
@@ -26,6 +28,8 @@ struct PartyConfig {
   std::string site;    ///< its name in the roster
   std::filesystem::path train, test, validation;
   int64_t patience_s = 86'400;
+  std::optional<int64_t> pinned_round;  ///< nothing that later rounds publish is read
+  bool share_metrics = false;           ///< the server is told losses and times of each round
 };
 
 enum class Party { kServer, kSite };
@@ -41,6 +45,12 @@ struct PartyKeysOnDisk {
 };
 /// Errors: kConfig.
 StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party);
+
+/// Signs with the party's key and checks with those of the roster. Errors: kConfig.
+StatusOr<Signatures> LoadSignatures(const PartyKeysOnDisk& keys);
+
+/// 12 hex digits that nobody else draws.
+std::string RandomName();
 
 /// The shared configuration as a run of this party: of a site with its own data, of a server with none.
 StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& roster);

@@ -36,6 +36,12 @@ ChunkList ChunksOf(const at::Tensor& values) {
   return chunks;
 }
 
+std::string ContentHash(const ChunkList& chunks) {
+  std::string all;
+  for (const Sha256Digest& digest : chunks.digests) all.append(reinterpret_cast<const char*>(digest.data()), digest.size());
+  return HexOf(Sha256(all));
+}
+
 StatusOr<at::Tensor> FromChunks(const ChunkList& chunks, const std::function<StatusOr<std::string>(const Sha256Digest&)>& get) {
   FEDALT_CHECK(static_cast<int64_t>(chunks.digests.size()) == ChunkCount(chunks.values), "as many pieces as the values make");
   at::Tensor values = at::empty({chunks.values}, at::kFloat);

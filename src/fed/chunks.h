@@ -30,6 +30,8 @@ struct ChunkList {
 /// The bytes of piece `index`; they are the tensor's own. Precondition: float32, contiguous, on the CPU.
 std::string_view ChunkOf(const at::Tensor& values, int64_t index);
 ChunkList ChunksOf(const at::Tensor& values);
+/// What a tensor is, in one hash: SHA-256 over those of its pieces, as 64 hex digits.
+std::string ContentHash(const ChunkList& chunks);
 /// Puts the tensor together from what `get` returns for each piece. Errors: those of `get`; kOutput for a piece whose size or hash
 /// is not the listed one.
 StatusOr<at::Tensor> FromChunks(const ChunkList& chunks, const std::function<StatusOr<std::string>(const Sha256Digest&)>& get);

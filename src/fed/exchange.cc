@@ -2,7 +2,9 @@
 
 #include <utility>
 
+#include "fed/reading.h"
 #include "fed/rest_of_world.h"
+#include "fed/upload_format.h"
 
 namespace fedalt {
 namespace {
@@ -15,7 +17,9 @@ int64_t BytesOf(const at::Tensor& values) {
 
 StatusOr<Upload> Exchange::Recorded(int64_t round, const Contributor& contributor) const {
   ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, contributor.name));
-  return Upload{round, contributor.site, sent.weight, std::move(sent.values)};
+  const int64_t age = contributor.participated ? 0 : round - sent.round;
+  const double weight = AgedWeight(sent.weight, method_.options().rest_of_world.staleness, age);
+  return Upload{round, contributor.site, weight, std::move(sent.values)};
 }
 
 StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contributor>& contributors,
@@ -23,7 +27,8 @@ StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contrib
   Bytes bytes;
   for (const Contributor& contributor : contributors) {
     ASSIGN_OR_RETURN(Upload upload, Recorded(round, contributor));
-    bytes.up.push_back(contributor.participated ? BytesOf(upload.values) : 0);
+    const int64_t words = EncodedWords(shape_.format, upload.values.numel());
+    bytes.up.push_back(contributor.participated ? words * static_cast<int64_t>(sizeof(float)) : 0);
     RETURN_IF_ERROR(contributor.participated ? transport_.Send(std::move(upload)) : transport_.Keep(std::move(upload)));
   }
   if (method_.needs() == TransportNeed::kSum || transport_.Aggregates()) {
@@ -32,7 +37,7 @@ StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contrib
     bytes.down.assign(readers.size(), BytesOf(common_->values));
     return bytes;
   }
-  RoundUploads uploads{{}, modules_, r_};
+  RoundUploads uploads{{}, shape_.modules, shape_.r};
   ASSIGN_OR_RETURN(uploads.uploads, transport_.CloseRoundWithUploads(round));
   Published published;
   published.round = round;
@@ -72,7 +77,7 @@ StatusOr<Published> Exchange::ReceivedBy(int64_t round, const std::string& name)
 
 StatusOr<std::vector<std::vector<double>>> Exchange::Influences(int64_t round, const std::vector<Contributor>& contributors,
                                                                 int64_t readers) const {
-  RoundUploads uploads{{}, modules_, r_};
+  RoundUploads uploads{{}, shape_.modules, shape_.r};
   for (const Contributor& contributor : contributors) {
     ASSIGN_OR_RETURN(Upload upload, Recorded(round, contributor));
     uploads.uploads.push_back(std::move(upload));

@@ -19,15 +19,22 @@ struct Contributor {
   bool participated = false;  ///< false: what it sent in an earlier round stays in the ledger
 };
 
+/// What contributions hold and how they travel.
+struct ContributionShape {
+  std::vector<AdaptedModule> modules;
+  int64_t r = 0;  ///< the largest rank
+  UploadFormat format = UploadFormat::kFloat32;
+};
+
 /// Used from one thread; ReceivedBy also from several at once while nothing else is called.
 class Exchange {
  public:
-  /// `modules` and `r`, the largest rank: what contributions hold. The rest is borrowed.
-  Exchange(const Method& method, Transport& transport, RoundJournal& journal, std::vector<AdaptedModule> modules, int64_t r)
-      : method_(method), transport_(transport), journal_(journal), modules_(std::move(modules)), r_(r) {}
+  /// Borrows all but the shape.
+  Exchange(const Method& method, Transport& transport, RoundJournal& journal, ContributionShape shape)
+      : method_(method), transport_(transport), journal_(journal), shape_(std::move(shape)) {}
 
   struct Bytes {
-    std::vector<int64_t> up;    ///< per contributor, 4 bytes a value; 0 for those that did not participate
+    std::vector<int64_t> up;    ///< per contributor, as encoded; 0 for those that did not participate
     std::vector<int64_t> down;  ///< per reader
   };
   /// Sends what the journal has of every contributor in `round`, computes what comes back and records it for `readers` (names, by
@@ -52,8 +59,7 @@ class Exchange {
   const Method& method_;
   Transport& transport_;
   RoundJournal& journal_;
-  std::vector<AdaptedModule> modules_;
-  int64_t r_;
+  ContributionShape shape_;
   std::optional<Published> common_;  ///< of the last round, where everybody receives the same
 };
 

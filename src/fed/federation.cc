@@ -10,10 +10,12 @@
 #include "base/check.h"
 #include "base/random.h"
 #include "fed/exchange.h"
+#include "fed/reading.h"
 #include "fed/round_journal.h"
 #include "fed/site_evaluation.h"
 #include "fed/site_training.h"
 #include "fed/site_workers.h"
+#include "fed/upload_format.h"
 #include "train/mixer_weights.h"
 
 namespace fedalt {
@@ -39,6 +41,21 @@ StatusOr<std::shared_ptr<const SiteData>> PoolOf(const SiteSource& sites) {
   return pool;
 }
 
+/// What a site may tell others of its round: numbers over all its examples, never of one.
+std::map<std::string, double> MetricsOf(const SiteRoundResult& result) {
+  std::map<std::string, double> values;
+  if (result.participated) {
+    values["train_loss"] = result.train.mean_loss;
+    values["train_tokens"] = static_cast<double>(result.train.tokens);
+    values["train_seconds"] = result.train.seconds;
+  }
+  const auto& scores = result.deployed == "after_swap" ? result.after_swap : result.before_swap;
+  if (scores) values["loss"] = scores->test.all.loss;
+  if (scores && scores->validation_loss) values["validation_loss"] = *scores->validation_loss;
+  values["took_in"] = result.refused.empty() ? 1.0 : 0.0;
+  return values;
+}
+
 class Federation {
  public:
   Federation(const FederationInputs& inputs, const FederationOptions& options, const Method& method, Transport& transport,
@@ -49,7 +66,7 @@ class Federation {
         transport_(transport),
         journal_(journal),
         hooks_(hooks),
-        exchange_(method, transport, journal, std::move(modules), LargestRank(options.method, options.adapter)) {}
+        exchange_(method, transport, journal, {std::move(modules), LargestRank(options.method, options.adapter), options.upload}) {}
 
   StatusOr<RunSummary> Run();
 
@@ -82,7 +99,10 @@ class Federation {
   StatusOr<TrainReport> Train(int64_t round, int64_t k, Site& site);
   Status KeepAbsent(int64_t round, int64_t k);
   Status ExchangeAndSwap(int64_t round, RoundResult& result);
-  Status AgreeOnSent(int64_t round, int64_t k);
+  StatusOr<bool> AgreeOnSent(int64_t round, int64_t k);
+  Status DecideOnReading(int64_t round, int64_t k, SiteRoundResult& result);
+  StatusOr<double> ValidationLossOf(Moment moment, int64_t round, int64_t k) const;
+  Status JoinAfter(int64_t round);
   Status NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const;
   bool ExchangesIn(int64_t round) const { return method_.trains() && method_.ExchangesIn(round, rounds()); }
   bool EvaluatesIn(int64_t round) const;
@@ -122,7 +142,7 @@ Status Federation::Recover() {
   ASSIGN_OR_RETURN(position_, journal_.Recover());
   sent_.resize(static_cast<size_t>(models()));
   const int64_t closed = position_.closed_round;
-  for (int64_t round = 1; round <= closed; ++round) NoteHistory(round);
+  for (int64_t round = position_.joined_round + 1; round <= closed; ++round) NoteHistory(round);
   if (closed == 0 || closed == rounds() || !ExchangesIn(closed)) return absl::OkStatus();
   std::vector<std::string> readers;
   for (int64_t k = 0; k < models(); ++k) readers.push_back(InfoOf(k).name);
@@ -138,10 +158,11 @@ StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, i
   ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
   if (saved > 0) {
     RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
-    if (moment == Moment::kAfterSwap && ExchangesIn(saved)) {
+    if (moment == Moment::kAfterSwap && ExchangesIn(saved) && site->refused_round != saved) {
       ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(saved, site->info.name));
-      RETURN_IF_ERROR(method_.Receive(published, *site));
+      RETURN_IF_ERROR(TakeIn(method_, published, *site));
     }
+    if (moment == Moment::kAfterSwap) site->refused_round = 0;
   } else if (inputs_.initial_individual) {
     ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(PlaceOf(k))));
     RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual(initial), "initial adapter"));
@@ -218,7 +239,8 @@ Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
   ASSIGN_OR_RETURN(result.train, Train(round, k, *site));
-  if (ExchangesIn(round)) site->sent = {method_.Contribution(round, *site), method_.Weight(*site)};
+  if (ExchangesIn(round))
+    site->sent = {AsTransmitted(method_.Contribution(round, *site), options_.upload), method_.Weight(*site), round};
   std::lock_guard<std::mutex> lock(mutex_);
   return journal_.SaveSite(round, *site, &result.train);
 }
@@ -239,32 +261,93 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
   for (int64_t k = 0; k < models(); ++k) {
     const SiteRoundResult& site = result.sites[static_cast<size_t>(k)];
     readers.push_back(site.site);
-    const bool kept = method_.ledger_policy() == LedgerPolicy::kKeepAbsent && sent_[static_cast<size_t>(k)];
+    // Where a server aggregates, it has the ledger.
+    const bool kept =
+        method_.ledger_policy() == LedgerPolicy::kKeepAbsent && sent_[static_cast<size_t>(k)] && !transport_.Aggregates();
     if (site.participated || kept) contributors.push_back({PlaceOf(k), site.site, site.participated});
   }
   ASSIGN_OR_RETURN(const Exchange::Bytes bytes, exchange_.Run(round, contributors, readers));
   for (size_t i = 0; i < contributors.size(); ++i)
     result.sites[static_cast<size_t>(contributors[i].site - inputs_.first_site)].bytes_up = bytes.up[i];
   for (size_t k = 0; k < readers.size(); ++k) result.sites[k].bytes_down = bytes.down[k];
-  if (transport_.Aggregates())
-    for (int64_t k = 0; k < models(); ++k)
-      if (result.sites[static_cast<size_t>(k)].participated) RETURN_IF_ERROR(AgreeOnSent(round, k));
+  for (int64_t k = 0; k < models(); ++k) RETURN_IF_ERROR(DecideOnReading(round, k, result.sites[static_cast<size_t>(k)]));
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
 }
 
-/// Where a server elsewhere closed the round without this site's contribution, the site takes back that it was sent: what it reads
-/// is computed from what the server counts.
-Status Federation::AgreeOnSent(int64_t round, int64_t k) {
+/// Where a server elsewhere counts another contribution of this site than its last (it was late, or erased), the site agrees: what
+/// it reads is computed from what the server counts. False: that is one which the site does not have any more, so it cannot read
+/// this.
+StatusOr<bool> Federation::AgreeOnSent(int64_t round, int64_t k) {
   ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(round, InfoOf(k).name));
-  if (!published.own_round || *published.own_round == round) return absl::OkStatus();
+  if (!published.own_round) return true;
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
   RETURN_IF_ERROR(journal_.LoadSite(round, *site));
-  LedgerEntry counted;
-  if (*published.own_round > 0) {
-    ASSIGN_OR_RETURN(counted, journal_.LoadSent(round - 1, site->info.name));
+  if (site->sent.round == *published.own_round) return true;
+  site->sent = LedgerEntry{};
+  bool known = *published.own_round == 0;
+  if (auto before = journal_.LoadSent(round - 1, site->info.name); before.ok() && before->round == *published.own_round) {
+    site->sent = *std::move(before);
+    known = true;
   }
-  site->sent = std::move(counted);
+  RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));
+  return known;
+}
+
+StatusOr<double> Federation::ValidationLossOf(Moment moment, int64_t round, int64_t k) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(static_cast<size_t>(k)));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round, moment, round, k));
+  RETURN_IF_ERROR(method_.PrepareUse(*site));
+  return ScoreValidation(inputs_, method_, *site, *data, options_.eval.options, method_.branches());
+}
+
+/// A site does not take in what the round published if it cannot, is pinned to an older one, or its guard finds it worse.
+Status Federation::DecideOnReading(int64_t round, int64_t k, SiteRoundResult& result) {
+  result.reads_round = round;
+  const double guard = method_.ledger_policy() == LedgerPolicy::kKeepAbsent ? method_.options().rest_of_world.guard : -1.0;
+  if (guard < 0.0 && !inputs_.pinned_round && !transport_.Aggregates()) return absl::OkStatus();
+  bool readable = true;
+  if (transport_.Aggregates()) {
+    ASSIGN_OR_RETURN(readable, AgreeOnSent(round, k));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+  RETURN_IF_ERROR(journal_.LoadSite(round, *site));
+  if (std::exchange(site->refused_round, 0) == round) RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));  // before a crash
+  if (!readable) {
+    result.refused = "it holds what the site sent before it lost its state";
+  } else if (inputs_.pinned_round && round > *inputs_.pinned_round) {
+    result.refused = absl::StrCat("pinned to round ", *inputs_.pinned_round);
+  } else if (guard >= 0.0) {
+    ASSIGN_OR_RETURN(const double before, ValidationLossOf(Moment::kBeforeSwap, round, k));
+    ASSIGN_OR_RETURN(const double after, ValidationLossOf(Moment::kAfterSwap, round, k));
+    if (after > before + guard)
+      result.refused = absl::StrFormat("validation loss %.4f instead of %.4f, the guard is %g", after, before, guard);
+  }
+  RETURN_IF_ERROR(transport_.NoteReading(round, result.refused));
+  if (result.refused.empty()) return absl::OkStatus();
+  result.reads_round = site->read_round;
+  site->refused_round = round;
   return journal_.SaveSite(round, *site, nullptr);
+}
+
+/// The sites here begin behind the rounds of others: as they start, with what `round` published.
+Status Federation::JoinAfter(int64_t round) {
+  RoundResult result;
+  result.round = round;
+  result.joined = true;
+  std::vector<std::string> readers;
+  for (int64_t k = 0; k < models(); ++k) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(0, Moment::kBeforeSwap, round, k));
+    RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));
+    readers.push_back(InfoOf(k).name);
+    result.sites.emplace_back();
+    result.sites.back().site = readers.back();
+    result.sites.back().round = round;
+  }
+  RETURN_IF_ERROR(exchange_.Run(round, {}, readers).status());
+  for (int64_t k = 0; k < models(); ++k) RETURN_IF_ERROR(DecideOnReading(round, k, result.sites[static_cast<size_t>(k)]));
+  RETURN_IF_ERROR(journal_.CloseRound(result, false));
+  position_.closed_round = position_.joined_round = round;
+  return absl::OkStatus();
 }
 
 /// For methods whose sites read a weighted mean of the ledger, and federations of which all is here and a table can be read.
@@ -375,6 +458,7 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
   result.seconds = SecondsSince(start);
   const bool is_best = result.evaluated && NoteBest(result);
   RETURN_IF_ERROR(journal_.CloseRound(result, is_best));
+  if (exchange && !everybody_here()) transport_.Report(round, MetricsOf(result.sites.front()));
   NoteHistory(round);
   return result;
 }
@@ -384,6 +468,13 @@ StatusOr<RunSummary> Federation::Run() {
   if (!transport_.Offers(method_.needs()))
     return ConfigError(
         absl::StrCat("method ", method_.name(), " needs more from the transport than this one offers; choose another method"));
+  if (method_.options().rest_of_world.guard >= 0.0)
+    for (size_t k = 0; k < infos().size(); ++k) {
+      ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(k));
+      if (data->validation.empty())
+        return ConfigError(absl::StrCat("rest_of_world.guard needs validation data, and site ", infos()[k].name,
+                                        " has none; set validation to a share, or rest_of_world.guard to off"));
+    }
   if (method_.pools_data() && !everybody_here())
     return ConfigError(absl::StrCat("method ", method_.name(), " trains on the data of all sites; choose another across sites"));
   if (method_.pools_data()) {
@@ -391,6 +482,13 @@ StatusOr<RunSummary> Federation::Run() {
   }
   for (const SiteInfo& site : infos()) cost_.push_back(site.train_examples);
   RETURN_IF_ERROR(Recover());
+  ASSIGN_OR_RETURN(const int64_t join, transport_.JoinsAfter());
+  if (join > 0 && position_.closed_round == 0 && position_.trained.empty()) RETURN_IF_ERROR(JoinAfter(join));
+  if (inputs_.pinned_round)
+    for (int64_t k = 0; k < models(); ++k) {
+      ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+      RETURN_IF_ERROR(RollBack(*inputs_.pinned_round, position_.closed_round, journal_, *site));
+    }
   steps_total_ = method_.trains() ? StepsBefore(rounds() + 1) : 0;
   RunSummary summary;
   summary.method = method_.name();

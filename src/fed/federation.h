@@ -34,6 +34,8 @@ struct SiteRoundResult {
   std::optional<SiteScores> before_swap;  ///< the adapters that were trained together
   std::optional<SiteScores> after_swap;   ///< with the new rest of world (or the new global model)
   std::string deployed = "before_swap";   ///< which of the two is the site's model
+  int64_t reads_round = 0;                ///< whose publication it reads after the exchange; 0: there was none
+  std::string refused;                    ///< why it did not take in this round's publication; empty: it did, or there was none
   std::map<std::string, SiteScores>
       ablations;  ///< of the deployed model: rest_of_world_off, individual_off, individual_alone, rest_of_world_alone, base
   double mean_individual_weight = 1.0;                    ///< mean p_I over the site's test tokens (1 where there is no mixer)
@@ -44,6 +46,7 @@ struct SiteRoundResult {
 struct RoundResult {
   int64_t round = 0;
   bool evaluated = false;
+  bool joined = false;  ///< no round of its own: the sites here take part after it
   std::vector<SiteRoundResult> sites;
   double mean_validation_loss = 0.0;  ///< of the deployed models, if `evaluated` and there is validation data
   double seconds = 0.0;
@@ -77,6 +80,8 @@ struct FederationInputs {
   /// Where `sites` stand among all sites of the federation: from first_site on, of all_sites. 0: all of them are here.
   int64_t first_site = 0;
   int64_t all_sites = 0;
+  /// What rounds after this one publish is not read; what was read of them is taken back (fed/reading.h).
+  std::optional<int64_t> pinned_round = std::nullopt;
 };
 
 class RoundJournal;

@@ -31,6 +31,11 @@ struct RestOfWorldOptions {
   bool rescale = false;       ///< per module to the median norm of the single products
   bool include_self = false;  ///< the site's own contribution is read, too (an ablation)
   double damping = 1.0;       ///< b in (0, 1]: RoW <- b new + (1 - b) old
+  /// lambda in (0, 1]: what an absent site sent `age` rounds ago counts lambda^age times its weight (not under a secure sum, where
+  /// nobody can weigh a single contribution anew).
+  double staleness = 1.0;
+  /// A site keeps what it has if the renewed one makes its validation loss greater by more than this; below 0: it takes all.
+  double guard = -1.0;
 };
 
 /// The server's optimizer of fedit and fedit_ft (Hsu et al. 2019): v <- momentum v + (theta - mean), theta <- theta - lr v.
@@ -96,6 +101,9 @@ struct EvalSchedule {
   EvalOptions options;
 };
 
+/// How contributions travel (fed/upload_format.h).
+enum class UploadFormat { kFloat32, kBFloat16, kInt8 };
+
 struct FederationOptions {
   MethodOptions method;
   AdapterConfig adapter;
@@ -103,6 +111,7 @@ struct FederationOptions {
   int64_t rounds = 20;
   std::vector<int64_t> round_steps;  ///< optimizer steps of each round; empty: train.steps or train.local_epochs in every round
   ParticipationOptions participation;
+  UploadFormat upload = UploadFormat::kFloat32;
   EvalSchedule eval;
   uint64_t seed = 0;
   bool keep_optimizer = false;  ///< false: AdamW's moments restart every round, as published

@@ -16,6 +16,7 @@ namespace fedalt {
 /// The point after which nothing is recorded.
 struct JournalPosition {
   int64_t closed_round = 0;                ///< the last round that was closed; 0: none
+  int64_t joined_round = 0;                ///< the sites here take part after this round
   std::map<int64_t, TrainReport> trained;  ///< sites that finished training in round closed_round + 1
   int64_t best_round = 0;
   double best_validation_loss = 0.0;

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/hash.h"
+#include "base/signed_head.h"
 #include "base/status.h"
 #include "fed/chunks.h"
 
@@ -32,6 +33,10 @@ struct PublishedObject {
   ChunkList chunks;                         ///< what everybody reads; empty where each site reads its own
   std::map<int64_t, ChunkList> per_site;    ///< by site
   std::map<int64_t, int64_t> contributors;  ///< site -> the round of its contribution that is in it
+  std::map<int64_t, double> weights;        ///< of each contributor
+  /// How far each site moved the sum since what was published before: the Euclidean norm of the difference that it made (not of
+  /// sites that left).
+  std::map<int64_t, double> moved;
 
   const ChunkList& ReadBy(int64_t site) const {
     const auto own = per_site.find(site);
@@ -42,12 +47,23 @@ struct PublishedObject {
 struct ServerPosition {
   std::string agreement;                ///< empty: nothing was recorded yet
   std::map<int64_t, int64_t> enrolled;  ///< site -> training examples
+  std::map<int64_t, std::string> anew;  ///< site -> how it said that it had no state, last
   int64_t closed_round = 0;
   int64_t attempt = 1;                           ///< of the round after it
   int64_t opened_ms = 0;                         ///< when that attempt began; 0: not yet
   std::map<int64_t, SiteContribution> received;  ///< in that attempt, by site
   std::map<int64_t, SiteContribution> ledger;    ///< the last counted one of each site
   std::optional<std::string> ended;              ///< the cause
+  std::optional<std::string> paused;             ///< the cause
+};
+
+/// What somebody at the server's machine asks of a run; the server does it at its next step, or when it is started again.
+struct OperatorRequest {
+  enum class Kind { kPause, kResume, kStop, kErase };
+  int64_t id = 0;
+  Kind kind = Kind::kPause;
+  std::string site;   ///< of kErase: its name
+  std::string cause;  ///< may be empty
 };
 
 /// Every call that returned OK survives a crash. Errors: kOutput; nothing was recorded then.
@@ -57,7 +73,8 @@ class ServerJournal {
 
   virtual StatusOr<ServerPosition> Recover() = 0;
   virtual Status SaveAgreement(const std::string& agreement) = 0;
-  virtual Status SaveEnrolment(int64_t site, int64_t train_examples) = 0;
+  /// `anew`: how the site says that it has no state of the run; empty: it does not.
+  virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& anew) = 0;
   virtual Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) = 0;
   virtual Status SaveContribution(const SiteContribution& contribution) = 0;
   /// The attempt ends without a result; what it received is forgotten.
@@ -65,6 +82,26 @@ class ServerJournal {
   /// The round is closed: what it received enters the ledger, and the published object is what sites may read.
   virtual Status CloseRound(const PublishedObject& published) = 0;
   virtual Status SaveEnd(const std::string& cause) = 0;
+  /// The site takes part no longer: its contributions leave the open attempt and the ledger, and their pieces the disk.
+  virtual Status SaveDeparture(int64_t site, const std::string& cause) = 0;
+  virtual Status SavePause(const std::string& cause) = 0;
+  /// `now_ms`: from when on the open attempt, if there is one, has its time.
+  virtual Status SaveResume(int64_t now_ms) = 0;
+  /// A server begins to work on the run. Returns how many have, this one included.
+  virtual StatusOr<int64_t> SaveStart(const std::string& instance) = 0;
+  /// What a site tells of a round of its own free will.
+  virtual Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) = 0;
+
+  /// What was asked and is not done yet, in order.
+  virtual StatusOr<std::vector<OperatorRequest>> OperatorRequests() = 0;
+  virtual Status FinishRequest(int64_t id, const std::string& outcome) = 0;
+
+  // The audit log. Errors: also NotFound (no such head).
+  /// The head that was signed when the round was closed.
+  virtual StatusOr<SignedHead> HeadOf(int64_t round) = 0;
+  virtual StatusOr<std::vector<Sha256Digest>> LogProof(uint64_t old_size, uint64_t size) = 0;
+  /// Precondition: the signature is the site's.
+  virtual Status SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) = 0;
   /// Something was refused; `site` -1: from nobody known. For the audit log.
   virtual Status NoteRefusal(int64_t site, const std::string& what) = 0;
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "fed/method.h"
+#include "fed/exchange.h"
 #include "fed/server_journal.h"
 
 namespace fedalt {
@@ -13,8 +13,8 @@ namespace fedalt {
 /// What the contributions of a federation are made of; borrowed parts outlive the calls.
 struct ServerRoundOptions {
   const Method* method = nullptr;
-  std::vector<AdaptedModule> modules;
-  int64_t r = 0;                   ///< the largest rank
+  ContributionShape shape;
+  int64_t values = 0;              ///< of a contribution
   std::vector<std::string> sites;  ///< names, by place
 };
 
@@ -22,6 +22,8 @@ struct ServerRoundOptions {
 struct ClosingRound {
   int64_t round = 0;
   std::vector<SiteContribution> received, absent;
+  std::vector<SiteContribution> before;  ///< what was in the sum published before: how far each site moves it
+  int64_t before_round = 0;              ///< when that was
 };
 
 /// Reads the contributions, computes what the round publishes, and stores its pieces. May take long; touches nothing but pieces of

@@ -45,6 +45,7 @@ class SiteSource {
 struct LedgerEntry {
   at::Tensor values;  ///< flat, float32 on the CPU
   double weight = 0.0;
+  int64_t round = 0;  ///< in which it was sent
 };
 
 /// Everything that a site keeps from one round to the next. Used by one thread at a time.
@@ -61,6 +62,8 @@ struct Site {
   TrainState train_state;
   LedgerEntry sent;
   NamedTensors method_state;  ///< what the method keeps beside the adapters, float32
+  int64_t read_round = 0;     ///< whose publication it took in last: the version of what it reads of the others
+  int64_t refused_round = 0;  ///< whose publication it decided not to take in, last
 
   /// Undefined if there is none.
   at::Tensor State(std::string_view name) const {

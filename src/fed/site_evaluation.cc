@@ -77,6 +77,17 @@ StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, const Method& met
   return scores;
 }
 
+StatusOr<double> ScoreValidation(const FederationInputs& inputs, const Method& method, Site& model_of, const SiteData& data,
+                                 const EvalOptions& options, BranchMode mode) {
+  const BranchMode before = std::exchange(model_of.adapters.mode().branches, mode);
+  ForwardContext context;
+  context.extensions = &model_of.adapters.extensions();
+  StatusOr<double> loss = ValidationLoss(inputs, method, model_of, data.validation, options, context);
+  model_of.adapters.mode().branches = before;
+  if (!loss.ok()) return Annotate(loss.status(), absl::StrCat("validation of site ", data.name));
+  return loss;
+}
+
 StatusOr<std::map<std::string, SiteScores>> ScoreAblations(const FederationInputs& inputs, const Method& method, Site& model_of,
                                                            const SiteData& data, const EvalOptions& options) {
   static constexpr std::pair<const char*, BranchMode> kAblations[] = {

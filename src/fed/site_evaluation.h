@@ -14,6 +14,10 @@ namespace fedalt {
 StatusOr<SiteScores> ScoreSite(const FederationInputs& inputs, const Method& method, Site& model_of, const SiteData& data,
                                const EvalOptions& options, BranchMode mode);
 
+/// The same, its mean loss on the validation data alone. Precondition: there are some.
+StatusOr<double> ScoreValidation(const FederationInputs& inputs, const Method& method, Site& model_of, const SiteData& data,
+                                 const EvalOptions& options, BranchMode mode);
+
 /// The four partial models and the base: rest_of_world_off, individual_off, individual_alone, rest_of_world_alone, base.
 StatusOr<std::map<std::string, SiteScores>> ScoreAblations(const FederationInputs& inputs, const Method& method, Site& model_of,
                                                            const SiteData& data, const EvalOptions& options);

@@ -9,7 +9,9 @@
 #include <ATen/ATen.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -55,6 +57,13 @@ class Transport {
   /// True: the other end makes of the uploads what is published, whatever the method needs, and CloseRound brings it. Its one
   /// reader is then the site that sends.
   virtual bool Aggregates() const { return false; }
+  /// Before the first round of a process: the round after which this end takes part, if it has no state of the run; 0: from the
+  /// first on.
+  virtual StatusOr<int64_t> JoinsAfter() { return int64_t{0}; }
+  /// What a site made of the publication of a round, for whoever keeps a record. `refused`: why it was not taken in; empty: it was.
+  virtual Status NoteReading(int64_t /*round*/, const std::string& /*refused*/) { return absl::OkStatus(); }
+  /// How a round with an exchange went at this end, for whoever wants to tell the others. Nothing depends on whether it arrives.
+  virtual void Report(int64_t /*round*/, const std::map<std::string, double>& /*values*/) {}
 
   /// Hands over a contribution. A site counts once: a second contribution in the same round is refused. Errors: kTraining (also
   /// for values that the sum refuses; they may be found as late as the closing call, and end the round).

@@ -29,6 +29,14 @@ std::string MethodOf(Rpc rpc) {
       return "/fedalt.v1.Federation/GetManifest";
     case Rpc::kGetChunk:
       return "/fedalt.v1.Federation/GetChunk";
+    case Rpc::kGetProof:
+      return "/fedalt.v1.Federation/GetProof";
+    case Rpc::kCountersign:
+      return "/fedalt.v1.Federation/Countersign";
+    case Rpc::kReport:
+      return "/fedalt.v1.Federation/Report";
+    case Rpc::kLeave:
+      return "/fedalt.v1.Federation/Leave";
   }
   return {};
 }

@@ -41,6 +41,22 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
                                      v1::Chunk* reply) override {
     return Answer(context, reply, [&](int64_t site) { return core_.GetChunk(site, *request); });
   }
+  grpc::ServerUnaryReactor* GetProof(grpc::CallbackServerContext* context, const v1::ProofRequest* request,
+                                     v1::ProofReply* reply) override {
+    return Answer(context, reply, [&](int64_t site) { return core_.GetProof(site, *request); });
+  }
+  grpc::ServerUnaryReactor* Countersign(grpc::CallbackServerContext* context, const v1::Countersignature* request,
+                                        v1::CountersignReply* reply) override {
+    return Answer(context, reply, [&](int64_t site) { return core_.Countersign(site, *request); });
+  }
+  grpc::ServerUnaryReactor* Report(grpc::CallbackServerContext* context, const v1::Metrics* request,
+                                   v1::ReportReply* reply) override {
+    return Answer(context, reply, [&](int64_t site) { return core_.Report(site, *request); });
+  }
+  grpc::ServerUnaryReactor* Leave(grpc::CallbackServerContext* context, const v1::LeaveRequest* request,
+                                  v1::LeaveReply* reply) override {
+    return Answer(context, reply, [&](int64_t site) { return core_.Leave(site, *request); });
+  }
 
   grpc::ServerUnaryReactor* Poll(grpc::CallbackServerContext* context, const v1::PollRequest* request,
                                  v1::RunState* reply) override {
@@ -50,7 +66,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
       reactor->Finish(ToGrpc(site.status()));
       return reactor;
     }
-    const StatusOr<v1::RunState> state = core_.State(request->run());
+    const StatusOr<v1::RunState> state = core_.State(*request);
     constexpr int64_t kLongestMs = 30'000;
     const int64_t wait = std::min(request->wait_ms(), kLongestMs);
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -12,7 +12,19 @@ namespace fedalt {
 /// Versions of proto/federation.proto that this program speaks, at either end.
 inline constexpr int32_t kOldestProtocol = 1, kNewestProtocol = 1;
 
-enum class Rpc { kEnrol, kPoll, kBeginUpload, kPutChunk, kCommitUpload, kGetManifest, kGetChunk };
+enum class Rpc {
+  kEnrol,
+  kPoll,
+  kBeginUpload,
+  kPutChunk,
+  kCommitUpload,
+  kGetManifest,
+  kGetChunk,
+  kGetProof,
+  kCountersign,
+  kReport,
+  kLeave
+};
 
 class ServerConnection {
  public:

@@ -3,11 +3,11 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 
 #include "base/check.h"
 #include "fed/federation.h"
+#include "fed/upload_format.h"
 
 namespace fedalt {
 namespace {
@@ -41,16 +41,6 @@ std::string Difference(const std::string& ours, const std::string& theirs, const
   }
 }
 
-Status CheckFinite(const std::string& bytes) {
-  for (size_t at = 0; at + sizeof(float) <= bytes.size(); at += sizeof(float)) {
-    float value = 0.0F;
-    std::memcpy(&value, &bytes[at], sizeof(value));
-    if (!std::isfinite(value))
-      return absl::InvalidArgumentError("a piece holds a value that is not finite; expected finite values");
-  }
-  return absl::OkStatus();
-}
-
 /// The journal's failures are the disk's: nothing was recorded, and the site may try again.
 Status Unrecorded(const Status& status) {
   return absl::UnavailableError(absl::StrCat("the server could not record this (", status.message(), "); try again"));
@@ -74,6 +64,8 @@ Status ServerCore::Recover() {
                                     Difference(options_.agreement, position_.agreement, "the directory"),
                                     "; put the configuration back, or start a run in a new directory"));
   }
+  ASSIGN_OR_RETURN(start_, journal_.SaveStart(options_.instance));
+  if (options_.signatures.sign) start_signature_ = options_.signatures.sign(StartMessage(options_.run, start_, options_.instance));
   recovered_ms_ = clock_.NowMs();
   version_ = recovered_ms_;  // another than before the restart, so that whoever waits looks again
   return absl::OkStatus();
@@ -95,6 +87,8 @@ std::vector<int64_t> ServerCore::Cohort(int64_t round) const {
 std::string ServerCore::WaitingFor() const {
   std::vector<std::string> names;
   if (position_.ended) return "nothing";
+  if (position_.paused)
+    return absl::StrCat("an operator, who paused the run", position_.paused->empty() ? "" : ": ", *position_.paused);
   if (aggregating_) return "the aggregation";
   const bool enrolling = position_.opened_ms == 0;
   for (size_t k = 0; enrolling && k < options_.sites.size(); ++k)
@@ -115,6 +109,9 @@ v1::RunState ServerCore::StateLocked() const {
   state.set_closed_round(position_.closed_round);
   state.set_cause(position_.ended.value_or(""));
   state.set_waiting_for(WaitingFor());
+  state.set_start(start_);
+  state.set_instance(options_.instance);
+  state.set_start_signature(start_signature_);
   return state;
 }
 
@@ -125,7 +122,9 @@ v1::RunState ServerCore::state() const {
 
 bool ServerCore::everybody_has_read() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return position_.closed_round == 0 || have_read_.size() >= position_.enrolled.size();
+  return position_.closed_round == 0 || std::all_of(position_.enrolled.begin(), position_.enrolled.end(), [&](const auto& site) {
+           return have_read_.contains(site.first) && (!reporters_.contains(site.first) || have_reported_.contains(site.first));
+         });
 }
 
 Status ServerCore::CheckRun(const std::string& run) const {
@@ -134,15 +133,26 @@ Status ServerCore::CheckRun(const std::string& run) const {
       absl::StrCat("this server runs ", options_.run, ", not \"", run.substr(0, 80), "\"; enrol again, or ask another server"));
 }
 
-StatusOr<v1::RunState> ServerCore::State(const std::string& run) const {
+StatusOr<v1::RunState> ServerCore::State(const v1::PollRequest& request) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  RETURN_IF_ERROR(CheckRun(run));
+  RETURN_IF_ERROR(CheckRun(request.run()));
+  const bool later = request.known_start() > start_ || (request.known_start() == start_ && !request.known_instance().empty() &&
+                                                        request.known_instance() != options_.instance);
+  if (later && superseded_.empty() && options_.signatures.verifies &&
+      options_.signatures.verifies(Signatures::kServer, StartMessage(options_.run, request.known_start(), request.known_instance()),
+                                   request.known_signature()))
+    superseded_ = absl::StrCat("another server works on this run (start ", request.known_start(), ", this is start ", start_,
+                               "); keep the one with the newest directory, and stop the other");
+  if (!superseded_.empty()) return absl::UnavailableError(superseded_);
   return StateLocked();
 }
 
-/// Records a refusal and passes it on. What only says "not yet" or "again" is no refusal.
+/// Records a refusal and passes it on. What only says "not yet" or "again" is no refusal. A site that is refused without end does
+/// not fill the log.
 Status ServerCore::Refuse(int64_t site, const Status& why) {
   if (absl::IsUnavailable(why)) return why;
+  constexpr int64_t kRecorded = 100;  // of a site, per attempt
+  if (++refused_[site] > kRecorded) return why;
   const Status noted = journal_.NoteRefusal(site, std::string(why.message()));
   return noted.ok() ? why : Unrecorded(noted);
 }
@@ -160,16 +170,23 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
                               "the configurations differ: ", Difference(options_.agreement, request.agreement(), "the site"))));
     if (request.train_examples() <= 0)
       return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
-    if (const auto known = position_.enrolled.find(site); known == position_.enrolled.end()) {
-      if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
-      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples()); !saved.ok()) return Unrecorded(saved);
-      position_.enrolled[site] = request.train_examples();
-      Changed();
-    } else if (known->second != request.train_examples()) {
-      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", known->second,
+    const bool first = !position_.enrolled.contains(site), known_already = position_.anew[site] == request.anew();
+    const bool begins_anew = !request.anew().empty() && !known_already;
+    if (!first && !begins_anew && position_.enrolled[site] != request.train_examples())
+      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", position_.enrolled[site],
                                                                      " training examples and now has ", request.train_examples(),
                                                                      "; put its data back, or begin a new run")));
+    if (first || begins_anew) {
+      if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
+      if (!first) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
+      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), request.anew()); !saved.ok())
+        return Unrecorded(saved);
+      position_.enrolled[site] = request.train_examples();
+      position_.anew[site] = request.anew();
+      Changed();
     }
+    if (request.reports()) reporters_.insert(site);
+    if (!request.anew().empty()) reply.set_join_after(position_.closed_round);
     reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
     reply.set_run(options_.run);
     *reply.mutable_state() = StateLocked();
@@ -186,12 +203,15 @@ StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadM
     return absl::FailedPreconditionError(absl::StrCat("the upload is for round ", manifest.round(), ", attempt ",
                                                       manifest.attempt(), ", but open is round ", OpenRound(), ", attempt ",
                                                       position_.attempt, aggregating_ ? ", which is being closed" : ""));
+  if (!position_.enrolled.contains(site))
+    return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
   const std::vector<int64_t> cohort = Cohort(manifest.round());
   if (std::find(cohort.begin(), cohort.end(), site) == cohort.end())
     return absl::FailedPreconditionError(absl::StrCat("the site is not in the cohort of round ", manifest.round()));
-  if (manifest.values() != options_.values || manifest.chunks_size() != ChunkCount(options_.values))
+  const int64_t words = EncodedWords(options_.upload, options_.values);
+  if (manifest.values() != words || manifest.chunks_size() != ChunkCount(words))
     return absl::InvalidArgumentError(absl::StrCat("the upload has ", manifest.values(), " values in ", manifest.chunks_size(),
-                                                   " pieces; expected ", options_.values, " in ", ChunkCount(options_.values)));
+                                                   " pieces; expected ", words, " in ", ChunkCount(words)));
   constexpr double kLargestWeight = 1e12;
   if (!(manifest.weight() > 0.0) || manifest.weight() > kLargestWeight)
     return absl::InvalidArgumentError(
@@ -235,6 +255,7 @@ StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::Uplo
 
 StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& chunk) {
   Sha256Digest digest{};
+  std::vector<int64_t> places;  // the first word of the piece, at each of its places
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     RETURN_IF_ERROR(CheckRun(chunk.run()));
@@ -248,9 +269,14 @@ StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& 
       return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a piece of ", chunk.content().size(),
                                                                   " bytes is none of those that the upload announced")));
     digest = *named;
+    const std::vector<Sha256Digest>& all = upload->second.contribution.chunks.digests;
+    for (size_t i = 0; i < all.size(); ++i)
+      if (all[i] == digest) places.push_back(static_cast<int64_t>(i) * kChunkBytes / static_cast<int64_t>(sizeof(float)));
   }
   // The work on the content needs no lock: a slow site holds up nobody.
-  Status good = CheckFinite(chunk.content());
+  Status good;
+  for (const int64_t first : places)
+    if (good.ok()) good = CheckFinite(chunk.content(), first, options_.upload, options_.values);
   if (good.ok() && Sha256(chunk.content()) != digest)
     good = absl::InvalidArgumentError("a piece does not have the hash that it names");
   if (!good.ok()) {
@@ -312,6 +338,11 @@ StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::
   for (const Sha256Digest& digest : chunks.digests) manifest.add_chunks(BytesOf(digest));
   if (const auto counted = object->contributors.find(site); counted != object->contributors.end())
     manifest.set_own_round(counted->second);
+  const StatusOr<SignedHead> head = journal_.HeadOf(request.round());
+  if (!head.ok()) return absl::IsNotFound(head.status()) ? manifest : StatusOr<v1::PublishedManifest>(Unrecorded(head.status()));
+  manifest.mutable_head()->set_size(static_cast<int64_t>(head->head.size));
+  manifest.mutable_head()->set_root(BytesOf(head->head.root));
+  manifest.mutable_head()->set_signature(head->signature);
   return manifest;
 }
 

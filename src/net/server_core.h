@@ -23,6 +23,7 @@
 #include "federation.pb.h"
 #include "net/clock.h"
 #include "net/server_connection.h"
+#include "net/signatures.h"
 
 namespace fedalt {
 
@@ -32,12 +33,15 @@ struct ServerOptions {
   std::vector<std::string> sites;        ///< names, by place
   std::vector<int64_t> exchange_rounds;  ///< rounds with an exchange, ascending
   int64_t values = 0;                    ///< of a contribution
+  UploadFormat upload = UploadFormat::kFloat32;
   LedgerPolicy ledger_policy = LedgerPolicy::kKeepAbsent;
   ParticipationOptions participation;
   uint64_t seed = 0;
   int64_t minimum_cohort = 1;       ///< contributions without which a round is abandoned
   int64_t deadline_ms = 3'600'000;  ///< of enrolling, and of each attempt
   int64_t attempts = 3;             ///< of a round, before the run ends
+  std::string instance;             ///< of this process; two never have the same
+  Signatures signatures;
 };
 
 class ServerCore {
@@ -51,14 +55,19 @@ class ServerCore {
   // What sites ask. Errors have the codes of gRPC: InvalidArgument (malformed), FailedPrecondition (not now: the message tells the
   // open round), AlreadyExists (conflict), NotFound, PermissionDenied, Unavailable (try again: the disk).
   StatusOr<v1::EnrolReply> Enrol(int64_t site, const v1::EnrolRequest& request);
-  StatusOr<v1::RunState> State(const std::string& run) const;
+  StatusOr<v1::RunState> State(const v1::PollRequest& request);
   StatusOr<v1::MissingChunks> BeginUpload(int64_t site, const v1::UploadManifest& manifest);
   StatusOr<v1::PutChunkReply> PutChunk(int64_t site, const v1::Chunk& chunk);
   StatusOr<v1::CommitReply> CommitUpload(int64_t site, const v1::UploadManifest& manifest);
   StatusOr<v1::PublishedManifest> GetManifest(int64_t site, const v1::ManifestRequest& request);
   StatusOr<v1::Chunk> GetChunk(int64_t site, const v1::ChunkRequest& request);
+  StatusOr<v1::ProofReply> GetProof(int64_t site, const v1::ProofRequest& request);
+  StatusOr<v1::CountersignReply> Countersign(int64_t site, const v1::Countersignature& request);
+  StatusOr<v1::ReportReply> Report(int64_t site, const v1::Metrics& request);
+  StatusOr<v1::LeaveReply> Leave(int64_t site, const v1::LeaveRequest& request);
 
-  /// What time and completeness bring; returns a round that is to be aggregated, once. Errors: kOutput.
+  /// What time, completeness and operators bring; returns a round that is to be aggregated, once. Errors: kOutput; kFederation
+  /// (another server has taken the run over: this one does nothing any more).
   StatusOr<std::optional<ClosingRound>> Tick();
   /// The result of aggregating what Tick returned. An error abandons the attempt. Errors: kOutput.
   Status Finish(const ClosingRound& closing, const StatusOr<PublishedObject>& result);
@@ -66,7 +75,8 @@ class ServerCore {
   Status End(const std::string& cause);
 
   v1::RunState state() const;
-  /// Whether every site that takes part has read all that the last round published, as far as this process knows.
+  /// Whether every site that takes part has read all that the last round published, and reported if it does, as far as this process
+  /// knows.
   bool everybody_has_read() const;
   /// Called, outside of all locks, whenever state() has changed. Set before the first call.
   void OnChange(std::function<void()> listener) { listener_ = std::move(listener); }
@@ -88,6 +98,10 @@ class ServerCore {
   Status EndLocked(const std::string& cause);
   std::string WaitingFor() const;
   Status Abandon(const std::string& reason);
+  Status Depart(int64_t site, const std::string& cause);
+  Status AskedToDepart(int64_t site, const std::string& cause);
+  Status DoRequests();
+  Status Do(const OperatorRequest& request, std::string& outcome);
   Status NextAttempt();
   StatusOr<std::shared_ptr<const PublishedObject>> PublishedIn(int64_t round);
   void Changed() { ++version_; }
@@ -104,6 +118,11 @@ class ServerCore {
   std::map<int64_t, Upload> uploads_;                 ///< begun in this attempt, by site
   std::shared_ptr<const PublishedObject> published_;  ///< the one that was asked for last
   std::set<int64_t> have_read_;                       ///< the last piece of the last closed round
+  std::set<int64_t> reporters_, have_reported_;       ///< of the last closed round
+  std::map<int64_t, int64_t> refused_;                ///< calls, in this attempt, by site
+  int64_t start_ = 0;
+  std::string start_signature_;
+  std::string superseded_;  ///< why this server may do nothing any more
   int64_t recovered_ms_ = 0;
   bool aggregating_ = false;
   int64_t version_ = 0;

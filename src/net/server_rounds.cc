@@ -13,6 +13,7 @@ Status ServerCore::OpenAttempt(int64_t attempt) {
   position_.attempt = attempt;
   position_.opened_ms = now;
   uploads_.clear();
+  refused_.clear();
   Changed();
   return absl::OkStatus();
 }
@@ -59,14 +60,61 @@ Status ServerCore::NextAttempt() {
                                 options_.minimum_cohort, " are needed"));
 }
 
+Status ServerCore::Do(const OperatorRequest& request, std::string& outcome) {
+  outcome = "done";
+  switch (request.kind) {
+    case OperatorRequest::Kind::kPause:
+      RETURN_IF_ERROR(journal_.SavePause(request.cause));
+      position_.paused = request.cause;
+      break;
+    case OperatorRequest::Kind::kResume: {
+      const int64_t now = clock_.NowMs();
+      RETURN_IF_ERROR(journal_.SaveResume(now));
+      position_.paused.reset();
+      if (position_.opened_ms != 0) position_.opened_ms = now;
+      recovered_ms_ = now;
+      break;
+    }
+    case OperatorRequest::Kind::kStop:
+      RETURN_IF_ERROR(EndLocked(absl::StrCat("stopped by an operator", request.cause.empty() ? "" : ": ", request.cause)));
+      break;
+    case OperatorRequest::Kind::kErase: {
+      const auto found = std::find(options_.sites.begin(), options_.sites.end(), request.site);
+      if (found == options_.sites.end()) {
+        outcome = "there is no such site";
+      } else {
+        RETURN_IF_ERROR(Depart(found - options_.sites.begin(),
+                               absl::StrCat("erased by an operator", request.cause.empty() ? "" : ": ", request.cause)));
+      }
+      break;
+    }
+  }
+  Changed();
+  return absl::OkStatus();
+}
+
+Status ServerCore::DoRequests() {
+  ASSIGN_OR_RETURN(const std::vector<OperatorRequest> requests, journal_.OperatorRequests());
+  for (const OperatorRequest& request : requests) {
+    std::string outcome = "the run has ended";
+    if (!position_.ended) RETURN_IF_ERROR(Do(request, outcome));
+    RETURN_IF_ERROR(journal_.FinishRequest(request.id, outcome));
+  }
+  return absl::OkStatus();
+}
+
 StatusOr<std::optional<ClosingRound>> ServerCore::Tick() {
   std::optional<ClosingRound> closing;
   int64_t before = 0, after = 0;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    if (position_.ended || aggregating_) return closing;
+    if (!superseded_.empty()) return FederationError(superseded_);
+    if (aggregating_) return closing;
     before = version_;
-    if (position_.opened_ms == 0) {
+    RETURN_IF_ERROR(DoRequests());
+    if (position_.ended || position_.paused) {
+      // Nothing goes on.
+    } else if (position_.opened_ms == 0) {
       RETURN_IF_ERROR(NextAttempt());
     } else {
       const std::vector<int64_t> cohort = Cohort(OpenRound());
@@ -80,6 +128,10 @@ StatusOr<std::optional<ClosingRound>> ServerCore::Tick() {
         if (options_.ledger_policy == LedgerPolicy::kKeepAbsent)
           for (const auto& [site, contribution] : position_.ledger)
             if (!position_.received.contains(site)) closing->absent.push_back(contribution);
+        for (const auto& [site, contribution] : position_.ledger)
+          if (options_.ledger_policy == LedgerPolicy::kKeepAbsent || contribution.round == position_.closed_round)
+            closing->before.push_back(contribution);
+        closing->before_round = position_.closed_round;
         aggregating_ = true;
         Changed();
       } else if (late) {
@@ -107,6 +159,7 @@ Status ServerCore::Finish(const ClosingRound& closing, const StatusOr<PublishedO
       position_.closed_round = closing.round;
       position_.received.clear();
       have_read_.clear();
+      have_reported_.clear();
       position_.attempt = 1;
       position_.opened_ms = 0;
       RETURN_IF_ERROR(NextAttempt());

@@ -1,11 +1,14 @@
 #include "net/site_session.h"
 
 #include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "base/check.h"
 #include "base/random.h"
 #include "fed/chunks.h"
+#include "fed/upload_format.h"
 
 namespace fedalt {
 namespace {
@@ -60,17 +63,58 @@ StatusOr<Reply> SiteSession::Ask(Rpc rpc, const Request& request) {
   }
 }
 
-Status SiteSession::Enrol() {
+Status SiteSession::Note(const std::string& kind, const nlohmann::json& body) {
+  return options_.record == nullptr ? absl::OkStatus() : options_.record->Note(kind, body);
+}
+
+/// A state is the server's own word, and of no older server than the last one.
+Status SiteSession::Accept(const v1::RunState& state) {
+  const auto& verifies = options_.signatures.verifies;
+  if (verifies && !verifies(Signatures::kServer, StartMessage(run_, state.start(), state.instance()), state.start_signature()))
+    return IntegrityError("the server's signature is not valid under its key in the roster; ask who runs it before going on");
+  const bool older = state.start() < state_.start() ||
+                     (state.start() == state_.start() && state.start() > 0 && state.instance() != state_.instance());
+  if (older)
+    return FederationError(absl::StrCat("two servers work on ", run_, ": this site has heard of start ", state_.start(),
+                                        ", and now start ", state.start(), " answers; keep the one with the newest directory"));
+  state_ = state;
+  return absl::OkStatus();
+}
+
+Status SiteSession::Enrol(bool anew) {
   v1::EnrolRequest request;
   request.set_oldest_protocol(kOldestProtocol);
   request.set_newest_protocol(kNewestProtocol);
   request.set_agreement(options_.agreement);
   request.set_train_examples(options_.train_examples);
+  request.set_reports(options_.reports);
+  if (anew) request.set_anew(options_.token);
   const auto reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
   if (!reply.ok()) return Final(reply.status());
   run_ = reply->run();
-  state_ = reply->state();
-  return absl::OkStatus();
+  enrolled_ = *reply;
+  anew_ = anew;
+  return Accept(reply->state());
+}
+
+StatusOr<int64_t> SiteSession::JoinsAfter() {
+  if (options_.record != nullptr) RETURN_IF_ERROR(options_.record->Begin(run_));
+  RETURN_IF_ERROR(Note("enrolment", {{"agreement_sha256", HexOf(Sha256(options_.agreement))},
+                                     {"train_examples", options_.train_examples},
+                                     {"anew", anew_},
+                                     {"join_after", enrolled_.join_after()},
+                                     {"server_start", enrolled_.state().start()}}));
+  return anew_ ? enrolled_.join_after() : int64_t{0};
+}
+
+Status SiteSession::Leave(const std::string& cause) {
+  v1::LeaveRequest request;
+  request.set_run(run_);
+  request.set_cause(cause);
+  const auto reply = Ask<v1::LeaveReply>(Rpc::kLeave, request);
+  if (!reply.ok()) return Final(reply.status());
+  RETURN_IF_ERROR(Note("departure", {{"cause", cause}}));
+  return options_.record == nullptr ? absl::OkStatus() : options_.record->Seal();
 }
 
 Status SiteSession::Poll() {
@@ -78,10 +122,11 @@ Status SiteSession::Poll() {
   request.set_run(run_);
   request.set_known_version(state_.version());
   request.set_wait_ms(kPollMs);
+  request.set_known_start(state_.start());
+  request.set_known_instance(state_.instance());
+  request.set_known_signature(state_.start_signature());
   const auto state = Ask<v1::RunState>(Rpc::kPoll, request);
-  if (!state.ok()) return Final(state.status());
-  state_ = *state;
-  return absl::OkStatus();
+  return state.ok() ? Accept(*state) : Final(state.status());
 }
 
 Status SiteSession::WaitUntil(const std::function<bool(const v1::RunState&)>& done) {
@@ -105,6 +150,12 @@ Status SiteSession::Transmit(const Upload& upload) {
   const ChunkList chunks = ChunksOf(upload.values);
   manifest.set_values(chunks.values);
   for (const Sha256Digest& digest : chunks.digests) manifest.add_chunks(BytesOf(digest));
+  nlohmann::json body = {{"round", upload.round},
+                         {"attempt", state_.attempt()},
+                         {"weight", upload.weight},
+                         {"bytes", upload.values.nbytes()},
+                         {"content_sha256", ContentHash(chunks)}};
+  RETURN_IF_ERROR(Note("upload", body));
   ASSIGN_OR_RETURN(const v1::MissingChunks missing, Ask<v1::MissingChunks>(Rpc::kBeginUpload, manifest));
   if (missing.committed()) return absl::OkStatus();
   for (const int64_t i : missing.chunks()) {
@@ -116,11 +167,55 @@ Status SiteSession::Transmit(const Upload& upload) {
     chunk.set_content(std::string(ChunkOf(upload.values, i)));
     RETURN_IF_ERROR(Ask<v1::PutChunkReply>(Rpc::kPutChunk, chunk).status());
   }
-  return Ask<v1::CommitReply>(Rpc::kCommitUpload, manifest).status();
+  RETURN_IF_ERROR(Ask<v1::CommitReply>(Rpc::kCommitUpload, manifest).status());
+  return Note("upload.acknowledged", body);
+}
+
+Status SiteSession::CheckContinues(const TreeHead& before, const TreeHead& now) {
+  v1::ProofRequest request;
+  request.set_run(run_);
+  request.set_old_size(static_cast<int64_t>(before.size));
+  request.set_size(static_cast<int64_t>(now.size));
+  const auto reply = Ask<v1::ProofReply>(Rpc::kGetProof, request);
+  std::vector<Sha256Digest> proof;
+  if (reply.ok())
+    for (const std::string& hash : reply->hashes()) {
+      if (hash.size() != sizeof(Sha256Digest)) break;
+      std::copy(hash.begin(), hash.end(), proof.emplace_back().begin());
+    }
+  if (reply.ok() && VerifyConsistency(before, now, proof)) return absl::OkStatus();
+  if (!reply.ok() && !absl::IsNotFound(reply.status())) return Final(reply.status());
+  return IntegrityError(
+      absl::StrCat("the server's log of ", run_, " does not continue the ", std::max(before.size, now.size),
+                   " entries that this site has seen: it was put back, or shows two histories; ask who runs it, and "
+                   "put its newest directory back"));
+}
+
+Status SiteSession::Witness(int64_t round, const v1::LogHead& shown) {
+  const auto& verifies = options_.signatures.verifies;
+  if (options_.record == nullptr || !verifies) return absl::OkStatus();
+  SignedHead head{{static_cast<uint64_t>(shown.size()), {}}, "server", shown.signature()};
+  if (shown.root().size() == head.head.root.size()) std::copy(shown.root().begin(), shown.root().end(), head.head.root.begin());
+  const std::string message = HeadMessage(run_, head.head);
+  if (!verifies(Signatures::kServer, message, head.signature))
+    return IntegrityError(absl::StrCat("round ", round, ": the head of the server's log has no valid signature of the server"));
+  ASSIGN_OR_RETURN(const SignedHead last, options_.record->LastHead());
+  if (head.head.size > last.head.size) {
+    if (last.head.size > 0) RETURN_IF_ERROR(CheckContinues(last.head, head.head));
+    RETURN_IF_ERROR(options_.record->SaveHead(head));
+  } else {
+    RETURN_IF_ERROR(CheckContinues(head.head, last.head));  // a round of before; also that it still is in the log
+  }
+  v1::Countersignature request;
+  request.set_run(run_);
+  request.set_round(round);
+  request.set_signature(options_.signatures.sign(message));
+  const auto reply = Ask<v1::CountersignReply>(Rpc::kCountersign, request);
+  return reply.ok() ? absl::OkStatus() : Final(reply.status());
 }
 
 Status SiteSession::Send(Upload upload) {
-  upload.values = upload.values.contiguous();
+  upload.values = Encoded(upload.values.contiguous(), options_.upload);
   for (;;) {
     const auto went_back = [&](const v1::RunState& state) { return state.round() > 0 && state.round() < upload.round; };
     RETURN_IF_ERROR(WaitUntil([&](const v1::RunState& state) {
@@ -150,6 +245,7 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   request.set_round(round);
   const auto manifest = Ask<v1::PublishedManifest>(Rpc::kGetManifest, request);
   if (!manifest.ok()) return Final(manifest.status());
+  RETURN_IF_ERROR(Witness(round, manifest->head()));
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
     return FederationError(
@@ -160,6 +256,7 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
     std::copy(bytes.begin(), bytes.end(), digest.begin());
     chunks.digests.push_back(digest);
   }
+  content_ = ContentHash(chunks);
   auto values = FromChunks(chunks, [&](const Sha256Digest& digest) -> StatusOr<std::string> {
     v1::ChunkRequest piece;
     piece.set_run(run_);
@@ -184,6 +281,25 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
 
 StatusOr<std::vector<Upload>> SiteSession::CloseRoundWithUploads(int64_t) {
   FEDALT_CHECK(false, "the server aggregates");
+}
+
+Status SiteSession::NoteReading(int64_t round, const std::string& refused) {
+  nlohmann::json body = {{"round", round}, {"content_sha256", content_}, {"taken_in", refused.empty()}};
+  if (!refused.empty()) body["reason"] = refused;
+  RETURN_IF_ERROR(Note("rest_of_world", body));
+  return options_.record == nullptr ? absl::OkStatus() : options_.record->Seal();
+}
+
+void SiteSession::Report(int64_t round, const std::map<std::string, double>& values) {
+  if (!options_.reports) return;
+  v1::Metrics request;
+  request.set_run(run_);
+  request.set_round(round);
+  for (const auto& [name, value] : values)
+    if (std::isfinite(value)) (*request.mutable_values())[name] = value;
+  const Status noted = Note("metrics", {{"round", round}, {"values", values}});
+  const Status sent = noted.ok() ? connection_.Call(Rpc::kReport, request.SerializeAsString(), kCallMs).status() : noted;
+  if (!sent.ok() && tell_) tell_(absl::StrCat("the report of round ", round, " did not arrive (", sent.message(), ")"));
 }
 
 }  // namespace fedalt

@@ -61,6 +61,7 @@ std::string Exact(double value) {
 }
 
 constexpr char kContents[] = "contents.txt";
+constexpr char kReading[] = "reading.json";
 
 /// The names of the files of a checkpoint, one a line, sorted.
 Status WriteContents(const fs::path& directory) {
@@ -128,8 +129,10 @@ StatusOr<FileJournal::Content> FileJournal::Read() const {
     const int64_t round = number("round"), site = number("site");
     if (event == "site" && round == position.closed_round + 1 && site >= 0) {
       position.trained[site] = ReportFromJson(OrderedJson(json["report"]));
-    } else if (event == "round" && round == position.closed_round + 1) {
+    } else if (event == "round" &&
+               (round == position.closed_round + 1 || (position.closed_round == 0 && json.value("joined", false)))) {
       position.closed_round = round;
+      if (json.value("joined", false)) position.joined_round = round;
       position.trained.clear();
       content.metrics_bytes = number("metrics_bytes");
       content.csv_bytes = number("csv_bytes");
@@ -192,6 +195,15 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
   if (fs::exists(place / "sent.safetensors", error)) {
     ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
   }
+  site.read_round = site.refused_round = 0;
+  if (!fs::exists(place / kReading, error)) return absl::OkStatus();
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(place / kReading, ErrorKind::kOutput));
+  ASSIGN_OR_RETURN(const nlohmann::json reading, ParseJson(text, {.kind = ErrorKind::kOutput}));
+  for (const auto& [name, value] : {std::pair{"read_round", &site.read_round}, std::pair{"refused_round", &site.refused_round}}) {
+    if (!reading.is_object() || !reading.contains(name) || !reading[name].is_number_integer())
+      return OutputError(absl::StrCat((place / kReading).string(), ": has no integer \"", name, "\"; the checkpoint is damaged"));
+    *value = reading[name].get<int64_t>();
+  }
   return absl::OkStatus();
 }
 
@@ -200,6 +212,8 @@ StatusOr<LedgerEntry> FileJournal::LoadSent(int64_t round, const std::string& si
   LedgerEntry sent;
   ASSIGN_OR_RETURN(sent.values, ReadFlat(*file, "sent"));
   ASSIGN_OR_RETURN(sent.weight, ReadNumber(*file, "weight"));
+  ASSIGN_OR_RETURN(const double sent_round, ReadNumber(*file, "round"));
+  sent.round = static_cast<int64_t>(sent_round);
   return sent;
 }
 
@@ -260,8 +274,11 @@ Status FileJournal::WriteSite(const fs::path& directory, const Site& site) const
   if (site.train_state.step > 0)
     RETURN_IF_ERROR(WriteSafetensors(directory / "optimizer.safetensors", NamedTrainState(site.adapters, site.train_state)));
   if (site.sent.values.defined())
-    RETURN_IF_ERROR(
-        WriteSafetensors(directory / "sent.safetensors", {{"sent", site.sent.values}}, {{"weight", Exact(site.sent.weight)}}));
+    RETURN_IF_ERROR(WriteSafetensors(directory / "sent.safetensors", {{"sent", site.sent.values}},
+                                     {{"weight", Exact(site.sent.weight)}, {"round", std::to_string(site.sent.round)}}));
+  if (site.read_round > 0 || site.refused_round > 0)
+    RETURN_IF_ERROR(WriteFileAtomic(
+        directory / kReading, OrderedJson{{"read_round", site.read_round}, {"refused_round", site.refused_round}}.dump() + "\n"));
   RETURN_IF_ERROR(WriteContents(directory));
   return together.Commit(directory);
 }
@@ -319,6 +336,7 @@ Status FileJournal::CloseRound(const RoundResult& result, bool is_best) {
                       {"metrics_bytes", SizeOf(directory_.metrics())},
                       {"csv_bytes", SizeOf(directory_.metrics_csv())},
                       {"best", is_best}};
+  if (result.joined) line["joined"] = true;
   if (is_best) {
     best_round_ = result.round;
     line["validation_loss"] = result.mean_validation_loss;

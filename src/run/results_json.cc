@@ -84,6 +84,8 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   json["bytes_up"] = result.bytes_up;
   json["bytes_down"] = result.bytes_down;
   json["deployed"] = result.deployed;
+  if (result.reads_round > 0) json["reads_round"] = result.reads_round;
+  if (!result.refused.empty()) json["refused"] = result.refused;
   const auto& deployed = result.deployed == "after_swap" ? result.after_swap : result.before_swap;
   // Predictions are written beside the metrics; without them nothing was generated and only losses count.
   const bool generated = deployed && !deployed->test.predictions.empty();

@@ -86,9 +86,9 @@ std::string MemoryText(const MemoryPlan& plan) {
                       ", batches ", Megabytes(plan.activations()), "); ", Megabytes(plan.available), " available");
 }
 
-/// `elsewhere`: to the other sites; null: all sites are here.
-StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, std::unique_ptr<Transport> elsewhere) {
-  if (run.config.all_sites > 0 && !elsewhere)
+StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, const Elsewhere& elsewhere) {
+  Transport* const others = elsewhere.transport.get();
+  if (run.config.all_sites > 0 && others == nullptr)
     return UsageError(
         absl::StrCat(directory.root().string(), " belongs to one site of a federation across machines; go on with fedalt site"));
   for (const std::string& note : run.notes) LogWarning(note);
@@ -96,7 +96,7 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, std
   LogInfo(MemoryText(plan));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
   LocalTransport here(method->ledger_policy(), method->needs());
-  Transport& transport = elsewhere ? *elsewhere : here;
+  Transport& transport = others != nullptr ? *others : here;
   FileJournal journal(directory, JournalOptions(run, *method));
   std::unique_ptr<Progress> progress;
   FederationHooks hooks;
@@ -105,8 +105,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, std
     if (!progress) progress = std::make_unique<Progress>(total, method->name(), done);
     progress->Update(done, note);
   };
-  FederationInputs inputs{run.model.get(), run.tokenizer.get(),   run.sites.get(),
-                          nullptr,         run.config.first_site, run.config.all_sites};
+  FederationInputs inputs{run.model.get(),       run.tokenizer.get(),  run.sites.get(),       nullptr,
+                          run.config.first_site, run.config.all_sites, elsewhere.pinned_round};
   if (!run.config.initial_adapter.empty()) {
     inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site); };
     for (size_t k = 0; k < run.config.sites.size(); ++k)  // good to begin?
@@ -115,7 +115,8 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, std
   const auto stopped = [&](const Status& status) {
     progress.reset();
     if (KindOf(status) != ErrorKind::kInterrupted) return status;
-    const std::string command = elsewhere ? " the same command" : absl::StrCat(": fedalt run --resume ", directory.root().string());
+    const std::string command =
+        others != nullptr ? " the same command" : absl::StrCat(": fedalt run --resume ", directory.root().string());
     return InterruptedError(absl::StrCat(status.message(), "; nothing is lost, go on with", command));
   };
   auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
@@ -143,7 +144,7 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
   RETURN_IF_ERROR(CheckMethod(config.federation));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
   RETURN_IF_ERROR(LoadSites(run));
-  std::unique_ptr<Transport> elsewhere;
+  Elsewhere elsewhere;
   if (connect) {
     ASSIGN_OR_RETURN(elsewhere, connect(run));  // before anything is written: the other end may refuse
   }
@@ -153,7 +154,7 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
   RETURN_IF_ERROR(WriteFileAtomic(directory.config(), resolved_yaml));
   RETURN_IF_ERROR(LogToFile(directory.log()));
   LogInfo(absl::StrCat("run in ", directory.root().string()));
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, std::move(elsewhere)));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, elsewhere));
   CloseLogFile();
   return RunOutcome{std::move(summary), false};
 }
@@ -174,11 +175,11 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, co
   RETURN_IF_ERROR(LogToFile(directory.log()));
   RETURN_IF_ERROR(WarnIfElsewhere(directory, run.config));
   LogInfo(absl::StrCat("resumed in ", directory.root().string()));
-  std::unique_ptr<Transport> elsewhere;
+  Elsewhere elsewhere;
   if (connect) {
     ASSIGN_OR_RETURN(elsewhere, connect(run));
   }
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, std::move(elsewhere)));
+  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, elsewhere));
   CloseLogFile();
   return RunOutcome{std::move(summary), false};
 }

@@ -5,6 +5,7 @@
 #include <filesystem>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -40,9 +41,13 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config);
 /// kData.
 Status LoadSites(LoadedRun& run);
 
-/// Connects a run whose other sites are elsewhere; called when model and data are loaded and before a new run writes anything.
-/// Empty: all sites are here.
-using ConnectTransport = std::function<StatusOr<std::unique_ptr<Transport>>(const LoadedRun& run)>;
+/// What a run whose other sites are elsewhere has of them.
+struct Elsewhere {
+  std::unique_ptr<Transport> transport;  ///< null: all sites are here
+  std::optional<int64_t> pinned_round;   ///< FederationInputs::pinned_round
+};
+/// Connects such a run; called when model and data are loaded and before a new run writes anything. Empty: all sites are here.
+using ConnectTransport = std::function<StatusOr<Elsewhere>(const LoadedRun& run)>;
 
 struct RunOutcome {
   OrderedJson summary;        ///< what --format json prints (without the directory)

@@ -84,10 +84,6 @@ Sha256Digest LeafOf(const AuditEntry& entry) {
   return MerkleLeaf(data);
 }
 
-std::string HeadMessage(std::string_view run, const TreeHead& head) {
-  return absl::StrCat("fedalt audit head v1\n", run.size(), ":", std::string(run), "\n", head.size, "\n", HexOf(head.root), "\n");
-}
-
 StatusOr<std::string> RunOfAuditLog(Database& database) {
   ASSIGN_OR_RETURN(Statement select, database.Prepare("SELECT run FROM audit_run WHERE id = 1"));
   ASSIGN_OR_RETURN(const bool found, select.Step());
@@ -162,7 +158,7 @@ StatusOr<TreeHead> AuditLog::Head() {
   return TreeHead{head_.size(), head_.Root()};
 }
 
-StatusOr<std::vector<Sha256Digest>> AuditLog::ProofSince(uint64_t old_size) {
+StatusOr<std::vector<Sha256Digest>> AuditLog::ProofBetween(uint64_t old_size, uint64_t size) {
   std::vector<Sha256Digest> leaves;
   RETURN_IF_ERROR(ReadEntries(*database_, 1, "", [&](const AuditEntry& entry) {
     const auto expected = static_cast<int64_t>(leaves.size()) + 1;
@@ -170,10 +166,11 @@ StatusOr<std::vector<Sha256Digest>> AuditLog::ProofSince(uint64_t old_size) {
     leaves.push_back(entry.leaf);
     return absl::OkStatus();
   }));
-  if (old_size > leaves.size()) {
+  if (size > leaves.size()) {
     return IntegrityError(absl::StrCat(database_->path().string(), ": the audit log has ", leaves.size(), " entries, but had ",
-                                       old_size, " before; it was restored from an old copy or shortened"));
+                                       size, " before; it was restored from an old copy or shortened"));
   }
+  leaves.resize(size);
   return ConsistencyProof(leaves, old_size);
 }
 

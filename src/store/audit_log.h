@@ -18,7 +18,7 @@
 #include <vector>
 
 #include "base/hash.h"
-#include "base/merkle.h"
+#include "base/signed_head.h"
 #include "base/status.h"
 #include "store/database.h"
 
@@ -45,15 +45,6 @@ struct AuditEntry {
 /// with numbers in decimal and lengths in bytes, so that no two entries have the same encoding.
 Sha256Digest LeafOf(const AuditEntry& entry);
 
-/// What a signature under a head covers: "fedalt audit head v1\n" length(run) ":" run "\n" size "\n" hex(root) "\n".
-std::string HeadMessage(std::string_view run, const TreeHead& head);
-
-struct SignedHead {
-  TreeHead head;
-  std::string signer;     ///< "server", or a site's name
-  std::string signature;  ///< bytes, of HeadMessage
-};
-
 class AuditLog {
  public:
   /// The log in this database, which must outlive it. An empty one becomes that of `run`; that of another run is refused (kOutput).
@@ -66,9 +57,10 @@ class AuditLog {
 
   /// Head of all entries so far. Reads those that came since the last call.
   StatusOr<TreeHead> Head();
-  /// Proof (RFC 6962, section 2.1.2) that the log of now is a continuation of the one of `old_size` entries, for VerifyConsistency.
-  /// Reads the whole log. Errors: kIntegrity if the log is shorter than that.
-  StatusOr<std::vector<Sha256Digest>> ProofSince(uint64_t old_size);
+  /// Proof (RFC 6962, section 2.1.2) that the log of `size` entries is a continuation of the one of `old_size`, for
+  /// VerifyConsistency. Precondition: old_size <= size. Reads so much of the log. Errors: kIntegrity if the log is shorter than
+  /// that.
+  StatusOr<std::vector<Sha256Digest>> ProofBetween(uint64_t old_size, uint64_t size);
 
   /// Keeps a signature of a head; whether it is valid is for the caller to find out before. Durable as Append is. The same once
   /// more is no error. Errors: kIntegrity if the signer has signed something else for the same size.

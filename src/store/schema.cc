@@ -21,10 +21,32 @@ constexpr char kServerSchema[] =
     "CREATE TABLE contributor (round INTEGER, site INTEGER, of_round INTEGER NOT NULL, PRIMARY KEY (round, site));"
     "CREATE TABLE ending (cause TEXT NOT NULL);";
 
+/// Versions of what was published, who left, what operators want, who worked on the run, and what sites tell.
+constexpr char kVersionsSchema[] =
+    "ALTER TABLE contributor ADD COLUMN weight REAL;"
+    "ALTER TABLE contributor ADD COLUMN moved REAL;"
+    "ALTER TABLE enrolment ADD COLUMN anew TEXT NOT NULL DEFAULT '';"
+    "CREATE TABLE site (place INTEGER PRIMARY KEY, name TEXT NOT NULL);"
+    "CREATE TABLE departure (id INTEGER PRIMARY KEY, site INTEGER NOT NULL, time_ms INTEGER NOT NULL, cause TEXT NOT NULL);"
+    "CREATE TABLE pause (id INTEGER PRIMARY KEY CHECK (id = 1), time_ms INTEGER NOT NULL, cause TEXT NOT NULL);"
+    "CREATE TABLE start (number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, instance TEXT NOT NULL);"
+    "CREATE TABLE round_head (round INTEGER PRIMARY KEY, size INTEGER NOT NULL);"
+    "CREATE TABLE request (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, site TEXT NOT NULL, cause TEXT NOT NULL,"
+    " time_ms INTEGER NOT NULL, outcome TEXT);"
+    "CREATE TABLE metric (round INTEGER, site INTEGER, name TEXT, value REAL NOT NULL, PRIMARY KEY (round, site, name));";
+
+/// Heads of the server's log that a site has seen.
+constexpr char kSiteSchema[] = "CREATE TABLE server_head (size INTEGER PRIMARY KEY, root BLOB NOT NULL, signature BLOB NOT NULL);";
+
 }  // namespace
 
 std::span<const std::string> StoreMigrations() {
-  static const std::vector<std::string> migrations = {kAuditSchema, kServerSchema};
+  static const std::vector<std::string> migrations = {kAuditSchema, kServerSchema, kVersionsSchema};
+  return migrations;
+}
+
+std::span<const std::string> SiteMigrations() {
+  static const std::vector<std::string> migrations = {kAuditSchema, kSiteSchema};
   return migrations;
 }
 

@@ -6,9 +6,10 @@
 
 namespace fedalt {
 
-/// The steps that make it, for Database::Open: add at the end, never change one that was released. The order: 1 audit log, 2
-/// server.
+/// The steps that make a server's, for Database::Open: add at the end, never change one that was released.
 std::span<const std::string> StoreMigrations();
+/// The same of a site's record.
+std::span<const std::string> SiteMigrations();
 
 /// Name of the database in the directory.
 inline constexpr char kStoreName[] = "store.db";

@@ -1,10 +1,10 @@
 #include "store/server_store.h"
 
-#include <cstring>
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
 #include "base/file.h"
+#include "store/pieces.h"
 #include "store/schema.h"
 
 namespace fedalt {
@@ -12,31 +12,6 @@ namespace {
 
 namespace fs = std::filesystem;
 using nlohmann::json;
-
-std::string PiecesOf(const ChunkList& chunks) {
-  std::string pieces;
-  for (const Sha256Digest& digest : chunks.digests) pieces.append(reinterpret_cast<const char*>(digest.data()), digest.size());
-  return pieces;
-}
-
-StatusOr<ChunkList> ChunksFrom(int64_t size, std::string_view pieces) {
-  ChunkList chunks{size, {}};
-  constexpr size_t kDigest = sizeof(Sha256Digest);
-  if (size < 0 || pieces.size() % kDigest != 0 || static_cast<int64_t>(pieces.size() / kDigest) != ChunkCount(size))
-    return OutputError(absl::StrCat("the database names ", pieces.size() / kDigest, " pieces for ", size,
-                                    " values; it was changed by somebody else, put a backup back"));
-  for (size_t at = 0; at < pieces.size(); at += kDigest) {
-    Sha256Digest digest{};
-    std::memcpy(digest.data(), &pieces[at], kDigest);
-    chunks.digests.push_back(digest);
-  }
-  return chunks;
-}
-
-/// What an upload or a published object is, for the log: one hash over its pieces.
-std::string ContentHash(const ChunkList& chunks) {
-  return HexOf(Sha256(PiecesOf(chunks)));
-}
 
 StatusOr<SiteContribution> ContributionFrom(const Statement& row) {
   SiteContribution contribution;
@@ -86,8 +61,13 @@ StatusOr<ServerPosition> ServerStore::Recover() {
     position.agreement = row.Text(0);
     return absl::OkStatus();
   }));
-  RETURN_IF_ERROR(for_each("SELECT site, train_examples FROM enrolment", [&](Statement& row) {
+  RETURN_IF_ERROR(for_each("SELECT site, train_examples, anew FROM enrolment", [&](Statement& row) {
     position.enrolled[row.Int(0)] = row.Int(1);
+    position.anew[row.Int(0)] = row.Text(2);
+    return absl::OkStatus();
+  }));
+  RETURN_IF_ERROR(for_each("SELECT cause FROM pause", [&](Statement& row) {
+    position.paused = std::string(row.Text(0));
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(for_each("SELECT round FROM published ORDER BY round DESC LIMIT 1", [&](Statement& row) {
@@ -137,88 +117,130 @@ Status ServerStore::ReadLedger(ServerPosition& position) {
   }
 }
 
-Status ServerStore::SaveAgreement(const std::string& agreement) {
+Status ServerStore::Record(const std::function<Status()>& fact, const char* kind, const std::string& subject, const json& body) {
   const std::lock_guard<std::mutex> lock(mutex_);
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO agreement VALUES (?1)"));
-  RETURN_IF_ERROR(insert.BindText(1, agreement).Run());
-  const json body = {{"agreement_sha256", HexOf(Sha256(agreement))}, {"sites", options_.sites}};
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "run", "", body).status());
+  RETURN_IF_ERROR(fact());
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), kind, subject, body).status());
   return transaction.Commit();
 }
 
-Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO enrolment VALUES (?1, ?2)"));
-  RETURN_IF_ERROR(insert.BindInt(1, site).BindInt(2, train_examples).Run());
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "enrolment", NameOf(site), {{"train_examples", train_examples}}).status());
-  return transaction.Commit();
+Status ServerStore::SaveAgreement(const std::string& agreement) {
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO agreement VALUES (?1)"));
+    RETURN_IF_ERROR(insert.BindText(1, agreement).Run());
+    ASSIGN_OR_RETURN(Statement site, database_->Prepare("INSERT OR IGNORE INTO site VALUES (?1, ?2)"));
+    for (size_t k = 0; k < options_.sites.size(); ++k)
+      RETURN_IF_ERROR(site.BindInt(1, static_cast<int64_t>(k)).BindText(2, options_.sites[k]).Run());
+    return absl::OkStatus();
+  };
+  return Record(fact, "run", "", {{"agreement_sha256", HexOf(Sha256(agreement))}, {"sites", options_.sites}});
+}
+
+Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples, const std::string& anew) {
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement insert,
+                     database_->Prepare("INSERT INTO enrolment (site, train_examples, anew) VALUES (?1, ?2, ?3)"));
+    return insert.BindInt(1, site).BindInt(2, train_examples).BindText(3, anew).Run();
+  };
+  return Record(fact, "enrolment", NameOf(site), {{"train_examples", train_examples}, {"anew", anew}});
 }
 
 Status ServerStore::OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO attempt VALUES (?1, ?2, ?3, NULL)"));
-  RETURN_IF_ERROR(insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, now_ms).Run());
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.open", "", {{"round", round}, {"attempt", attempt}}).status());
-  return transaction.Commit();
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO attempt VALUES (?1, ?2, ?3, NULL)"));
+    return insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, now_ms).Run();
+  };
+  return Record(fact, "round.open", "", {{"round", round}, {"attempt", attempt}});
 }
 
 Status ServerStore::SaveContribution(const SiteContribution& contribution) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO contribution VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)"));
-  insert.BindInt(1, contribution.round).BindInt(2, contribution.attempt).BindInt(3, contribution.site);
-  insert.BindDouble(4, contribution.weight).BindInt(5, contribution.chunks.values).BindBlob(6, PiecesOf(contribution.chunks));
-  RETURN_IF_ERROR(insert.Run());
-  const json body = {{"round", contribution.round},
-                     {"attempt", contribution.attempt},
-                     {"weight", contribution.weight},
-                     {"values", contribution.chunks.values},
-                     {"content_sha256", ContentHash(contribution.chunks)}};
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "upload", NameOf(contribution.site), body).status());
-  return transaction.Commit();
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO contribution VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)"));
+    insert.BindInt(1, contribution.round).BindInt(2, contribution.attempt).BindInt(3, contribution.site);
+    insert.BindDouble(4, contribution.weight).BindInt(5, contribution.chunks.values).BindBlob(6, PiecesOf(contribution.chunks));
+    return insert.Run();
+  };
+  return Record(fact, "upload", NameOf(contribution.site),
+                {{"round", contribution.round},
+                 {"attempt", contribution.attempt},
+                 {"weight", contribution.weight},
+                 {"words", contribution.chunks.values},
+                 {"content_sha256", ContentHash(contribution.chunks)}});
 }
 
 Status ServerStore::AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE attempt SET abandoned = ?3 WHERE round = ?1 AND attempt = ?2"));
-  RETURN_IF_ERROR(update.BindInt(1, round).BindInt(2, attempt).BindText(3, reason).Run());
-  const json body = {{"round", round}, {"attempt", attempt}, {"reason", reason}};
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.abandoned", "", body).status());
-  return transaction.Commit();
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE attempt SET abandoned = ?3 WHERE round = ?1 AND attempt = ?2"));
+    return update.BindInt(1, round).BindInt(2, attempt).BindText(3, reason).Run();
+  };
+  return Record(fact, "round.abandoned", "", {{"round", round}, {"attempt", attempt}, {"reason", reason}});
+}
+
+/// What the last closed round published, as the log names it.
+json ServerStore::BodyOf(const PublishedObject& published, int64_t parent) const {
+  json contributors = json::object(), to = json::object();
+  for (const auto& [site, of_round] : published.contributors) {
+    json& entry = contributors[NameOf(site)] = {{"round", of_round}};
+    if (const auto weight = published.weights.find(site); weight != published.weights.end()) entry["weight"] = weight->second;
+  }
+  json moved = json::object();
+  for (const auto& [site, distance] : published.moved) moved[NameOf(site)] = distance;
+  for (const auto& [site, chunks] : published.per_site) to[NameOf(site)] = ContentHash(chunks);
+  json body = {{"round", published.round},
+               {"parent", parent},
+               {"total_weight", published.total_weight},
+               {"contributors", contributors},
+               {"moved", moved}};
+  if (to.empty()) body["content_sha256"] = ContentHash(published.chunks);
+  if (!to.empty()) body["content_sha256_of_site"] = to;
+  return body;
+}
+
+Status ServerStore::InsertPublished(const PublishedObject& published) {
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO published VALUES (?1, ?2, ?3, ?4)"));
+  insert.BindInt(1, published.round).BindDouble(2, published.total_weight).BindInt(3, published.chunks.values);
+  RETURN_IF_ERROR(insert.BindBlob(4, PiecesOf(published.chunks)).Run());
+  ASSIGN_OR_RETURN(Statement insert_to, database_->Prepare("INSERT INTO published_to VALUES (?1, ?2, ?3, ?4)"));
+  for (const auto& [site, chunks] : published.per_site) {
+    insert_to.BindInt(1, published.round).BindInt(2, site).BindInt(3, chunks.values).BindBlob(4, PiecesOf(chunks));
+    RETURN_IF_ERROR(insert_to.Run());
+  }
+  ASSIGN_OR_RETURN(
+      Statement insert_of,
+      database_->Prepare("INSERT INTO contributor (round, site, of_round, weight, moved) VALUES (?1, ?2, ?3, ?4, ?5)"));
+  ASSIGN_OR_RETURN(Statement count,
+                   database_->Prepare("UPDATE contribution SET counted = 1 WHERE round = ?1 AND site = ?2 AND attempt = "
+                                      "(SELECT max(attempt) FROM attempt WHERE round = ?1)"));
+  const auto bind = [&](int place, const std::map<int64_t, double>& values, int64_t site) {
+    const auto found = values.find(site);
+    found == values.end() ? insert_of.BindNull(place) : insert_of.BindDouble(place, found->second);
+  };
+  for (const auto& [site, of_round] : published.contributors) {
+    insert_of.BindInt(1, published.round).BindInt(2, site).BindInt(3, of_round);
+    bind(4, published.weights, site);
+    bind(5, published.moved, site);
+    RETURN_IF_ERROR(insert_of.Run());
+    if (of_round == published.round) RETURN_IF_ERROR(count.BindInt(1, of_round).BindInt(2, site).Run());
+  }
+  return absl::OkStatus();
 }
 
 Status ServerStore::CloseRound(const PublishedObject& published) {
   const std::lock_guard<std::mutex> lock(mutex_);
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO published VALUES (?1, ?2, ?3, ?4)"));
-  insert.BindInt(1, published.round).BindDouble(2, published.total_weight).BindInt(3, published.chunks.values);
-  RETURN_IF_ERROR(insert.BindBlob(4, PiecesOf(published.chunks)).Run());
-  json to = json::object(), of = json::object();
-  ASSIGN_OR_RETURN(Statement insert_to, database_->Prepare("INSERT INTO published_to VALUES (?1, ?2, ?3, ?4)"));
-  for (const auto& [site, chunks] : published.per_site) {
-    insert_to.BindInt(1, published.round).BindInt(2, site).BindInt(3, chunks.values).BindBlob(4, PiecesOf(chunks));
-    RETURN_IF_ERROR(insert_to.Run());
-    to[NameOf(site)] = ContentHash(chunks);
-  }
-  ASSIGN_OR_RETURN(Statement insert_of, database_->Prepare("INSERT INTO contributor VALUES (?1, ?2, ?3)"));
-  ASSIGN_OR_RETURN(Statement count,
-                   database_->Prepare("UPDATE contribution SET counted = 1 WHERE round = ?1 AND site = ?2 AND attempt = "
-                                      "(SELECT max(attempt) FROM attempt WHERE round = ?1)"));
-  for (const auto& [site, of_round] : published.contributors) {
-    RETURN_IF_ERROR(insert_of.BindInt(1, published.round).BindInt(2, site).BindInt(3, of_round).Run());
-    if (of_round == published.round) RETURN_IF_ERROR(count.BindInt(1, of_round).BindInt(2, site).Run());
-    of[NameOf(site)] = of_round;
-  }
-  json body = {{"round", published.round}, {"total_weight", published.total_weight}, {"contributors", of}};
-  if (published.per_site.empty()) body["content_sha256"] = ContentHash(published.chunks);
-  if (!published.per_site.empty()) body["content_sha256_of_site"] = to;
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.closed", "", body).status());
-  RETURN_IF_ERROR(SignHead());
-  return transaction.Commit();
+  ASSIGN_OR_RETURN(Statement last, database_->Prepare("SELECT coalesce(max(round), 0) FROM published"));
+  RETURN_IF_ERROR(last.Step().status());
+  const int64_t parent = last.Int(0);
+  last.Reset();
+  RETURN_IF_ERROR(InsertPublished(published));
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.closed", "", BodyOf(published, parent)).status());
+  ASSIGN_OR_RETURN(const SignedHead head, SignHead());
+  ASSIGN_OR_RETURN(Statement of_round, database_->Prepare("INSERT INTO round_head VALUES (?1, ?2)"));
+  RETURN_IF_ERROR(of_round.BindInt(1, published.round).BindInt(2, static_cast<int64_t>(head.head.size)).Run());
+  RETURN_IF_ERROR(transaction.Commit());
+  DropOldPieces(published.round);
+  return absl::OkStatus();
 }
 
 Status ServerStore::SaveEnd(const std::string& cause) {
@@ -227,7 +249,7 @@ Status ServerStore::SaveEnd(const std::string& cause) {
   ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO ending VALUES (?1)"));
   RETURN_IF_ERROR(insert.BindText(1, cause).Run());
   RETURN_IF_ERROR(log_.Append(options_.now_ms(), "run.ended", "", {{"cause", cause}}).status());
-  RETURN_IF_ERROR(SignHead());
+  RETURN_IF_ERROR(SignHead().status());
   return transaction.Commit();
 }
 
@@ -237,9 +259,11 @@ Status ServerStore::NoteRefusal(int64_t site, const std::string& what) {
 }
 
 /// The server's signature of the log as it is now.
-Status ServerStore::SignHead() {
+StatusOr<SignedHead> ServerStore::SignHead() {
   ASSIGN_OR_RETURN(const TreeHead head, log_.Head());
-  return log_.StoreHead({head, "server", options_.sign(HeadMessage(log_.run(), head))});
+  SignedHead with{head, "server", options_.sign(HeadMessage(log_.run(), head))};
+  RETURN_IF_ERROR(log_.StoreHead(with));
+  return with;
 }
 
 StatusOr<std::optional<PublishedObject>> ServerStore::LoadPublished(int64_t round) {
@@ -258,12 +282,14 @@ StatusOr<std::optional<PublishedObject>> ServerStore::LoadPublished(int64_t roun
     if (!row) break;
     ASSIGN_OR_RETURN(published.per_site[to.Int(0)], ChunksFrom(to.Int(1), to.Blob(2)));
   }
-  ASSIGN_OR_RETURN(Statement of, database_->Prepare("SELECT site, of_round FROM contributor WHERE round = ?1"));
+  ASSIGN_OR_RETURN(Statement of, database_->Prepare("SELECT site, of_round, weight, moved FROM contributor WHERE round = ?1"));
   of.BindInt(1, round);
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, of.Step());
     if (!row) break;
     published.contributors[of.Int(0)] = of.Int(1);
+    if (!of.IsNull(2)) published.weights[of.Int(0)] = of.Double(2);
+    if (!of.IsNull(3)) published.moved[of.Int(0)] = of.Double(3);
   }
   return std::optional<PublishedObject>(std::move(published));
 }

@@ -9,7 +9,9 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <nlohmann/json_fwd.hpp>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -35,12 +37,22 @@ class ServerStore : public ServerJournal {
 
   StatusOr<ServerPosition> Recover() override;
   Status SaveAgreement(const std::string& agreement) override;
-  Status SaveEnrolment(int64_t site, int64_t train_examples) override;
+  Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& anew) override;
   Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) override;
   Status SaveContribution(const SiteContribution& contribution) override;
   Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override;
   Status CloseRound(const PublishedObject& published) override;
   Status SaveEnd(const std::string& cause) override;
+  Status SaveDeparture(int64_t site, const std::string& cause) override;
+  Status SavePause(const std::string& cause) override;
+  Status SaveResume(int64_t now_ms) override;
+  StatusOr<int64_t> SaveStart(const std::string& instance) override;
+  Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override;
+  StatusOr<std::vector<OperatorRequest>> OperatorRequests() override;
+  Status FinishRequest(int64_t id, const std::string& outcome) override;
+  StatusOr<SignedHead> HeadOf(int64_t round) override;
+  StatusOr<std::vector<Sha256Digest>> LogProof(uint64_t old_size, uint64_t size) override;
+  Status SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) override;
   Status NoteRefusal(int64_t site, const std::string& what) override;
   StatusOr<std::optional<PublishedObject>> LoadPublished(int64_t round) override;
   bool HasChunk(const Sha256Digest& digest) override;
@@ -52,7 +64,13 @@ class ServerStore : public ServerJournal {
               AuditLog log);
   std::filesystem::path ObjectOf(const Sha256Digest& digest) const;
   std::string NameOf(int64_t site) const;
-  Status SignHead();
+  /// One fact and its entry in the audit log, in one commit.
+  Status Record(const std::function<Status()>& fact, const char* kind, const std::string& subject, const nlohmann::json& body);
+  StatusOr<SignedHead> SignHead();
+  nlohmann::json BodyOf(const PublishedObject& published, int64_t parent) const;
+  Status InsertPublished(const PublishedObject& published);
+  void DropOldPieces(int64_t closed_round);
+  void DropPieces(std::set<Sha256Digest> pieces);
   Status ReadAttempt(ServerPosition& position);
   Status ReadLedger(ServerPosition& position);
 
@@ -64,5 +82,11 @@ class ServerStore : public ServerJournal {
   AuditLog log_;
   std::array<std::mutex, 64> pieces_;  // by the first byte of the hash: two sites may send one piece at once
 };
+
+/// Asks something of the server that works in the directory of this database, or the next one that does. Returns the request's
+/// number. Errors: kOutput.
+StatusOr<int64_t> AskOperator(Database& database, const OperatorRequest& request, int64_t now_ms);
+/// How it ended; empty: not yet.
+StatusOr<std::optional<std::string>> OutcomeOf(Database& database, int64_t request);
 
 }  // namespace fedalt

@@ -22,7 +22,7 @@ inline StatusOr<std::string> Dispatch(ServerCore& core, int64_t site, Rpc rpc, c
     case Rpc::kEnrol:
       return Answer<v1::EnrolRequest>(bytes, [&](const auto& request) { return core.Enrol(site, request); });
     case Rpc::kPoll:
-      return Answer<v1::PollRequest>(bytes, [&](const auto& request) { return core.State(request.run()); });
+      return Answer<v1::PollRequest>(bytes, [&](const auto& request) { return core.State(request); });
     case Rpc::kBeginUpload:
       return Answer<v1::UploadManifest>(bytes, [&](const auto& request) { return core.BeginUpload(site, request); });
     case Rpc::kPutChunk:
@@ -33,6 +33,14 @@ inline StatusOr<std::string> Dispatch(ServerCore& core, int64_t site, Rpc rpc, c
       return Answer<v1::ManifestRequest>(bytes, [&](const auto& request) { return core.GetManifest(site, request); });
     case Rpc::kGetChunk:
       return Answer<v1::ChunkRequest>(bytes, [&](const auto& request) { return core.GetChunk(site, request); });
+    case Rpc::kGetProof:
+      return Answer<v1::ProofRequest>(bytes, [&](const auto& request) { return core.GetProof(site, request); });
+    case Rpc::kCountersign:
+      return Answer<v1::Countersignature>(bytes, [&](const auto& request) { return core.Countersign(site, request); });
+    case Rpc::kReport:
+      return Answer<v1::Metrics>(bytes, [&](const auto& request) { return core.Report(site, request); });
+    case Rpc::kLeave:
+      return Answer<v1::LeaveRequest>(bytes, [&](const auto& request) { return core.Leave(site, request); });
   }
   return absl::InvalidArgumentError("no such call");
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "fed/server_journal.h"
+#include "net/memory_record.h"
 
 namespace fedalt::testing {
 
@@ -19,6 +20,7 @@ class MemoryJournal : public ServerJournal {
   enum class Disk { kGood, kFailsBefore, kFailsAfter };
   std::function<Disk()> disk = [] { return Disk::kGood; };  ///< asked at every write
   Planted planted = Planted::kNone;
+  std::string run = "r";  ///< whose log it is
 
   StatusOr<ServerPosition> Recover() override {
     ServerPosition position = position_;
@@ -28,8 +30,11 @@ class MemoryJournal : public ServerJournal {
   Status SaveAgreement(const std::string& agreement) override {
     return Write([&] { position_.agreement = agreement; });
   }
-  Status SaveEnrolment(int64_t site, int64_t examples) override {
-    return Write([&] { position_.enrolled[site] = examples; });
+  Status SaveEnrolment(int64_t site, int64_t examples, const std::string& anew) override {
+    return Write([&] {
+      position_.enrolled[site] = examples;
+      position_.anew[site] = anew;
+    });
   }
   Status OpenAttempt(int64_t, int64_t attempt, int64_t now_ms) override {
     return Write([&] {
@@ -61,7 +66,51 @@ class MemoryJournal : public ServerJournal {
       if (planted != Planted::kForgetsClosing) position_.received.clear();
       position_.attempt = 1;
       position_.opened_ms = 0;
+      const TreeHead head{log_.size(), MerkleRoot(log_)};
+      heads_[published.round] = SignedHead{head, "server", ToySignatures(Signatures::kServer).sign(HeadMessage(run, head))};
     });
+  }
+  Status SaveDeparture(int64_t site, const std::string& cause) override {
+    return Write([&] {
+      departed.emplace_back(site, cause);
+      position_.enrolled.erase(site);
+      position_.received.erase(site);
+      position_.ledger.erase(site);
+    });
+  }
+  Status SavePause(const std::string& cause) override {
+    return Write([&] { position_.paused = cause; });
+  }
+  Status SaveResume(int64_t now_ms) override {
+    return Write([&] {
+      position_.paused.reset();
+      if (position_.opened_ms != 0) position_.opened_ms = now_ms;
+    });
+  }
+  StatusOr<int64_t> SaveStart(const std::string&) override {
+    RETURN_IF_ERROR(Write([&] { ++starts; }));
+    return starts;
+  }
+  Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override {
+    return Write([&] { metrics[{site, round}] = values; });
+  }
+  StatusOr<std::vector<OperatorRequest>> OperatorRequests() override { return requests; }
+  Status FinishRequest(int64_t id, const std::string& outcome) override {
+    return Write([&] {
+      std::erase_if(requests, [&](const OperatorRequest& request) { return request.id == id; });
+      outcomes[id] = outcome;
+    });
+  }
+  StatusOr<SignedHead> HeadOf(int64_t round) override {
+    const auto found = heads_.find(round);
+    return found == heads_.end() ? StatusOr<SignedHead>(absl::NotFoundError("no head")) : found->second;
+  }
+  StatusOr<std::vector<Sha256Digest>> LogProof(uint64_t old_size, uint64_t size) override {
+    if (size > log_.size()) return IntegrityError("the log is shorter");
+    return ConsistencyProof(std::span(log_).first(size), old_size);
+  }
+  Status SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) override {
+    return Write([&] { countersigned[{site, head.size}] = signature; });
   }
   Status SaveEnd(const std::string& cause) override {
     return Write([&] { position_.ended = cause; });
@@ -88,16 +137,27 @@ class MemoryJournal : public ServerJournal {
   std::map<int64_t, std::map<int64_t, SiteContribution>> received_in;  ///< by closed round
   std::vector<std::string> abandoned, refusals;
   int saved_twice = 0;
+  int64_t starts = 0;
+  std::vector<std::pair<int64_t, std::string>> departed;  ///< site, cause
+  std::vector<OperatorRequest> requests;
+  std::map<int64_t, std::string> outcomes;                                       ///< of requests
+  std::map<std::pair<int64_t, int64_t>, std::map<std::string, double>> metrics;  ///< by site and round
+  std::map<std::pair<int64_t, uint64_t>, std::string> countersigned;             ///< by site and size of the log
 
  private:
   template <typename Change>
   Status Write(const Change& change) {
     const Disk state = disk();
-    if (state != Disk::kFailsBefore) change();
+    if (state != Disk::kFailsBefore) {
+      log_.push_back(MerkleLeaf(std::to_string(log_.size())));
+      change();
+    }
     return state == Disk::kGood ? absl::OkStatus() : OutputError("the disk failed");
   }
 
   ServerPosition position_;
+  std::vector<Sha256Digest> log_;  ///< a leaf for every write
+  std::map<int64_t, SignedHead> heads_;
   std::map<Sha256Digest, std::string> pieces_;
 };
 

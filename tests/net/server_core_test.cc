@@ -182,7 +182,8 @@ TEST_F(ServerCoreTest, ASiteReadsWhatWasPublishedAndNothingElse) {
   ASSERT_TRUE(closing.ok() && closing->has_value());
   EXPECT_EQ(Upload(1, b_).code(), kPrecondition) << "while the round is being closed";
   const auto method = MakeMethod({});
-  const auto published = Aggregate(**closing, {method->get(), {}, 1, {"osaka", "lyon"}}, journal_);
+  const auto published =
+      Aggregate(**closing, {method->get(), {{}, 1, UploadFormat::kFloat32}, a_.numel(), {"osaka", "lyon"}}, journal_);
   ASSERT_TRUE(core_->Finish(**closing, published).ok());
   EXPECT_EQ(core_->state().closed_round(), 1);
   EXPECT_EQ(core_->state().round(), 2);

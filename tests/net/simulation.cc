@@ -83,6 +83,7 @@ Simulation::Simulation(const SimulationOptions& options)
     : options_(options), random_(options.seed, RandomPurpose::kSampling, {options.seed}) {
   clock_ = std::make_unique<SimulatedClock>(*this, kServer);
   journal_.planted = options.planted;
+  journal_.run = "simulated";
   journal_.disk = [this] {
     if (Draw() >= options_.server_dies) return MemoryJournal::Disk::kGood;
     server_dead_ = true;
@@ -123,6 +124,8 @@ void Simulation::StartServer() {
   options.minimum_cohort = options_.minimum_cohort;
   options.deadline_ms = kDeadlineMs;
   options.attempts = 50;
+  options.instance = absl::StrCat("process ", journal_.starts);
+  options.signatures = ToySignatures(Signatures::kServer);
   server_dead_ = false;
   core_ = std::make_unique<ServerCore>(options, journal_, *clock_);
   if (!core_->Recover().ok()) server_dead_ = true;
@@ -141,6 +144,10 @@ void Simulation::ServerStep() {
     if (now_ms_ >= server_back_ms_) StartServer();
     return;
   }
+  if (journal_.requests.empty() && Draw() < (journal_.position().paused ? 0.02 : options_.paused)) {
+    const auto kind = journal_.position().paused ? OperatorRequest::Kind::kResume : OperatorRequest::Kind::kPause;
+    journal_.requests.push_back({++result_.pauses, kind, "", "for a while"});
+  }
   const auto closing = core_->Tick();
   if (!closing.ok() || !*closing || server_dead_) return;
   MethodOptions method_options;
@@ -149,14 +156,17 @@ void Simulation::ServerStep() {
   for (int64_t k = 0; k < options_.sites; ++k) names.push_back(absl::StrCat("site-", k));
   ClosingRound round = **closing;
   if (options_.planted == Planted::kCountsTwice && !round.absent.empty()) round.received.front().weight *= 2.0;
-  const auto published = Aggregate(round, {method->get(), {}, 1, names}, journal_);
+  const auto published = Aggregate(round, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, names}, journal_);
   if (server_dead_) return;
   (void)core_->Finish(**closing, published);
 }
 
 StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::string& request) {
   if (!core_ || server_dead_) return absl::UnavailableError("connection refused");
+  const size_t departed = journal_.departed.size();
   StatusOr<std::string> answer = Dispatch(*core_, site, rpc, request);
+  if (journal_.departed.size() > departed)
+    std::erase_if(acknowledged_, [&](const auto& entry) { return entry.first.first == site; });
   Note(absl::StrCat(site, " ", static_cast<int>(rpc), " ", answer.ok() ? *answer : answer.status().ToString()));
   if (server_dead_) return absl::UnavailableError("connection lost");  // it died before it could answer
   if (rpc == Rpc::kCommitUpload && answer.ok()) {
@@ -171,9 +181,24 @@ StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::stri
 Status Simulation::SiteLife(int64_t site) {
   SimulatedClock clock(*this, site);
   SimulatedConnection connection(*this, site);
-  SiteSession session({"all agree\n", 10, kEndOfTimeMs}, connection, clock, nullptr);
-  RETURN_IF_ERROR(session.Enrol());
   SiteDisk& disk = disks_[site];
+  SiteSessionOptions options;
+  options.agreement = "all agree\n";
+  options.train_examples = 10;
+  options.patience_ms = kEndOfTimeMs;
+  options.token = absl::StrCat("life ", ++disk.lives, " of site ", site);
+  options.record = &disk.record;
+  options.signatures = ToySignatures(site);
+  SiteSession session(options, connection, clock, nullptr);
+  const bool anew = disk.trained_round == 0;
+  RETURN_IF_ERROR(session.Enrol(anew));
+  ASSIGN_OR_RETURN(const int64_t joins_after, session.JoinsAfter());
+  if (joins_after > 0) {
+    ++result_.anew;
+    ASSIGN_OR_RETURN(const Published published, session.CloseRound(joins_after));
+    CheckRead(site, published);
+    disk.trained_round = disk.closed_round = joins_after;
+  }
   while (disk.closed_round < options_.rounds) {
     const int64_t round = disk.closed_round + 1;
     if (disk.trained_round < round) {
@@ -203,6 +228,7 @@ void Simulation::RunSite(int64_t site) {
       Violate(absl::StrCat("site ", site, " gave up: ", life.message()));
       break;
     }
+    if (Draw() < options_.state_lost) disks_[site] = SiteDisk{0, 0, disks_[site].lives, {}, {}};
     WaitUntil(site, now_ms_ + Delay() * 10);  // somebody starts it again
   }
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -256,6 +282,8 @@ void Simulation::CheckEnd() {
     if (in_last && (counted == closed->second.contributors.end() || counted->second != key.second))
       Violate(absl::StrCat("the acknowledged upload of site ", key.first, " in round ", key.second, " does not count"));
   }
+  for (const auto& [key, signature] : journal_.countersigned)
+    if (signature.empty()) Violate("a head without its countersignature");
   if (journal_.saved_twice > 0) Violate("an upload was recorded twice");
   if (!journal_.position().ended || journal_.position().ended->empty()) Violate("the run has no cause of its end");
 }

@@ -30,6 +30,8 @@ struct SimulationOptions {
   double flipped = 0.02;      ///< of pieces that the server sends: one bit
   double server_dies = 0.02;  ///< at each of its writes to the disk, before or after it
   double site_dies = 0.01;    ///< at each of its calls
+  double state_lost = 0.2;    ///< of a site, at its death
+  double paused = 0.001;      ///< by an operator, at each step of the server
   double partition = 0.0005;  ///< at each call: a site is cut off for a while
   Planted planted = Planted::kNone;
 };
@@ -39,7 +41,7 @@ struct SimulationResult {
   std::string violation;
   std::string cause;  ///< of the end
   int64_t closed_rounds = 0;
-  int64_t server_deaths = 0, site_deaths = 0, lost = 0, doubled = 0, abandoned = 0, late = 0;
+  int64_t server_deaths = 0, site_deaths = 0, lost = 0, doubled = 0, abandoned = 0, late = 0, anew = 0, pauses = 0;
   std::string trace;  ///< a hash over all that happened, in order
 };
 
@@ -55,7 +57,8 @@ class Simulation {
   static constexpr int kServer = -1;
   /// A site's disk: what survives its death.
   struct SiteDisk {
-    int64_t trained_round = 0, closed_round = 0;
+    int64_t trained_round = 0, closed_round = 0, lives = 0;
+    MemoryRecord record;
     std::map<int64_t, Published> read;
   };
 

@@ -41,10 +41,13 @@ TEST(Simulation, NoSeedBreaksAnInvariant) {
     all.doubled += result.doubled;
     all.abandoned += result.abandoned;
     all.late += result.late;
+    all.anew += result.anew;
+    all.pauses += result.pauses;
   }
   std::cout << count << " seeds: " << all.closed_rounds << " rounds, " << all.server_deaths << " deaths of servers, "
             << all.site_deaths << " of sites, " << all.lost << " lost and " << all.doubled << " doubled messages, " << all.abandoned
-            << " abandoned attempts, " << all.late << " rounds closed without a site\n";
+            << " abandoned attempts, " << all.late << " rounds closed without a site, " << all.anew << " sites that came anew, "
+            << all.pauses << " pauses and their ends\n";
   if (one >= 0) return;
   // The faults do happen.
   EXPECT_GT(all.server_deaths, count / 2);
@@ -53,6 +56,8 @@ TEST(Simulation, NoSeedBreaksAnInvariant) {
   EXPECT_GT(all.doubled, count);
   EXPECT_GT(all.abandoned, 0);
   EXPECT_GT(all.late, 0);
+  EXPECT_GT(all.anew, 0);
+  EXPECT_GT(all.pauses, 0);
 }
 
 TEST(Simulation, TheSameSeedIsTheSameRun) {

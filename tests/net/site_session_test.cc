@@ -56,7 +56,13 @@ class SiteSessionTest : public ::testing::Test {
     options.minimum_cohort = 2;
     return options;
   }
-  static SiteSessionOptions SessionOptions() { return {"all agree\n", 5, 60'000}; }
+  static SiteSessionOptions SessionOptions() {
+    SiteSessionOptions options;
+    options.agreement = "all agree\n";
+    options.train_examples = 5;
+    options.patience_ms = 60'000;
+    return options;
+  }
 
   testing::MemoryJournal journal_;
   InstantClock clock_;
@@ -67,7 +73,7 @@ class SiteSessionTest : public ::testing::Test {
 TEST_F(SiteSessionTest, GivesUpAfterItsPatienceAndSaysWhatItWaitsFor) {
   std::vector<std::string> told;
   SiteSession session(SessionOptions(), connection_, clock_, [&](const std::string& what) { told.push_back(what); });
-  const Status status = session.Enrol();
+  const Status status = session.Enrol(false);
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
   EXPECT_NE(std::string(status.message()).find("no answer for 60 s (connection refused)"), std::string::npos) << status;
   EXPECT_EQ(told, std::vector<std::string>{"waits for the server (connection refused)"});
@@ -77,7 +83,7 @@ TEST_F(SiteSessionTest, GivesUpAfterItsPatienceAndSaysWhatItWaitsFor) {
 TEST_F(SiteSessionTest, ARefusalIsFinal) {
   connection_.refusal = absl::PermissionDeniedError("the keys of osaka are revoked");
   SiteSession session(SessionOptions(), connection_, clock_, nullptr);
-  const Status status = session.Enrol();
+  const Status status = session.Enrol(false);
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
   EXPECT_EQ(status.message(), "the server refused: the keys of osaka are revoked");
   EXPECT_EQ(clock_.NowMs(), 1) << "it does not try again";
@@ -86,7 +92,7 @@ TEST_F(SiteSessionTest, ARefusalIsFinal) {
 TEST_F(SiteSessionTest, AServerThatWentBackIsNoticed) {
   connection_.core = &core_;
   SiteSession session(SessionOptions(), connection_, clock_, nullptr);
-  ASSERT_TRUE(session.Enrol().ok());
+  ASSERT_TRUE(session.Enrol(false).ok());
   const Status status = session.Send({3, 0, 1.0, at::ones({2})});
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
   EXPECT_NE(std::string(status.message()).find("the server is at round 1 of r"), std::string::npos) << status;
@@ -98,10 +104,10 @@ TEST_F(SiteSessionTest, AServerThatWentBackIsNoticed) {
 TEST_F(SiteSessionTest, OtherBytesForARoundThatCountsAreRefused) {
   connection_.core = &core_;
   SiteSession session(SessionOptions(), connection_, clock_, nullptr);
-  ASSERT_TRUE(session.Enrol().ok());
+  ASSERT_TRUE(session.Enrol(false).ok());
   ASSERT_TRUE(session.Send({1, 0, 1.0, at::ones({2})}).ok());
   SiteSession restarted(SessionOptions(), connection_, clock_, nullptr);
-  ASSERT_TRUE(restarted.Enrol().ok());
+  ASSERT_TRUE(restarted.Enrol(false).ok());
   EXPECT_TRUE(restarted.Send({1, 0, 1.0, at::ones({2})}).ok()) << "the same once more";
   const Status status = restarted.Send({1, 0, 1.0, at::zeros({2})});
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);

@@ -235,14 +235,19 @@ TEST(AuditLog, ProvesThatItContinuesAnOlderOne) {
     heads.push_back(HeadOf(log));
   }
   for (const TreeHead& before : heads) {
-    const auto proof = log.ProofSince(before.size);
+    const auto proof = log.ProofBetween(before.size, 11);
     ASSERT_TRUE(proof.ok()) << proof.status();
     EXPECT_TRUE(VerifyConsistency(before, heads.back(), *proof)) << before.size;
     TreeHead another = before;
     another.root[5] ^= 1;
     EXPECT_FALSE(VerifyConsistency(another, heads.back(), *proof)) << before.size;
   }
-  const auto ahead = log.ProofSince(12);
+  // Of two heads in the past, too.
+  const auto past = log.ProofBetween(3, 7);
+  ASSERT_TRUE(past.ok()) << past.status();
+  EXPECT_TRUE(VerifyConsistency(heads[3], heads[7], *past));
+  EXPECT_FALSE(VerifyConsistency(heads[3], heads[8], *past));
+  const auto ahead = log.ProofBetween(11, 12);
   EXPECT_EQ(KindOf(ahead.status()), ErrorKind::kIntegrity);
   EXPECT_NE(std::string(ahead.status().message()).find("has 11 entries, but had 12 before"), std::string::npos) << ahead.status();
 }

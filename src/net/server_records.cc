@@ -1,0 +1,98 @@
+// What sites ask of a server's records: proofs and countersignatures of its log, what they tell of themselves, and leaving.
+#include <algorithm>
+#include <cmath>
+
+#include "net/server_core.h"
+
+namespace fedalt {
+namespace {
+
+bool IsMetricName(const std::string& name) {
+  constexpr size_t kMost = 64;
+  return !name.empty() && name.size() <= kMost && std::all_of(name.begin(), name.end(), [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= '0' && c <= '9') || c == '_' || c == '.' || c == '/';
+  });
+}
+
+}  // namespace
+
+StatusOr<v1::ProofReply> ServerCore::GetProof(int64_t site, const v1::ProofRequest& request) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  RETURN_IF_ERROR(CheckRun(request.run()));
+  if (request.old_size() < 0 || request.old_size() > request.size())
+    return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a proof from ", request.old_size(), " to ", request.size(),
+                                                                " entries cannot be; expected the smaller number first")));
+  auto proof = journal_.LogProof(static_cast<uint64_t>(request.old_size()), static_cast<uint64_t>(request.size()));
+  if (!proof.ok()) return absl::NotFoundError(proof.status().message());
+  v1::ProofReply reply;
+  for (const Sha256Digest& hash : *proof) reply.add_hashes(std::string(hash.begin(), hash.end()));
+  return reply;
+}
+
+StatusOr<v1::CountersignReply> ServerCore::Countersign(int64_t site, const v1::Countersignature& request) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  RETURN_IF_ERROR(CheckRun(request.run()));
+  const StatusOr<SignedHead> head = journal_.HeadOf(request.round());
+  if (!head.ok()) return absl::NotFoundError(absl::StrCat("round ", request.round(), " has no signed head"));
+  const auto& verifies = options_.signatures.verifies;
+  if (!verifies || !verifies(site, HeadMessage(options_.run, head->head), request.signature()))
+    return Refuse(site, absl::InvalidArgumentError(absl::StrCat("the countersignature of round ", request.round(),
+                                                                " is not valid under the site's signing key")));
+  if (const Status saved = journal_.SaveCountersignature(site, head->head, request.signature()); !saved.ok())
+    return absl::UnavailableError(saved.message());
+  return v1::CountersignReply();
+}
+
+StatusOr<v1::ReportReply> ServerCore::Report(int64_t site, const v1::Metrics& request) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  RETURN_IF_ERROR(CheckRun(request.run()));
+  constexpr int kMost = 32;
+  if (request.values_size() > kMost || request.round() < 1 || request.round() > position_.closed_round)
+    return Refuse(
+        site, absl::InvalidArgumentError(absl::StrCat("a report of ", request.values_size(), " values of round ", request.round(),
+                                                      "; expected at most ", kMost, " of a round up to ", position_.closed_round)));
+  std::map<std::string, double> values;
+  for (const auto& [name, value] : request.values()) {
+    if (!IsMetricName(name) || !std::isfinite(value))
+      return Refuse(site, absl::InvalidArgumentError("a report has a value without a proper name, or that is not finite"));
+    values[name] = value;
+  }
+  if (const Status saved = journal_.SaveMetrics(site, request.round(), values); !saved.ok())
+    return absl::UnavailableError(saved.message());
+  if (request.round() == position_.closed_round) have_reported_.insert(site);
+  return v1::ReportReply();
+}
+
+StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest& request) {
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    RETURN_IF_ERROR(CheckRun(request.run()));
+    if (!position_.enrolled.contains(site)) return v1::LeaveReply();
+    constexpr size_t kMostBytes = 200;
+    const std::string cause = request.cause().substr(0, kMostBytes);
+    RETURN_IF_ERROR(AskedToDepart(site, absl::StrCat("the site leaves", cause.empty() ? "" : ": ", cause)));
+  }
+  Notify();
+  return v1::LeaveReply();
+}
+
+/// The site takes part no longer, and nothing of it counts. Errors: kOutput.
+Status ServerCore::Depart(int64_t site, const std::string& cause) {
+  RETURN_IF_ERROR(journal_.SaveDeparture(site, cause));
+  position_.enrolled.erase(site);
+  position_.ledger.erase(site);
+  position_.received.erase(site);
+  uploads_.erase(site);
+  reporters_.erase(site);
+  Changed();
+  return absl::OkStatus();
+}
+
+/// The same for a site, which may try again.
+Status ServerCore::AskedToDepart(int64_t site, const std::string& cause) {
+  if (aggregating_) return absl::UnavailableError("a round is being closed; try again");
+  const Status departed = Depart(site, cause);
+  return departed.ok() ? departed : absl::UnavailableError(departed.message());
+}
+
+}  // namespace fedalt

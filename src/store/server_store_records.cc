@@ -1,0 +1,187 @@
+// What the server's store keeps beside the rounds: departures, pauses, operators' requests, starts, heads of the log and metrics;
+// and which pieces of uploads stay on the disk.
+#include <nlohmann/json.hpp>
+#include <set>
+
+#include "base/file.h"
+#include "store/pieces.h"
+#include "store/server_store.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::pair<OperatorRequest::Kind, const char*> kRequestNames[] = {{OperatorRequest::Kind::kPause, "pause"},
+                                                                           {OperatorRequest::Kind::kResume, "resume"},
+                                                                           {OperatorRequest::Kind::kStop, "stop"},
+                                                                           {OperatorRequest::Kind::kErase, "erase"}};
+
+/// Adds what the first two columns, size and pieces, name.
+Status ReadPieces(Statement& rows, std::set<Sha256Digest>& digests) {
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return absl::OkStatus();
+    ASSIGN_OR_RETURN(const ChunkList chunks, ChunksFrom(rows.Int(0), rows.Blob(1)));
+    digests.insert(chunks.digests.begin(), chunks.digests.end());
+  }
+}
+
+}  // namespace
+
+Status ServerStore::SaveDeparture(int64_t site, const std::string& cause) {
+  std::set<Sha256Digest> pieces;
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement sent, database_->Prepare("SELECT size, pieces FROM contribution WHERE site = ?1"));
+    RETURN_IF_ERROR(ReadPieces(sent.BindInt(1, site), pieces));
+    for (const char* sql : {"DELETE FROM enrolment WHERE site = ?1", "DELETE FROM contribution WHERE site = ?1"}) {
+      ASSIGN_OR_RETURN(Statement remove, database_->Prepare(sql));
+      RETURN_IF_ERROR(remove.BindInt(1, site).Run());
+    }
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO departure (site, time_ms, cause) VALUES (?1, ?2, ?3)"));
+    return insert.BindInt(1, site).BindInt(2, options_.now_ms()).BindText(3, cause).Run();
+  };
+  RETURN_IF_ERROR(Record(fact, "departure", NameOf(site), {{"cause", cause}}));
+  const std::lock_guard<std::mutex> lock(mutex_);
+  DropPieces(pieces);
+  return absl::OkStatus();
+}
+
+/// What the closed round made superfluous: abandoned attempts, and contributions that newer ones replaced.
+void ServerStore::DropOldPieces(int64_t closed_round) {
+  std::set<Sha256Digest> pieces;
+  auto old = database_->Prepare(
+      "SELECT size, pieces FROM contribution AS c WHERE round <= ?1 AND (counted = 0 OR EXISTS "
+      "(SELECT 1 FROM contribution AS newer WHERE newer.site = c.site AND newer.counted = 1 AND newer.round > c.round)) AND "
+      "round >= (SELECT coalesce(min(round), 0) FROM (SELECT round FROM published ORDER BY round DESC LIMIT 2))");
+  if (old.ok() && ReadPieces(old->BindInt(1, closed_round), pieces).ok()) DropPieces(pieces);
+}
+
+/// Deletes the pieces that nothing names any more. What cannot be deleted only costs space.
+void ServerStore::DropPieces(std::set<Sha256Digest> pieces) {
+  std::set<Sha256Digest> needed;
+  for (const char* sql :
+       {"SELECT size, pieces FROM published", "SELECT size, pieces FROM published_to",
+        "SELECT size, pieces FROM contribution WHERE round > (SELECT coalesce(max(round), 0) FROM published)",
+        "SELECT size, pieces FROM contribution AS c WHERE counted = 1 AND NOT EXISTS "
+        "(SELECT 1 FROM contribution AS newer WHERE newer.site = c.site AND newer.counted = 1 AND newer.round > c.round)"}) {
+    auto rows = database_->Prepare(sql);
+    if (!rows.ok() || !ReadPieces(*rows, needed).ok()) return;
+  }
+  std::error_code error;
+  for (const Sha256Digest& digest : pieces)
+    if (!needed.contains(digest)) fs::remove(ObjectOf(digest), error);
+}
+
+Status ServerStore::SavePause(const std::string& cause) {
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO pause VALUES (1, ?1, ?2)"));
+    return insert.BindInt(1, options_.now_ms()).BindText(2, cause).Run();
+  };
+  return Record(fact, "run.paused", "", {{"cause", cause}});
+}
+
+Status ServerStore::SaveResume(int64_t now_ms) {
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement remove, database_->Prepare("DELETE FROM pause"));
+    RETURN_IF_ERROR(remove.Run());
+    ASSIGN_OR_RETURN(Statement renew, database_->Prepare("UPDATE attempt SET opened_ms = ?1 WHERE abandoned IS NULL AND round > "
+                                                         "(SELECT coalesce(max(round), 0) FROM published)"));
+    return renew.BindInt(1, now_ms).Run();
+  };
+  return Record(fact, "run.resumed", "", nlohmann::json::object());
+}
+
+StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
+  int64_t number = 0;
+  nlohmann::json body = {{"instance", instance}};
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement last, database_->Prepare("SELECT coalesce(max(number), 0) FROM start"));
+  RETURN_IF_ERROR(last.Step().status());
+  body["start"] = number = last.Int(0) + 1;
+  last.Reset();
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO start VALUES (?1, ?2, ?3)"));
+  RETURN_IF_ERROR(insert.BindInt(1, number).BindInt(2, options_.now_ms()).BindText(3, instance).Run());
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "server.start", "", body).status());
+  RETURN_IF_ERROR(transaction.Commit());
+  return number;
+}
+
+Status ServerStore::SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) {
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO metric VALUES (?1, ?2, ?3, ?4)"));
+    for (const auto& [name, value] : values)
+      RETURN_IF_ERROR(insert.BindInt(1, round).BindInt(2, site).BindText(3, name).BindDouble(4, value).Run());
+    return absl::OkStatus();
+  };
+  return Record(fact, "metrics", NameOf(site), {{"round", round}, {"values", values}});
+}
+
+StatusOr<std::vector<OperatorRequest>> ServerStore::OperatorRequests() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Statement rows,
+                   database_->Prepare("SELECT id, kind, site, cause FROM request WHERE outcome IS NULL ORDER BY id"));
+  std::vector<OperatorRequest> requests;
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return requests;
+    for (const auto& [kind, name] : kRequestNames)
+      if (rows.Text(1) == name) requests.push_back({rows.Int(0), kind, std::string(rows.Text(2)), std::string(rows.Text(3))});
+  }
+}
+
+Status ServerStore::FinishRequest(int64_t id, const std::string& outcome) {
+  const auto fact = [&]() -> Status {
+    ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE request SET outcome = ?2 WHERE id = ?1"));
+    return update.BindInt(1, id).BindText(2, outcome).Run();
+  };
+  return Record(fact, "operator", "", {{"request", id}, {"outcome", outcome}});
+}
+
+StatusOr<int64_t> AskOperator(Database& database, const OperatorRequest& request, int64_t now_ms) {
+  ASSIGN_OR_RETURN(Statement insert,
+                   database.Prepare("INSERT INTO request (kind, site, cause, time_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id"));
+  for (const auto& [kind, name] : kRequestNames)
+    if (kind == request.kind) insert.BindText(1, name);
+  insert.BindText(2, request.site).BindText(3, request.cause).BindInt(4, now_ms);
+  RETURN_IF_ERROR(insert.Step().status());
+  const int64_t id = insert.Int(0);
+  RETURN_IF_ERROR(insert.Step().status());
+  return id;
+}
+
+StatusOr<std::optional<std::string>> OutcomeOf(Database& database, int64_t request) {
+  ASSIGN_OR_RETURN(Statement row, database.Prepare("SELECT outcome FROM request WHERE id = ?1"));
+  ASSIGN_OR_RETURN(const bool found, row.BindInt(1, request).Step());
+  if (!found || row.IsNull(0)) return std::optional<std::string>();
+  return std::optional<std::string>(row.Text(0));
+}
+
+StatusOr<SignedHead> ServerStore::HeadOf(int64_t round) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Statement row, database_->Prepare("SELECT size, root, signature FROM round_head JOIN audit_head USING (size) "
+                                                     "WHERE round = ?1 AND signer = 'server'"));
+  ASSIGN_OR_RETURN(const bool found, row.BindInt(1, round).Step());
+  SignedHead head;
+  if (!found || row.Blob(1).size() != head.head.root.size())
+    return absl::NotFoundError(absl::StrCat("round ", round, " has no signed head"));
+  head.head.size = static_cast<uint64_t>(row.Int(0));
+  const std::string_view root = row.Blob(1);
+  std::copy(root.begin(), root.end(), head.head.root.begin());
+  head.signer = "server";
+  head.signature = row.Blob(2);
+  return head;
+}
+
+StatusOr<std::vector<Sha256Digest>> ServerStore::LogProof(uint64_t old_size, uint64_t size) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return log_.ProofBetween(old_size, size);
+}
+
+Status ServerStore::SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return log_.StoreHead({head, NameOf(site), signature});
+}
+
+}  // namespace fedalt
