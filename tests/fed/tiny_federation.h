@@ -108,10 +108,12 @@ inline std::map<std::string, std::string> BytesOf(const Site& site) {
 /// Keeps everything in memory, for looking at afterwards.
 class MemoryJournal : public RoundJournal {
  public:
-  StatusOr<JournalPosition> Recover() override { return JournalPosition{}; }
+  StatusOr<JournalPosition> Recover() override { return position; }
   Status LoadSite(int64_t round, Site& site) override {
     std::lock_guard<std::mutex> lock(*mutex_);
-    const State& state = states_.at({round, site.index});
+    const auto found = states_.find({round, site.index});
+    if (found == states_.end()) return OutputError("this site was not saved");
+    const State& state = found->second;
     RETURN_IF_ERROR(site.adapters.SetIndividual(state.individual));
     RETURN_IF_ERROR(site.adapters.SetRestOfWorld(rest_of_world.at({round, site.index})));
     RETURN_IF_ERROR(site.adapters.SetMixer(state.mixer));
@@ -122,19 +124,23 @@ class MemoryJournal : public RoundJournal {
     RETURN_IF_ERROR(site.adapters.SetFolds(state.folds));
     site.method_state = Copy(state.method);
     site.sent = {};
-    if (!sent.at({round, site.index}).empty()) site.sent = {Flat(sent.at({round, site.index})), state.weight};
+    if (!sent.at({round, site.index}).empty()) site.sent = {Flat(sent.at({round, site.index})), state.weight, state.sent_round};
+    site.read_round = state.read_round;
+    site.refused_round = state.refused_round;
     return absl::OkStatus();
   }
   StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override {
     std::lock_guard<std::mutex> lock(*mutex_);
     for (const auto& [key, state] : states_)
-      if (key.first == round && state.name == site) return LedgerEntry{Flat(sent.at(key)), state.weight};
+      if (key.first == round && state.name == site) return LedgerEntry{Flat(sent.at(key)), state.weight, state.sent_round};
     return absl::InternalError("this site was not saved");
   }
   StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) override {
     std::lock_guard<std::mutex> lock(*mutex_);
     const auto found = received.find({round, site});
-    return found == received.end() ? std::optional<Published>() : std::optional<Published>(found->second);
+    if (found != received.end()) return std::optional<Published>(found->second);
+    const auto sum = sums.find(round);
+    return sum == sums.end() ? std::optional<Published>() : std::optional<Published>(sum->second);
   }
   Status SaveSite(int64_t round, const Site& site, const TrainReport* report) override {
     std::lock_guard<std::mutex> lock(*mutex_);
@@ -149,7 +155,10 @@ class MemoryJournal : public RoundJournal {
                     site.train_state.step > 0 ? Copy(NamedTrainState(site.adapters, site.train_state)) : NamedTensors{},
                     site.sent.weight,
                     Copy(site.adapters.Folds()),
-                    Copy(site.method_state)};
+                    Copy(site.method_state),
+                    site.sent.round,
+                    site.read_round,
+                    site.refused_round};
     return absl::OkStatus();
   }
   Status SavePublished(const Published& published, const std::optional<std::string>& site) override {
@@ -166,6 +175,7 @@ class MemoryJournal : public RoundJournal {
   }
 
   using Key = std::pair<int64_t, int64_t>;  // round, site
+  void Forget(int64_t round, int64_t site) { states_.erase({round, site}); }
   std::map<Key, std::map<std::string, std::string>> sites;
   std::map<Key, std::vector<float>> sent;
   std::map<Key, bool> trained;
@@ -174,6 +184,7 @@ class MemoryJournal : public RoundJournal {
   std::map<std::pair<int64_t, std::string>, Published> received;  // of the others, by round and site
   std::map<int64_t, RoundResult> results;
   int64_t best_round = 0;
+  JournalPosition position;  ///< what Recover says
 
  private:
   struct State {
@@ -181,6 +192,7 @@ class MemoryJournal : public RoundJournal {
     NamedTensors individual, mixer, optimizer;
     double weight = 0.0;
     NamedTensors folds, method;
+    int64_t sent_round = 0, read_round = 0, refused_round = 0;
   };
   static NamedTensors Copy(const NamedTensors& tensors) {
     NamedTensors copies;

@@ -1,0 +1,184 @@
+// Versions of the rest of world: what a site takes in, keeps, or goes back to; and what others weigh as they grow old.
+#include "fed/reading.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+
+#include "fed/tiny_federation.h"
+#include "fed/upload_format.h"
+
+namespace fedalt {
+namespace {
+
+using testing::Flat;
+using testing::MemoryJournal;
+using testing::Numbers;
+using testing::TinyOptions;
+
+class ReadingTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at::set_num_threads(1);
+    model_ = testing::TinyModel();
+    ASSERT_NE(model_, nullptr);
+    sites_ = testing::TinySites(3, *model_);
+  }
+  StatusOr<RunSummary> Run(const FederationOptions& options, MemoryJournal& journal, std::optional<int64_t> pin = std::nullopt) {
+    const auto method = MakeMethod(options.method);
+    LocalTransport transport((*method)->ledger_policy(), (*method)->needs());
+    return RunFederation({model_.get(), nullptr, sites_.get(), nullptr, 0, 0, pin}, options, transport, journal, {});
+  }
+  /// What site k reads of the others while it trains in a round.
+  static std::vector<float> ReadBy(const MemoryJournal& journal, int64_t round, int64_t k) {
+    return Numbers(Flatten(journal.rest_of_world.at({round, k})));
+  }
+
+  std::shared_ptr<const Transformer> model_;
+  std::unique_ptr<testing::TinySource> sites_;
+};
+
+TEST_F(ReadingTest, WeightsAgeByTheRound) {
+  EXPECT_EQ(AgedWeight(3.0, 1.0, 1'000'000'000), 3.0);
+  EXPECT_EQ(AgedWeight(3.0, 0.5, 0), 3.0);
+  EXPECT_EQ(AgedWeight(3.0, 0.5, 2), 0.75);
+}
+
+TEST_F(ReadingTest, OldContributionsCountLessAndAreSubtractedAsTheyCount) {
+  FederationOptions options = TinyOptions("fedalt");
+  options.rounds = 6;
+  options.participation = {1.0, 2};
+  options.method.rest_of_world.staleness = 0.5;
+  MemoryJournal journal;
+  ASSERT_TRUE(Run(options, journal).ok());
+  bool some_old = false;
+  for (int64_t round = 2; round <= 6; ++round)
+    for (int64_t k = 0; k < 3; ++k) {
+      std::vector<double> sum;
+      double weight = 0.0;
+      for (int64_t other = 0; other < 3; ++other) {
+        int64_t last = round - 1;
+        while (last > 0 && !journal.trained.at({last, other})) --last;
+        if (other == k || last == 0) continue;
+        const double counts = std::pow(0.5, static_cast<double>(round - 1 - last));
+        some_old = some_old || counts < 1.0;
+        const std::vector<float>& sent = journal.sent.at({last, other});
+        sum.resize(sent.size());
+        for (size_t i = 0; i < sent.size(); ++i) sum[i] += counts * static_cast<double>(sent[i]);
+        weight += counts;
+      }
+      const std::vector<float> read = ReadBy(journal, round, k);
+      ASSERT_EQ(read.size(), sum.size());
+      for (size_t i = 0; i < read.size(); ++i) ASSERT_NEAR(read[i], sum[i] / weight, 1e-5) << round << " " << k;
+    }
+  EXPECT_TRUE(some_old);
+}
+
+TEST_F(ReadingTest, ASiteSubtractsWhatItSentInEveryFormat) {
+  for (const UploadFormat format : {UploadFormat::kBFloat16, UploadFormat::kInt8}) {
+    FederationOptions options = TinyOptions("fedalt");
+    options.upload = format;
+    MemoryJournal journal;
+    ASSERT_TRUE(Run(options, journal).ok());
+    for (int64_t k = 0; k < 3; ++k) {
+      const at::Tensor sent = Flat(journal.sent.at({2, k}));
+      EXPECT_TRUE(AsTransmitted(sent, format).equal(sent)) << "what is kept is what travelled";
+      const at::Tensor mean = (Flat(journal.sent.at({2, (k + 1) % 3})) + Flat(journal.sent.at({2, (k + 2) % 3}))) / 2.0;
+      EXPECT_TRUE(at::allclose(Flat(ReadBy(journal, 3, k)), mean, 1e-6, 1e-7));
+      EXPECT_EQ(journal.results.at(2).sites[0].bytes_up, 4 * EncodedWords(format, sent.numel()));
+    }
+  }
+}
+
+TEST_F(ReadingTest, TheGuardKeepsWhatIsBetter) {
+  FederationOptions options = TinyOptions("fedalt");
+  options.rounds = 4;
+  options.adapter.rest_of_world_gain = 50.0;  // what others know of their own tokens hurts
+  MemoryJournal without;
+  ASSERT_TRUE(Run(options, without).ok());
+  options.method.rest_of_world.guard = 0.0;
+  MemoryJournal guarded;
+  ASSERT_TRUE(Run(options, guarded).ok());
+  int refused = 0;
+  for (int64_t round = 1; round <= 3; ++round)
+    for (int64_t k = 0; k < 3; ++k) {
+      const SiteRoundResult& result = guarded.results.at(round).sites[static_cast<size_t>(k)];
+      if (result.refused.empty()) {
+        EXPECT_EQ(result.reads_round, round);
+        continue;
+      }
+      ++refused;
+      EXPECT_NE(result.refused.find("validation loss"), std::string::npos) << result.refused;
+      EXPECT_LT(result.reads_round, round);
+      EXPECT_EQ(ReadBy(guarded, round + 1, k), ReadBy(guarded, round, k)) << "it keeps what it read";
+    }
+  EXPECT_GT(refused, 0);
+  for (const auto& [round, result] : without.results)
+    for (const SiteRoundResult& site : result.sites) EXPECT_EQ(site.refused, "");
+}
+
+TEST_F(ReadingTest, AGuardThatNeverTripsChangesNothing) {
+  FederationOptions options = TinyOptions("fedalt");
+  MemoryJournal without, with;
+  ASSERT_TRUE(Run(options, without).ok());
+  options.method.rest_of_world.guard = 100.0;
+  ASSERT_TRUE(Run(options, with).ok());
+  EXPECT_EQ(without.sites, with.sites);
+}
+
+TEST_F(ReadingTest, AGuardNeedsValidationData) {
+  std::vector<SiteData> sites = {testing::TinySite(0, 12, model_->config().vocab_size)};
+  sites[0].validation.clear();
+  sites_ = std::make_unique<testing::TinySource>(std::move(sites));
+  FederationOptions options = TinyOptions("fedalt");
+  options.method.rest_of_world.guard = 0.1;
+  MemoryJournal journal;
+  const auto summary = Run(options, journal);
+  EXPECT_EQ(KindOf(summary.status()), ErrorKind::kConfig);
+  EXPECT_NE(std::string(summary.status().message()).find("site site-0 has none"), std::string::npos) << summary.status();
+  EXPECT_TRUE(journal.sites.empty());
+}
+
+TEST_F(ReadingTest, APinnedSiteReadsNothingLater) {
+  FederationOptions options = TinyOptions("fedalt");
+  options.rounds = 5;
+  MemoryJournal free, pinned;
+  ASSERT_TRUE(Run(options, free).ok());
+  ASSERT_TRUE(Run(options, pinned, 2).ok());
+  for (int64_t k = 0; k < 3; ++k) {
+    EXPECT_EQ(ReadBy(pinned, 3, k), ReadBy(free, 3, k));
+    EXPECT_EQ(ReadBy(pinned, 4, k), ReadBy(pinned, 3, k));
+    EXPECT_EQ(ReadBy(pinned, 5, k), ReadBy(pinned, 3, k));
+    EXPECT_NE(ReadBy(free, 4, k), ReadBy(free, 3, k));
+    EXPECT_EQ(pinned.results.at(4).sites[static_cast<size_t>(k)].refused, "pinned to round 2");
+    EXPECT_EQ(pinned.results.at(4).sites[static_cast<size_t>(k)].reads_round, 2);
+  }
+}
+
+TEST_F(ReadingTest, ASiteGoesBackToAnOlderVersionThatIsKept) {
+  FederationOptions options = TinyOptions("fedalt");
+  options.rounds = 3;
+  MemoryJournal journal;
+  ASSERT_TRUE(Run(options, journal).ok());
+  options.rounds = 4;
+  journal.position.closed_round = 3;
+  ASSERT_TRUE(Run(options, journal, 1).ok());
+  for (int64_t k = 0; k < 3; ++k) {
+    EXPECT_EQ(ReadBy(journal, 4, k), ReadBy(journal, 2, k)) << "what round 1 published was read in round 2";
+    EXPECT_EQ(journal.results.at(4).sites[static_cast<size_t>(k)].reads_round, 1);
+  }
+  MemoryJournal short_memory = journal;
+  for (int64_t k = 0; k < 3; ++k)
+    for (const int64_t round : {1, 2}) short_memory.Forget(round, k);
+  short_memory.position.closed_round = 3;
+  const auto summary = Run(options, short_memory, 1);
+  EXPECT_TRUE(summary.ok()) << "it reads version 1 already: " << summary.status();
+  const auto none = Run(options, short_memory, 0);
+  EXPECT_EQ(KindOf(none.status()), ErrorKind::kConfig);
+  EXPECT_NE(std::string(none.status().message()).find("is to read what round 0 published"), std::string::npos) << none.status();
+  EXPECT_NE(std::string(none.status().message()).find("pin one of the rounds 1"), std::string::npos) << none.status();
+}
+
+}  // namespace
+}  // namespace fedalt
