@@ -149,7 +149,7 @@ class MemoryJournal : public ServerJournal {
   Status Write(const Change& change) {
     const Disk state = disk();
     if (state != Disk::kFailsBefore) {
-      log_.push_back(MerkleLeaf(std::to_string(log_.size())));
+      log_.push_back(MerkleLeaf(absl::StrCat(log_.size(), " by process ", starts)));
       change();
     }
     return state == Disk::kGood ? absl::OkStatus() : OutputError("the disk failed");

@@ -5,6 +5,7 @@
 
 #include <limits>
 
+#include "fed/upload_format.h"
 #include "net/memory_journal.h"
 
 namespace fedalt {
@@ -36,6 +37,9 @@ class ServerCoreTest : public ::testing::Test {
     options.values = kValues;
     options.minimum_cohort = 2;
     options.deadline_ms = 60'000;
+    options.upload = upload_;
+    options.instance = absl::StrCat("process ", journal_.starts);
+    options.signatures = testing::ToySignatures(Signatures::kServer);
     core_ = std::make_unique<ServerCore>(options, journal_, clock_);
     EXPECT_TRUE(core_->Recover().ok());
   }
@@ -79,6 +83,10 @@ class ServerCoreTest : public ::testing::Test {
         return put.status();
     return core_->CommitUpload(site, manifest).status();
   }
+  StatusOr<PublishedObject> AggregateOf(const ClosingRound& closing) {
+    const auto method = MakeMethod({});
+    return Aggregate(closing, {method->get(), {{}, 1, upload_}, kValues, {"osaka", "lyon"}}, journal_);
+  }
   /// The refusal is of this code, says this, and is noted for the log.
   void ExpectRefused(const Status& status, absl::StatusCode code, const std::string& words) {
     EXPECT_EQ(status.code(), code) << status;
@@ -87,6 +95,7 @@ class ServerCoreTest : public ::testing::Test {
     EXPECT_NE(journal_.refusals.back().find(words), std::string::npos) << journal_.refusals.back();
   }
 
+  UploadFormat upload_ = UploadFormat::kFloat32;
   MemoryJournal journal_;
   SettableClock clock_;
   std::unique_ptr<ServerCore> core_;
@@ -258,6 +267,206 @@ TEST_F(ServerCoreTest, WhatTheDiskDidNotTakeIsNotAcknowledged) {
   journal_.disk = [] { return MemoryJournal::Disk::kGood; };
   EXPECT_TRUE(Upload(0, a_).ok());
   EXPECT_EQ(journal_.position().received.size(), 1u);
+}
+
+/// Both have contributed, and the round is closed.
+#define CLOSE_ROUND(round)                                              \
+  do {                                                                  \
+    ASSERT_TRUE(Upload(0, a_, round).ok());                             \
+    ASSERT_TRUE(Upload(1, b_, round).ok());                             \
+    const auto closing = core_->Tick();                                 \
+    ASSERT_TRUE(closing.ok() && closing->has_value());                  \
+    ASSERT_TRUE(core_->Finish(**closing, AggregateOf(**closing)).ok()); \
+  } while (false)
+
+TEST_F(ServerCoreTest, ASiteWithoutItsStateComesAnewOnce) {
+  EnrolBoth();
+  CLOSE_ROUND(1);
+  ASSERT_TRUE(Upload(0, b_, 2).ok());
+  v1::EnrolRequest anew = Enrolment();
+  anew.set_anew("a1");
+  anew.set_train_examples(9);  // it may have other data now
+  const auto reply = core_->Enrol(0, anew);
+  ASSERT_TRUE(reply.ok()) << reply.status();
+  EXPECT_EQ(reply->join_after(), 1);
+  EXPECT_FALSE(journal_.position().received.contains(0)) << "nobody knows any more what it sent";
+  EXPECT_FALSE(journal_.position().ledger.contains(0));
+  EXPECT_EQ(journal_.position().enrolled.at(0), 9);
+  ASSERT_TRUE(Upload(0, a_, 2).ok());
+  ASSERT_TRUE(core_->Enrol(0, anew).ok()) << "the message once more, late";
+  EXPECT_TRUE(journal_.position().received.contains(0));
+  EXPECT_EQ(journal_.departed.size(), 1u);
+}
+
+TEST_F(ServerCoreTest, ASiteThatLeavesCountsNoLonger) {
+  EnrolBoth();
+  CLOSE_ROUND(1);
+  v1::LeaveRequest leave;
+  leave.set_run("r");
+  leave.set_cause("the contract has ended");
+  ASSERT_TRUE(core_->Leave(1, leave).ok());
+  ASSERT_TRUE(core_->Leave(1, leave).ok()) << "once more";
+  EXPECT_EQ(journal_.departed, (std::vector<std::pair<int64_t, std::string>>{{1, "the site leaves: the contract has ended"}}));
+  ExpectRefused(Upload(1, b_, 2), kPrecondition, "has left the run");
+  EXPECT_EQ(core_->state().waiting_for(), "the contributions of osaka");
+  ASSERT_TRUE(core_->Enrol(1, Enrolment()).ok()) << "it may come back";
+  EXPECT_TRUE(Upload(1, b_, 2).ok());
+}
+
+TEST_F(ServerCoreTest, OperatorsPauseResumeEraseAndStop) {
+  EnrolBoth();
+  using Kind = OperatorRequest::Kind;
+  const auto ask = [&](int64_t id, Kind kind, const std::string& site = "") {
+    journal_.requests.push_back({id, kind, site, "why not"});
+    ASSERT_TRUE(core_->Tick().ok());
+  };
+  ask(1, Kind::kPause);
+  EXPECT_EQ(core_->state().waiting_for(), "an operator, who paused the run: why not");
+  Start();  // a pause outlives the server
+  clock_.now_ms += 10 * 60'000;
+  ASSERT_TRUE(core_->Tick().ok());
+  EXPECT_EQ(core_->state().attempt(), 1) << "time does not pass";
+  EXPECT_TRUE(Upload(0, a_).ok()) << "what comes is kept";
+  ASSERT_TRUE(Upload(1, b_).ok());
+  EXPECT_FALSE(core_->Tick()->has_value());
+  ask(2, Kind::kErase, "lyon");
+  EXPECT_FALSE(journal_.position().received.contains(1));
+  ask(3, Kind::kErase, "madrid");
+  EXPECT_EQ(journal_.outcomes.at(3), "there is no such site");
+  ask(4, Kind::kResume);
+  EXPECT_EQ(core_->state().attempt(), 1);
+  clock_.now_ms += 59'000;
+  ASSERT_TRUE(core_->Tick().ok());
+  EXPECT_EQ(core_->state().attempt(), 1) << "the attempt has its whole time again";
+  ask(5, Kind::kStop);
+  EXPECT_EQ(core_->state().phase(), v1::PHASE_ENDED);
+  EXPECT_EQ(core_->state().cause(), "stopped by an operator: why not");
+  ask(6, Kind::kPause);
+  EXPECT_EQ(journal_.outcomes,
+            (std::map<int64_t, std::string>{
+                {1, "done"}, {2, "done"}, {3, "there is no such site"}, {4, "done"}, {5, "done"}, {6, "the run has ended"}}));
+}
+
+TEST_F(ServerCoreTest, AnOlderServerStopsWhenItHearsOfANewerOne) {
+  EnrolBoth();
+  const v1::RunState newest = core_->state();
+  EXPECT_EQ(newest.start(), 1);
+  v1::PollRequest poll;
+  poll.set_run("r");
+  poll.set_known_start(7);
+  poll.set_known_instance("process 6");
+  poll.set_known_signature("anybody could say so");
+  EXPECT_TRUE(core_->State(poll).ok()) << "without the server's signature it is nothing";
+  EXPECT_TRUE(core_->Tick().ok());
+  poll.set_known_signature(testing::ToySignatures(Signatures::kServer).sign(StartMessage("r", 7, "process 6")));
+  EXPECT_EQ(core_->State(poll).status().code(), absl::StatusCode::kUnavailable);
+  const auto tick = core_->Tick();
+  EXPECT_EQ(KindOf(tick.status()), ErrorKind::kFederation);
+  EXPECT_NE(std::string(tick.status().message()).find("another server works on this run (start 7, this is start 1)"),
+            std::string::npos);
+}
+
+TEST_F(ServerCoreTest, TwoServersFromOneCopyAreTold) {
+  EnrolBoth();
+  v1::PollRequest poll;
+  poll.set_run("r");
+  poll.set_known_start(1);
+  poll.set_known_instance("the same number, another process");
+  poll.set_known_signature(testing::ToySignatures(Signatures::kServer).sign(StartMessage("r", 1, poll.known_instance())));
+  EXPECT_FALSE(core_->State(poll).ok());
+  EXPECT_FALSE(core_->Tick().ok());
+}
+
+TEST_F(ServerCoreTest, HeadsAreProvedAndCountersigned) {
+  EnrolBoth();
+  CLOSE_ROUND(1);
+  v1::ManifestRequest wanted;
+  wanted.set_run("r");
+  wanted.set_round(1);
+  const auto manifest = core_->GetManifest(0, wanted);
+  ASSERT_TRUE(manifest.ok() && manifest->has_head());
+  v1::ProofRequest proof;
+  proof.set_run("r");
+  proof.set_old_size(2);
+  proof.set_size(manifest->head().size());
+  const auto hashes = core_->GetProof(0, proof);
+  ASSERT_TRUE(hashes.ok());
+  EXPECT_GT(hashes->hashes_size(), 0);
+  proof.set_size(1'000'000);
+  EXPECT_EQ(core_->GetProof(0, proof).status().code(), absl::StatusCode::kNotFound);
+  proof.set_old_size(2'000'000);
+  ExpectRefused(core_->GetProof(0, proof).status(), kInvalid, "expected the smaller number first");
+  v1::Countersignature signature;
+  signature.set_run("r");
+  signature.set_round(1);
+  signature.set_signature(testing::ToySignatures(1).sign(HeadMessage("r", journal_.HeadOf(1)->head)));
+  ExpectRefused(core_->Countersign(0, signature).status(), kInvalid, "countersignature of round 1 is not valid");
+  EXPECT_TRUE(core_->Countersign(1, signature).ok());
+  EXPECT_EQ(journal_.countersigned.size(), 1u);
+  signature.set_round(2);
+  EXPECT_EQ(core_->Countersign(1, signature).status().code(), absl::StatusCode::kNotFound);
+}
+
+TEST_F(ServerCoreTest, ReportsAreNumbersOfRoundsThatWere) {
+  EnrolBoth();
+  CLOSE_ROUND(1);
+  v1::Metrics report;
+  report.set_run("r");
+  report.set_round(1);
+  (*report.mutable_values())["loss"] = 1.5;
+  EXPECT_TRUE(core_->Report(0, report).ok());
+  EXPECT_EQ(journal_.metrics.at({0, 1}), (std::map<std::string, double>{{"loss", 1.5}}));
+  report.set_round(2);
+  ExpectRefused(core_->Report(0, report).status(), kInvalid, "round up to 1");
+  report.set_round(1);
+  (*report.mutable_values())["A NAME"] = 1.5;
+  ExpectRefused(core_->Report(0, report).status(), kInvalid, "without a proper name");
+  report.clear_values();
+  (*report.mutable_values())["loss"] = std::numeric_limits<double>::infinity();
+  ExpectRefused(core_->Report(0, report).status(), kInvalid, "not finite");
+}
+
+TEST_F(ServerCoreTest, ASiteThatIsRefusedWithoutEndDoesNotFillTheLog) {
+  EnrolBoth();
+  for (int i = 0; i < 1000; ++i) EXPECT_FALSE(core_->BeginUpload(0, ManifestOf(a_, 2)).ok());
+  EXPECT_EQ(journal_.refusals.size(), 100u);
+  EXPECT_FALSE(core_->BeginUpload(1, ManifestOf(a_, 2)).ok());
+  EXPECT_EQ(journal_.refusals.size(), 101u) << "another site's are still recorded";
+}
+
+TEST_F(ServerCoreTest, EightBitUploadsAreDecodedOnlyWhenTheyAreSummed) {
+  upload_ = UploadFormat::kInt8;
+  Start();
+  EnrolBoth();
+  a_ = Encoded(AsTransmitted(a_ / 1000.0, upload_), upload_);
+  b_ = Encoded(AsTransmitted(b_ / 1000.0, upload_), upload_);
+  ASSERT_TRUE(Upload(0, a_).ok());
+  ASSERT_TRUE(Upload(1, b_).ok());
+  const auto closing = core_->Tick();
+  ASSERT_TRUE(closing.ok() && closing->has_value());
+  const auto published = AggregateOf(**closing);
+  ASSERT_TRUE(published.ok()) << published.status();
+  const auto sum = FromChunks(published->chunks, [&](const Sha256Digest& digest) { return journal_.GetChunk(digest); });
+  EXPECT_TRUE(sum->equal(Decoded(a_, upload_, kValues) + Decoded(b_, upload_, kValues)));
+  EXPECT_NEAR(published->moved.at(0), Decoded(a_, upload_, kValues).to(at::kDouble).norm().item<double>(), 1e-6);
+  // A scale that is no number is refused when its piece comes.
+  at::Tensor bad = b_.clone();
+  bad[1] = std::numeric_limits<float>::quiet_NaN();
+  ASSERT_TRUE(core_->Finish(**closing, published).ok());
+  ExpectRefused(Upload(0, bad, 2), kInvalid, "not finite");
+}
+
+TEST_F(ServerCoreTest, EachVersionTellsHowFarEachSiteMovedIt) {
+  EnrolBoth();
+  CLOSE_ROUND(1);
+  const PublishedObject& first = journal_.published.at(1);
+  EXPECT_EQ(first.weights, (std::map<int64_t, double>{{0, 1.0}, {1, 1.0}}));
+  EXPECT_NEAR(first.moved.at(0), a_.to(at::kDouble).norm().item<double>(), 1e-6);
+  std::swap(a_, b_);  // both send the other's
+  CLOSE_ROUND(2);
+  const double distance = (a_ - b_).to(at::kDouble).norm().item<double>();
+  EXPECT_NEAR(journal_.published.at(2).moved.at(0), distance, 1e-6);
+  EXPECT_NEAR(journal_.published.at(2).moved.at(1), distance, 1e-6);
 }
 
 }  // namespace

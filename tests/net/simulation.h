@@ -31,7 +31,7 @@ struct SimulationOptions {
   double server_dies = 0.02;  ///< at each of its writes to the disk, before or after it
   double site_dies = 0.01;    ///< at each of its calls
   double state_lost = 0.2;    ///< of a site, at its death
-  double paused = 0.001;      ///< by an operator, at each step of the server
+  double paused = 0.0001;     ///< by an operator, at each step of the server
   double partition = 0.0005;  ///< at each call: a site is cut off for a while
   Planted planted = Planted::kNone;
 };
