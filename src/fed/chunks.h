@@ -31,7 +31,7 @@ struct ChunkList {
 std::string_view ChunkOf(const at::Tensor& values, int64_t index);
 ChunkList ChunksOf(const at::Tensor& values);
 /// Puts the tensor together from what `get` returns for each piece. Errors: those of `get`; kOutput for a piece whose size or hash
-/// is not the listed one.
+/// is not the listed one; kMemory.
 StatusOr<at::Tensor> FromChunks(const ChunkList& chunks, const std::function<StatusOr<std::string>(const Sha256Digest&)>& get);
 
 }  // namespace fedalt

@@ -1,6 +1,7 @@
 #include "net/site_session.h"
 
 #include <algorithm>
+#include <cmath>
 #include <utility>
 
 #include "base/check.h"
@@ -150,6 +151,12 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   request.set_round(round);
   const auto manifest = Ask<v1::PublishedManifest>(Rpc::kGetManifest, request);
   if (!manifest.ok()) return Final(manifest.status());
+  if (manifest->round() != round || !(manifest->total_weight() > 0.0) || !std::isfinite(manifest->total_weight()) ||
+      manifest->contributors() < 1 || manifest->own_round() < 0 || manifest->own_round() > round)
+    return FederationError(absl::StrCat("the server describes what round ", round, " published as that of round ",
+                                        manifest->round(), ", weight ", manifest->total_weight(), ", of ", manifest->contributors(),
+                                        " sites, with this site's of round ", manifest->own_round(),
+                                        ", which cannot be; its data may be damaged"));
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
     return FederationError(
@@ -172,7 +179,11 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
       if (Sha256(chunk->content()) == digest || tries + 1 == kTries) return std::move(*chunk->mutable_content());
     }
   });
-  if (!values.ok()) return Annotate(values.status(), absl::StrCat("what round ", round, " published"));
+  if (!values.ok()) {
+    const Status failed = Annotate(values.status(), absl::StrCat("what round ", round, " published"));
+    return KindOf(failed) == ErrorKind::kOutput ? FederationError(std::string(failed.message()))
+                                                : failed;  // no file of this site is damaged
+  }
   Published published;
   published.round = round;
   published.total_weight = manifest->total_weight();

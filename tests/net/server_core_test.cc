@@ -180,7 +180,7 @@ TEST_F(ServerCoreTest, ASiteReadsWhatWasPublishedAndNothingElse) {
   ASSERT_TRUE(Upload(1, b_).ok());
   const auto closing = core_->Tick();
   ASSERT_TRUE(closing.ok() && closing->has_value());
-  EXPECT_EQ(Upload(1, b_).code(), kPrecondition) << "while the round is being closed";
+  EXPECT_EQ(Upload(1, b_).code(), absl::StatusCode::kUnavailable) << "while the round is being closed: not yet, and no refusal";
   const auto method = MakeMethod({});
   const auto published = Aggregate(**closing, {method->get(), {}, 1, {"osaka", "lyon"}}, journal_);
   ASSERT_TRUE(core_->Finish(**closing, published).ok());
@@ -235,6 +235,38 @@ TEST_F(ServerCoreTest, ARoundWithTooFewIsAbandonedAndItsUploadsForgotten) {
   EXPECT_NE(core_->state().cause().find("round 1 was abandoned 3 times"), std::string::npos) << core_->state().cause();
   EXPECT_TRUE(journal_.published.empty());
   EXPECT_EQ(core_->Enrol(1, Enrolment()).ok(), true) << "a site that is known hears how it ended";
+}
+
+TEST_F(ServerCoreTest, TheEndThatTheDiskDidNotTakeComesLaterAndNotAnotherAttempt) {
+  EnrolBoth();
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    clock_.now_ms += 60'000;
+    ASSERT_TRUE(core_->Tick().ok());
+    ASSERT_TRUE(core_->Tick().ok());
+  }
+  int writes = 0;  // the abandonment is recorded, the end is not
+  journal_.disk = [&writes] { return ++writes == 2 ? MemoryJournal::Disk::kFailsBefore : MemoryJournal::Disk::kGood; };
+  clock_.now_ms += 60'000;
+  EXPECT_FALSE(core_->Tick().ok());
+  EXPECT_EQ(journal_.abandoned.size(), 3u);
+  EXPECT_NE(core_->state().phase(), v1::PHASE_ENDED);
+  Start();
+  ASSERT_TRUE(core_->Tick().ok());
+  EXPECT_EQ(core_->state().phase(), v1::PHASE_ENDED);
+  EXPECT_NE(core_->state().cause().find("round 1 was abandoned 3 times"), std::string::npos) << core_->state().cause();
+}
+
+TEST_F(ServerCoreTest, WhatIsQuotedIsCutBetweenTwoLetters) {
+  v1::EnrolRequest request = Enrolment();
+  for (const size_t before : {192, 193, 194}) {  // the letter of two bytes lies before, across and behind the cut
+    request.set_agreement("model " + std::string(before, 'x') + "\xc3\xa4\n");
+    ExpectRefused(core_->Enrol(0, request).status(), kPrecondition, "the configurations differ");
+  }
+  EnrolBoth();
+  v1::UploadManifest manifest = ManifestOf(a_);
+  manifest.set_run(std::string(79, 'x') + "\xe5\xa4\xa7\xe9\x98\xaa");
+  ExpectRefused(core_->BeginUpload(0, manifest).status(), kPrecondition,
+                "this server runs r, not \"" + std::string(79, 'x') + "\"");
 }
 
 TEST_F(ServerCoreTest, AnotherConfigurationAfterARestartIsRefused) {
