@@ -22,5 +22,8 @@ add_library(fedalt_proto STATIC ${FEDALT_PROTO_SOURCES})
 target_include_directories(fedalt_proto SYSTEM PUBLIC ${FEDALT_PROTO_OUT})
 target_link_libraries(fedalt_proto PUBLIC PkgConfig::GRPC PkgConfig::PROTOBUF)
 
+add_library(fedalt_deps_openssl INTERFACE)
+target_link_libraries(fedalt_deps_openssl INTERFACE OpenSSL::Crypto)
+
 fedalt_layer(store LINKS fedalt_fed nlohmann_json::nlohmann_json SQLite::SQLite3)
 fedalt_layer(net LINKS fedalt_fed fedalt_proto nlohmann_json::nlohmann_json OpenSSL::SSL OpenSSL::Crypto)

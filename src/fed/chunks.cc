@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <exception>
 
 #include "base/check.h"
 
@@ -10,18 +11,17 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "tensors travel as they lie in memory");
 
-int64_t BytesOf(int64_t values) {
-  return values * static_cast<int64_t>(sizeof(float));
-}
+constexpr int64_t kValueBytes = sizeof(float), kChunkValues = kChunkBytes / kValueBytes;
 
 }  // namespace
 
+// A number of values comes off the wire, and times its bytes it may be more than there are numbers.
 int64_t ChunkCount(int64_t values) {
-  return (BytesOf(values) + kChunkBytes - 1) / kChunkBytes;
+  return values / kChunkValues + (values % kChunkValues > 0 ? 1 : 0);
 }
 
 int64_t ChunkSize(int64_t values, int64_t index) {
-  return std::min(kChunkBytes, BytesOf(values) - index * kChunkBytes);
+  return std::min(kChunkValues, values - index * kChunkValues) * kValueBytes;
 }
 
 std::string_view ChunkOf(const at::Tensor& values, int64_t index) {
@@ -44,7 +44,12 @@ std::string ContentHash(const ChunkList& chunks) {
 
 StatusOr<at::Tensor> FromChunks(const ChunkList& chunks, const std::function<StatusOr<std::string>(const Sha256Digest&)>& get) {
   FEDALT_CHECK(static_cast<int64_t>(chunks.digests.size()) == ChunkCount(chunks.values), "as many pieces as the values make");
-  at::Tensor values = at::empty({chunks.values}, at::kFloat);
+  at::Tensor values;
+  try {
+    values = at::empty({chunks.values}, at::kFloat);
+  } catch (const std::exception&) {
+    return MemoryError(absl::StrCat("a tensor of ", chunks.values, " values does not fit into this machine's memory"));
+  }
   char* to = reinterpret_cast<char*>(values.data_ptr<float>());
   for (size_t i = 0; i < chunks.digests.size(); ++i) {
     const int64_t size = ChunkSize(chunks.values, static_cast<int64_t>(i));

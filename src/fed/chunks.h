@@ -33,7 +33,7 @@ ChunkList ChunksOf(const at::Tensor& values);
 /// What a tensor is, in one hash: SHA-256 over those of its pieces, as 64 hex digits.
 std::string ContentHash(const ChunkList& chunks);
 /// Puts the tensor together from what `get` returns for each piece. Errors: those of `get`; kOutput for a piece whose size or hash
-/// is not the listed one.
+/// is not the listed one; kMemory.
 StatusOr<at::Tensor> FromChunks(const ChunkList& chunks, const std::function<StatusOr<std::string>(const Sha256Digest&)>& get);
 
 }  // namespace fedalt

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -47,7 +48,8 @@ struct PublishedObject {
 struct ServerPosition {
   std::string agreement;                ///< empty: nothing was recorded yet
   std::map<int64_t, int64_t> enrolled;  ///< site -> training examples
-  std::map<int64_t, std::string> anew;  ///< site -> how it said that it had no state, last
+  std::set<std::pair<int64_t, std::string>> tokens;  ///< of every enrolment: site, token
+  std::map<int64_t, std::string> enrolled_by;        ///< the last one of each site that takes part
   int64_t closed_round = 0;
   int64_t attempt = 1;                           ///< of the round after it
   int64_t opened_ms = 0;                         ///< when that attempt began; 0: not yet
@@ -73,8 +75,8 @@ class ServerJournal {
 
   virtual StatusOr<ServerPosition> Recover() = 0;
   virtual Status SaveAgreement(const std::string& agreement) = 0;
-  /// `anew`: how the site says that it has no state of the run; empty: it does not.
-  virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& anew) = 0;
+  /// The site takes part, from now on or still. `token`: of its process, never seen before.
+  virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& token) = 0;
   virtual Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) = 0;
   virtual Status SaveContribution(const SiteContribution& contribution) = 0;
   /// The attempt ends without a result; what it received is forgotten.

@@ -28,6 +28,13 @@ bool SameContent(const SiteContribution& a, const SiteContribution& b) {
   return a.weight == b.weight && a.chunks.values == b.chunks.values && a.chunks.digests == b.chunks.digests;
 }
 
+/// What somebody else said, to be quoted: cut between two letters of UTF-8, since the log takes nothing else.
+std::string Quoted(const std::string& text, size_t longest) {
+  size_t end = std::min(text.size(), longest);
+  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
+  return text.substr(0, end);
+}
+
 /// The first line that differs, in words. `them`: whose the other one is.
 std::string Difference(const std::string& ours, const std::string& theirs, const char* them) {
   size_t begin = 0;
@@ -36,7 +43,7 @@ std::string Difference(const std::string& ours, const std::string& theirs, const
                  their_end = std::min(theirs.find('\n', begin), theirs.size());
     const std::string our_line = ours.substr(begin, our_end - begin), their_line = theirs.substr(begin, their_end - begin);
     if (our_line != their_line || our_end == ours.size() || their_end == theirs.size())
-      return absl::StrCat("the server has \"", our_line.substr(0, 200), "\", ", them, " has \"", their_line.substr(0, 200), "\"");
+      return absl::StrCat("the server has \"", Quoted(our_line, 200), "\", ", them, " has \"", Quoted(their_line, 200), "\"");
     begin = our_end + 1;
   }
 }
@@ -130,7 +137,7 @@ bool ServerCore::everybody_has_read() const {
 Status ServerCore::CheckRun(const std::string& run) const {
   if (run == options_.run) return absl::OkStatus();
   return absl::FailedPreconditionError(
-      absl::StrCat("this server runs ", options_.run, ", not \"", run.substr(0, 80), "\"; enrol again, or ask another server"));
+      absl::StrCat("this server runs ", options_.run, ", not \"", Quoted(run, 80), "\"; enrol again, or ask another server"));
 }
 
 StatusOr<v1::RunState> ServerCore::State(const v1::PollRequest& request) {
@@ -170,23 +177,26 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
                               "the configurations differ: ", Difference(options_.agreement, request.agreement(), "the site"))));
     if (request.train_examples() <= 0)
       return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
-    const bool first = !position_.enrolled.contains(site), known_already = position_.anew[site] == request.anew();
-    const bool begins_anew = !request.anew().empty() && !known_already;
-    if (!first && !begins_anew && position_.enrolled[site] != request.train_examples())
-      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", position_.enrolled[site],
-                                                                     " training examples and now has ", request.train_examples(),
-                                                                     "; put its data back, or begin a new run")));
-    if (first || begins_anew) {
-      if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
-      if (!first) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
-      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), request.anew()); !saved.ok())
+    const bool known = position_.enrolled.contains(site);
+    if (!position_.tokens.contains({site, request.token()})) {
+      if (known && !request.anew() && position_.enrolled[site] != request.train_examples())
+        return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", position_.enrolled[site],
+                                                                       " training examples and now has ", request.train_examples(),
+                                                                       "; put its data back, or begin a new run")));
+      if (position_.ended && (!known || request.anew()))
+        return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
+      if (known && request.anew()) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
+      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), request.token()); !saved.ok())
         return Unrecorded(saved);
       position_.enrolled[site] = request.train_examples();
-      position_.anew[site] = request.anew();
+      position_.enrolled_by[site] = request.token();
+      position_.tokens.insert({site, request.token()});
       Changed();
+    } else if (!known) {
+      return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
     }
     if (request.reports()) reporters_.insert(site);
-    if (!request.anew().empty()) reply.set_join_after(position_.closed_round);
+    if (request.anew()) reply.set_join_after(position_.closed_round);
     reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
     reply.set_run(options_.run);
     *reply.mutable_state() = StateLocked();
@@ -199,12 +209,14 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
 StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadManifest& manifest) const {
   RETURN_IF_ERROR(CheckRun(manifest.run()));
   if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
-  if (position_.opened_ms == 0 || manifest.round() != OpenRound() || manifest.attempt() != position_.attempt || aggregating_)
+  if (position_.opened_ms == 0 || manifest.round() != OpenRound() || manifest.attempt() != position_.attempt)
     return absl::FailedPreconditionError(absl::StrCat("the upload is for round ", manifest.round(), ", attempt ",
                                                       manifest.attempt(), ", but open is round ", OpenRound(), ", attempt ",
-                                                      position_.attempt, aggregating_ ? ", which is being closed" : ""));
+                                                      position_.attempt));
   if (!position_.enrolled.contains(site))
     return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
+  // Aggregation may take longer than any poll waits, so that a site whose upload is refused could see no change and give up.
+  if (aggregating_) return absl::UnavailableError(absl::StrCat("round ", manifest.round(), " is being closed; try again"));
   const std::vector<int64_t> cohort = Cohort(manifest.round());
   if (std::find(cohort.begin(), cohort.end(), site) == cohort.end())
     return absl::FailedPreconditionError(absl::StrCat("the site is not in the cohort of round ", manifest.round()));

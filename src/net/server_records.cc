@@ -67,7 +67,8 @@ StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest&
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     RETURN_IF_ERROR(CheckRun(request.run()));
-    if (!position_.enrolled.contains(site)) return v1::LeaveReply();
+    if (!position_.enrolled.contains(site) || position_.enrolled_by[site] != request.token())
+      return v1::LeaveReply();  // a late copy
     constexpr size_t kMostBytes = 200;
     const std::string cause = request.cause().substr(0, kMostBytes);
     RETURN_IF_ERROR(AskedToDepart(site, absl::StrCat("the site leaves", cause.empty() ? "" : ": ", cause)));

@@ -51,6 +51,8 @@ Status ServerCore::Abandon(const std::string& reason) {
 Status ServerCore::NextAttempt() {
   const int64_t round = OpenRound();
   if (round == 0) return EndLocked(absl::StrCat("all rounds are done, the last exchange was in round ", position_.closed_round));
+  if (position_.attempt > options_.attempts)  // the server died, or the disk failed, between the last abandonment and the end
+    return EndLocked(absl::StrCat("round ", round, " was abandoned ", options_.attempts, " times"));
   const bool begun = position_.closed_round > 0 || position_.attempt > 1;
   const int64_t sites = static_cast<int64_t>(options_.sites.size()), enrolled = static_cast<int64_t>(position_.enrolled.size());
   if (begun || enrolled == sites) return OpenAttempt(position_.attempt);

@@ -88,7 +88,8 @@ Status SiteSession::Enrol(bool anew) {
   request.set_agreement(options_.agreement);
   request.set_train_examples(options_.train_examples);
   request.set_reports(options_.reports);
-  if (anew) request.set_anew(options_.token);
+  request.set_token(options_.token);
+  request.set_anew(anew);
   const auto reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
   if (!reply.ok()) return Final(reply.status());
   run_ = reply->run();
@@ -111,6 +112,7 @@ Status SiteSession::Leave(const std::string& cause) {
   v1::LeaveRequest request;
   request.set_run(run_);
   request.set_cause(cause);
+  request.set_token(options_.token);
   const auto reply = Ask<v1::LeaveReply>(Rpc::kLeave, request);
   if (!reply.ok()) return Final(reply.status());
   RETURN_IF_ERROR(Note("departure", {{"cause", cause}}));
@@ -245,6 +247,12 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   request.set_round(round);
   const auto manifest = Ask<v1::PublishedManifest>(Rpc::kGetManifest, request);
   if (!manifest.ok()) return Final(manifest.status());
+  if (manifest->round() != round || !(manifest->total_weight() > 0.0) || !std::isfinite(manifest->total_weight()) ||
+      manifest->contributors() < 1 || manifest->own_round() < 0 || manifest->own_round() > round)
+    return FederationError(absl::StrCat("the server describes what round ", round, " published as that of round ",
+                                        manifest->round(), ", weight ", manifest->total_weight(), ", of ", manifest->contributors(),
+                                        " sites, with this site's of round ", manifest->own_round(),
+                                        ", which cannot be; its data may be damaged"));
   RETURN_IF_ERROR(Witness(round, manifest->head()));
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
@@ -269,7 +277,11 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
       if (Sha256(chunk->content()) == digest || tries + 1 == kTries) return std::move(*chunk->mutable_content());
     }
   });
-  if (!values.ok()) return Annotate(values.status(), absl::StrCat("what round ", round, " published"));
+  if (!values.ok()) {
+    const Status failed = Annotate(values.status(), absl::StrCat("what round ", round, " published"));
+    return KindOf(failed) == ErrorKind::kOutput ? FederationError(std::string(failed.message()))
+                                                : failed;  // no file of this site is damaged
+  }
   Published published;
   published.round = round;
   published.total_weight = manifest->total_weight();

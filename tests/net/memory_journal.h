@@ -1,10 +1,15 @@
 // A server's journal in memory, which outlives the server that writes it, with a disk that fails when it is told to: before the
-// write is stored or after it, and then the server is dead.
+// write is stored or after it, and then the server is dead. Pieces and what was published may be read from any thread.
 #pragma once
 
 #include <functional>
 #include <map>
+#include <memory>
+#include <mutex>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "fed/server_journal.h"
@@ -12,8 +17,21 @@
 
 namespace fedalt::testing {
 
-/// Mistakes that a journal could make, to see that the simulation finds them.
-enum class Planted { kNone, kLosesUpload, kForgetsClosing, kPublishesOldSum, kCountsTwice };
+/// Mistakes that somebody could make, to see that the simulation finds them. They are put into what surrounds the state machines.
+enum class Planted {
+  kNone,
+  kLosesUpload,              ///< the journal, at a restart
+  kForgetsClosing,           ///< the journal: what a round received stays for the next
+  kPublishesOldSum,          ///< the journal
+  kCountsTwice,              ///< the aggregation
+  kAcknowledgesFirst,        ///< the journal says that an upload is recorded, and records it with the next write
+  kTakesOldAttempt,          ///< the network: an upload of an attempt that was abandoned passes for one of the open attempt
+  kBelowFloor,               ///< the server is started with a lower floor
+  kReadsOldSum,              ///< the site closes a round with what the one before published
+  kOwnAdapterFromSum,        ///< the site trains on with the others' mean
+  kOtherBytesAfterRestart,   ///< the site
+  kForgetsRoundAfterRestart  ///< the site: trains a round again that it had trained
+};
 
 class MemoryJournal : public ServerJournal {
  public:
@@ -23,6 +41,7 @@ class MemoryJournal : public ServerJournal {
   std::string run = "r";  ///< whose log it is
 
   StatusOr<ServerPosition> Recover() override {
+    unsaved_.reset();
     ServerPosition position = position_;
     if (planted == Planted::kLosesUpload) position.received.clear();
     return position;
@@ -30,10 +49,11 @@ class MemoryJournal : public ServerJournal {
   Status SaveAgreement(const std::string& agreement) override {
     return Write([&] { position_.agreement = agreement; });
   }
-  Status SaveEnrolment(int64_t site, int64_t examples, const std::string& anew) override {
+  Status SaveEnrolment(int64_t site, int64_t examples, const std::string& token) override {
     return Write([&] {
       position_.enrolled[site] = examples;
-      position_.anew[site] = anew;
+      position_.enrolled_by[site] = token;
+      position_.tokens.insert({site, token});
     });
   }
   Status OpenAttempt(int64_t, int64_t attempt, int64_t now_ms) override {
@@ -43,12 +63,17 @@ class MemoryJournal : public ServerJournal {
     });
   }
   Status SaveContribution(const SiteContribution& contribution) override {
+    if (planted == Planted::kAcknowledgesFirst) {
+      unsaved_ = contribution;
+      return absl::OkStatus();
+    }
     return Write([&] {
       if (!position_.received.emplace(contribution.site, contribution).second) ++saved_twice;
     });
   }
-  Status AbandonAttempt(int64_t, int64_t attempt, const std::string& reason) override {
+  Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override {
     return Write([&] {
+      ++abandoned_in[round];
       abandoned.push_back(reason);
       position_.attempt = attempt + 1;
       position_.opened_ms = 0;
@@ -57,6 +82,7 @@ class MemoryJournal : public ServerJournal {
   }
   Status CloseRound(const PublishedObject& published) override {
     return Write([&] {
+      const std::lock_guard<std::mutex> lock(*mutex_);
       received_in[published.round] = position_.received;
       this->published[published.round] = published;
       if (planted == Planted::kPublishesOldSum && this->published.contains(published.round - 1))
@@ -116,17 +142,28 @@ class MemoryJournal : public ServerJournal {
     return Write([&] { position_.ended = cause; });
   }
   Status NoteRefusal(int64_t, const std::string& what) override {
+    // As the audit log does: JSON carries nothing else.
+    if (nlohmann::json::parse(nlohmann::json(what).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)) != what)
+      return MakeError(ErrorKind::kInternal, "the reason of a refusal is not UTF-8");
     return Write([&] { refusals.push_back(what); });
   }
   StatusOr<std::optional<PublishedObject>> LoadPublished(int64_t round) override {
+    const std::lock_guard<std::mutex> lock(*mutex_);
     const auto found = published.find(round);
     return found == published.end() ? std::optional<PublishedObject>() : found->second;
   }
-  bool HasChunk(const Sha256Digest& digest) override { return pieces_.contains(digest); }
+  bool HasChunk(const Sha256Digest& digest) override {
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    return pieces_.contains(digest);
+  }
   Status PutChunk(const Sha256Digest& digest, std::string_view bytes) override {
-    return Write([&] { pieces_[digest] = std::string(bytes); });
+    const Disk state = disk();
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    if (state != Disk::kFailsBefore) pieces_[digest] = std::string(bytes);
+    return state == Disk::kGood ? absl::OkStatus() : OutputError("the disk failed");
   }
   StatusOr<std::string> GetChunk(const Sha256Digest& digest) override {
+    const std::lock_guard<std::mutex> lock(*mutex_);
     const auto found = pieces_.find(digest);
     if (found == pieces_.end()) return OutputError("the piece is gone");
     return found->second;
@@ -135,6 +172,7 @@ class MemoryJournal : public ServerJournal {
   const ServerPosition& position() const { return position_; }
   std::map<int64_t, PublishedObject> published;                        ///< by round
   std::map<int64_t, std::map<int64_t, SiteContribution>> received_in;  ///< by closed round
+  std::map<int64_t, int64_t> abandoned_in;                             ///< by round: attempts
   std::vector<std::string> abandoned, refusals;
   int saved_twice = 0;
   int64_t starts = 0;
@@ -148,6 +186,7 @@ class MemoryJournal : public ServerJournal {
   template <typename Change>
   Status Write(const Change& change) {
     const Disk state = disk();
+    if (state != Disk::kFailsBefore && unsaved_) position_.received.emplace(unsaved_->site, *std::exchange(unsaved_, std::nullopt));
     if (state != Disk::kFailsBefore) {
       log_.push_back(MerkleLeaf(absl::StrCat(log_.size(), " by process ", starts)));
       change();
@@ -158,6 +197,8 @@ class MemoryJournal : public ServerJournal {
   ServerPosition position_;
   std::vector<Sha256Digest> log_;  ///< a leaf for every write
   std::map<int64_t, SignedHead> heads_;
+  std::optional<SiteContribution> unsaved_;                             ///< kAcknowledgesFirst
+  std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();  // pieces_ and published
   std::map<Sha256Digest, std::string> pieces_;
 };
 

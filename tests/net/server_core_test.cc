@@ -54,6 +54,7 @@ class ServerCoreTest : public ::testing::Test {
     request.set_newest_protocol(1);
     request.set_agreement("model a\nrounds: 2\n");
     request.set_train_examples(5);
+    request.set_token("t");
     return request;
   }
   static v1::UploadManifest ManifestOf(const at::Tensor& values, int64_t round = 1, int64_t attempt = 1) {
@@ -118,6 +119,7 @@ TEST_F(ServerCoreTest, EnrolmentThatDoesNotFit) {
   EXPECT_TRUE(journal_.position().enrolled.empty());
   ASSERT_TRUE(core_->Enrol(0, Enrolment()).ok());
   request = Enrolment();
+  request.set_token("of its next process");
   request.set_train_examples(6);
   ExpectRefused(core_->Enrol(0, request).status(), kPrecondition, "enrolled with 5 training examples and now has 6");
 }
@@ -189,7 +191,7 @@ TEST_F(ServerCoreTest, ASiteReadsWhatWasPublishedAndNothingElse) {
   ASSERT_TRUE(Upload(1, b_).ok());
   const auto closing = core_->Tick();
   ASSERT_TRUE(closing.ok() && closing->has_value());
-  EXPECT_EQ(Upload(1, b_).code(), kPrecondition) << "while the round is being closed";
+  EXPECT_EQ(Upload(1, b_).code(), absl::StatusCode::kUnavailable) << "while the round is being closed: not yet, and no refusal";
   const auto method = MakeMethod({});
   const auto published =
       Aggregate(**closing, {method->get(), {{}, 1, UploadFormat::kFloat32}, a_.numel(), {"osaka", "lyon"}}, journal_);
@@ -247,6 +249,38 @@ TEST_F(ServerCoreTest, ARoundWithTooFewIsAbandonedAndItsUploadsForgotten) {
   EXPECT_EQ(core_->Enrol(1, Enrolment()).ok(), true) << "a site that is known hears how it ended";
 }
 
+TEST_F(ServerCoreTest, TheEndThatTheDiskDidNotTakeComesLaterAndNotAnotherAttempt) {
+  EnrolBoth();
+  for (int attempt = 1; attempt <= 2; ++attempt) {
+    clock_.now_ms += 60'000;
+    ASSERT_TRUE(core_->Tick().ok());
+    ASSERT_TRUE(core_->Tick().ok());
+  }
+  int writes = 0;  // the abandonment is recorded, the end is not
+  journal_.disk = [&writes] { return ++writes == 2 ? MemoryJournal::Disk::kFailsBefore : MemoryJournal::Disk::kGood; };
+  clock_.now_ms += 60'000;
+  EXPECT_FALSE(core_->Tick().ok());
+  EXPECT_EQ(journal_.abandoned.size(), 3u);
+  EXPECT_NE(core_->state().phase(), v1::PHASE_ENDED);
+  Start();
+  ASSERT_TRUE(core_->Tick().ok());
+  EXPECT_EQ(core_->state().phase(), v1::PHASE_ENDED);
+  EXPECT_NE(core_->state().cause().find("round 1 was abandoned 3 times"), std::string::npos) << core_->state().cause();
+}
+
+TEST_F(ServerCoreTest, WhatIsQuotedIsCutBetweenTwoLetters) {
+  v1::EnrolRequest request = Enrolment();
+  for (const size_t before : {192, 193, 194}) {  // the letter of two bytes lies before, across and behind the cut
+    request.set_agreement("model " + std::string(before, 'x') + "\xc3\xa4\n");
+    ExpectRefused(core_->Enrol(0, request).status(), kPrecondition, "the configurations differ");
+  }
+  EnrolBoth();
+  v1::UploadManifest manifest = ManifestOf(a_);
+  manifest.set_run(std::string(79, 'x') + "\xe5\xa4\xa7\xe9\x98\xaa");
+  ExpectRefused(core_->BeginUpload(0, manifest).status(), kPrecondition,
+                "this server runs r, not \"" + std::string(79, 'x') + "\"");
+}
+
 TEST_F(ServerCoreTest, AnotherConfigurationAfterARestartIsRefused) {
   ServerOptions options;
   options.run = "r";
@@ -284,7 +318,8 @@ TEST_F(ServerCoreTest, ASiteWithoutItsStateComesAnewOnce) {
   CLOSE_ROUND(1);
   ASSERT_TRUE(Upload(0, b_, 2).ok());
   v1::EnrolRequest anew = Enrolment();
-  anew.set_anew("a1");
+  anew.set_token("a1");
+  anew.set_anew(true);
   anew.set_train_examples(9);  // it may have other data now
   const auto reply = core_->Enrol(0, anew);
   ASSERT_TRUE(reply.ok()) << reply.status();
@@ -304,12 +339,19 @@ TEST_F(ServerCoreTest, ASiteThatLeavesCountsNoLonger) {
   v1::LeaveRequest leave;
   leave.set_run("r");
   leave.set_cause("the contract has ended");
+  leave.set_token("of a process before");
+  ASSERT_TRUE(core_->Leave(1, leave).ok()) << "a late copy means nothing";
+  ASSERT_TRUE(journal_.departed.empty());
+  leave.set_token("t");
   ASSERT_TRUE(core_->Leave(1, leave).ok());
   ASSERT_TRUE(core_->Leave(1, leave).ok()) << "once more";
   EXPECT_EQ(journal_.departed, (std::vector<std::pair<int64_t, std::string>>{{1, "the site leaves: the contract has ended"}}));
   ExpectRefused(Upload(1, b_, 2), kPrecondition, "has left the run");
   EXPECT_EQ(core_->state().waiting_for(), "the contributions of osaka");
-  ASSERT_TRUE(core_->Enrol(1, Enrolment()).ok()) << "it may come back";
+  EXPECT_FALSE(core_->Enrol(1, Enrolment()).ok()) << "a late copy of how it came";
+  v1::EnrolRequest back = Enrolment();
+  back.set_token("u");
+  ASSERT_TRUE(core_->Enrol(1, back).ok()) << "it may come back";
   EXPECT_TRUE(Upload(1, b_, 2).ok());
 }
 

@@ -12,9 +12,16 @@ namespace {
 
 constexpr int64_t kValues = 3, kServerStepMs = 50, kDeadlineMs = 60'000, kEndOfTimeMs = 1'000'000'000;
 
-/// What a site contributes in a round: whole numbers, so that every sum of them is exact.
-at::Tensor ContributionOf(int64_t site, int64_t round) {
+/// What a site's training adds to its adapter in a round: whole numbers, so that every sum of them is exact.
+at::Tensor StepOf(int64_t site, int64_t round) {
   return at::tensor({static_cast<float>(site + 1), static_cast<float>(100 * round), static_cast<float>(7 * site * round + 1)});
+}
+
+/// What a site contributes in a round: its adapter, moved by its own training alone.
+at::Tensor ContributionOf(int64_t site, int64_t round) {
+  at::Tensor adapter = at::zeros({kValues});
+  for (int64_t r = 1; r <= round; ++r) adapter.add_(StepOf(site, r));
+  return adapter;
 }
 
 }  // namespace
@@ -56,8 +63,12 @@ class SimulatedConnection : public ServerConnection {
     StatusOr<std::string> answer = s.Deliver(site_, rpc, request);
     if (s.Draw() < s.options_.doubled) {
       ++s.result_.doubled;
-      s.WaitUntil(site_, s.now_ms_ + s.Delay());
-      (void)s.Deliver(site_, rpc, request);  // nobody hears the second answer
+      if (s.Draw() < 0.5) {
+        s.WaitUntil(site_, s.now_ms_ + s.Delay());
+        (void)s.Deliver(site_, rpc, request);  // nobody hears the second answer
+      } else {
+        s.late_copies_.push_back({s.now_ms_ + static_cast<int64_t>(s.Draw() * 2.0 * kDeadlineMs), site_, rpc, request});
+      }
     }
     s.WaitUntil(site_, s.now_ms_ + s.Delay());
     if (s.Draw() < s.options_.lost) {
@@ -85,6 +96,11 @@ Simulation::Simulation(const SimulationOptions& options)
   journal_.planted = options.planted;
   journal_.run = "simulated";
   journal_.disk = [this] {
+    if (Draw() < options_.disk_full) {
+      ++result_.disk_full;
+      disk_full_until_ms_ = now_ms_ + static_cast<int64_t>(Draw() * kDeadlineMs);
+    }
+    if (now_ms_ < disk_full_until_ms_) return MemoryJournal::Disk::kFailsBefore;
     if (Draw() >= options_.server_dies) return MemoryJournal::Disk::kGood;
     server_dead_ = true;
     return Draw() < 0.5 ? MemoryJournal::Disk::kFailsBefore : MemoryJournal::Disk::kFailsAfter;
@@ -121,9 +137,9 @@ void Simulation::StartServer() {
   for (int64_t k = 0; k < options_.sites; ++k) options.sites.push_back(absl::StrCat("site-", k));
   for (int64_t round = 1; round <= options_.rounds; ++round) options.exchange_rounds.push_back(round);
   options.values = kValues;
-  options.minimum_cohort = options_.minimum_cohort;
+  options.minimum_cohort = options_.planted == Planted::kBelowFloor ? 1 : options_.minimum_cohort;
   options.deadline_ms = kDeadlineMs;
-  options.attempts = 50;
+  options.attempts = options_.attempts;
   options.instance = absl::StrCat("process ", journal_.starts);
   options.signatures = ToySignatures(Signatures::kServer);
   server_dead_ = false;
@@ -134,8 +150,10 @@ void Simulation::StartServer() {
 
 /// What the server's loop does, with its death and return.
 void Simulation::ServerStep() {
+  DeliverLate();
   if (server_dead_ && core_) {
     core_.reset();
+    closing_.reset();
     ++result_.server_deaths;
     server_back_ms_ = now_ms_ + Delay() * 5;
     Note("server dies");
@@ -148,23 +166,55 @@ void Simulation::ServerStep() {
     const auto kind = journal_.position().paused ? OperatorRequest::Kind::kResume : OperatorRequest::Kind::kPause;
     journal_.requests.push_back({++result_.pauses, kind, "", "for a while"});
   }
-  const auto closing = core_->Tick();
+  if (closing_ && now_ms_ >= closed_ms_) Aggregated();
+  if (server_dead_) return;
+  auto closing = core_->Tick();
+  if (!closing.ok() && Draw() < 0.5) server_dead_ = true;  // as the program does; the other half sees whether the class could go on
   if (!closing.ok() || !*closing || server_dead_) return;
+  if (closing_) Violate("a round is aggregated twice at once");
+  closing_ = **std::move(closing);
+  closed_ms_ = now_ms_ + static_cast<int64_t>(Draw() * options_.aggregation * kDeadlineMs);
+}
+
+void Simulation::Aggregated() {
+  const ClosingRound closing = *std::exchange(closing_, std::nullopt);
   MethodOptions method_options;
   const auto method = MakeMethod(method_options);
   std::vector<std::string> names;
   for (int64_t k = 0; k < options_.sites; ++k) names.push_back(absl::StrCat("site-", k));
-  ClosingRound round = **closing;
+  ClosingRound round = closing;
   if (options_.planted == Planted::kCountsTwice && !round.absent.empty()) round.received.front().weight *= 2.0;
   const auto published = Aggregate(round, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, names}, journal_);
   if (server_dead_) return;
-  (void)core_->Finish(**closing, published);
+  if (!core_->Finish(closing, published).ok() && Draw() < 0.5) server_dead_ = true;
+}
+
+/// Copies of messages that were under way for long.
+void Simulation::DeliverLate() {
+  for (size_t i = 0; i < late_copies_.size();) {
+    if (now_ms_ < late_copies_[i].at_ms) {
+      ++i;
+      continue;
+    }
+    const LateCopy copy = std::move(late_copies_[i]);
+    late_copies_.erase(late_copies_.begin() + static_cast<int64_t>(i));
+    (void)Deliver(copy.site, copy.rpc, copy.request);
+  }
+}
+
+/// An attempt that was abandoned passes for the open one.
+static std::string OfOpenAttempt(const std::string& request, const ServerPosition& position) {
+  v1::UploadManifest manifest;
+  EXPECT_TRUE(manifest.ParseFromString(request));
+  if (manifest.round() == position.closed_round + 1) manifest.set_attempt(position.attempt);
+  return manifest.SerializeAsString();
 }
 
 StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::string& request) {
   if (!core_ || server_dead_) return absl::UnavailableError("connection refused");
   const size_t departed = journal_.departed.size();
-  StatusOr<std::string> answer = Dispatch(*core_, site, rpc, request);
+  const bool renewed = options_.planted == Planted::kTakesOldAttempt && (rpc == Rpc::kBeginUpload || rpc == Rpc::kCommitUpload);
+  StatusOr<std::string> answer = Dispatch(*core_, site, rpc, renewed ? OfOpenAttempt(request, journal_.position()) : request);
   if (journal_.departed.size() > departed)
     std::erase_if(acknowledged_, [&](const auto& entry) { return entry.first.first == site; });
   Note(absl::StrCat(site, " ", static_cast<int>(rpc), " ", answer.ok() ? *answer : answer.status().ToString()));
@@ -173,15 +223,37 @@ StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::stri
     v1::UploadManifest manifest;
     EXPECT_TRUE(manifest.ParseFromString(request));
     acknowledged_[{site, manifest.round()}].push_back(manifest.attempt());
+    CheckAcknowledged(site, manifest);
   }
   return answer;
+}
+
+/// What is acknowledged is recorded, as it was sent.
+void Simulation::CheckAcknowledged(int64_t site, const v1::UploadManifest& manifest) {
+  const auto received = journal_.position().received.find(site);
+  if (received == journal_.position().received.end())
+    return Violate(absl::StrCat("an upload of site ", site, " was acknowledged and is not recorded"));
+  const SiteContribution& recorded = received->second;
+  if (recorded.round != manifest.round() || recorded.attempt != manifest.attempt() || recorded.weight != manifest.weight())
+    Violate(absl::StrCat("an upload of site ", site, " for attempt ", manifest.attempt(), " counts in attempt ", recorded.attempt));
+}
+
+void Simulation::Train(SiteDisk& disk, int64_t site, int64_t round) {
+  disk.adapter = (disk.adapter.defined() ? disk.adapter : at::zeros({kValues})) + StepOf(site, round);
+  disk.trained_round = round;
+}
+
+/// A site's adapter moves only by its own training.
+void Simulation::CheckAdapter(const SiteDisk& disk, int64_t site) {
+  if (disk.trained_round > 0 && !disk.adapter.equal(ContributionOf(site, disk.trained_round)))
+    Violate(absl::StrCat("the adapter of site ", site, " was moved by something else than its training"));
 }
 
 /// One life of a site: a round as fed/federation.cc makes it, without the training.
 Status Simulation::SiteLife(int64_t site) {
   SimulatedClock clock(*this, site);
   SimulatedConnection connection(*this, site);
-  SiteDisk& disk = disks_[site];
+  SiteDisk& disk = disks_.at(site);
   SiteSessionOptions options;
   options.agreement = "all agree\n";
   options.train_examples = 10;
@@ -189,6 +261,8 @@ Status Simulation::SiteLife(int64_t site) {
   options.token = absl::StrCat("life ", ++disk.lives, " of site ", site);
   options.record = &disk.record;
   options.signatures = ToySignatures(site);
+  if (options_.planted == Planted::kForgetsRoundAfterRestart && disk.lives > 1 && disk.trained_round > disk.closed_round)
+    disk.trained_round = disk.closed_round;
   SiteSession session(options, connection, clock, nullptr);
   const bool anew = disk.trained_round == 0;
   RETURN_IF_ERROR(session.Enrol(anew));
@@ -198,19 +272,26 @@ Status Simulation::SiteLife(int64_t site) {
     ASSIGN_OR_RETURN(const Published published, session.CloseRound(joins_after));
     CheckRead(site, published);
     disk.trained_round = disk.closed_round = joins_after;
+    disk.adapter = ContributionOf(site, joins_after);  // where it begins is of no matter; this is easy to check
   }
   while (disk.closed_round < options_.rounds) {
     const int64_t round = disk.closed_round + 1;
     if (disk.trained_round < round) {
       RETURN_IF_ERROR(clock.Sleep(static_cast<int64_t>(Draw() * kDeadlineMs * 0.7)));
-      disk.trained_round = round;
+      Train(disk, site, round);
     }
-    RETURN_IF_ERROR(session.Send({round, site, static_cast<double>(site + 1), ContributionOf(site, round)}));
-    ASSIGN_OR_RETURN(const Published published, session.CloseRound(round));
+    CheckAdapter(disk, site);
+    at::Tensor sent = disk.adapter.clone();
+    if (options_.planted == Planted::kOtherBytesAfterRestart && disk.lives > 1) sent.add_(1.0);
+    RETURN_IF_ERROR(session.Send({round, site, static_cast<double>(site + 1), sent}));
+    ASSIGN_OR_RETURN(Published published, session.CloseRound(round));
+    if (options_.planted == Planted::kReadsOldSum && disk.read.contains(round - 1)) published.values = disk.read[round - 1].values;
     CheckRead(site, published);
+    if (options_.planted == Planted::kOwnAdapterFromSum) disk.adapter = published.values / published.total_weight;
     disk.read[round] = published;
     disk.closed_round = round;
   }
+  CheckAdapter(disk, site);
   return absl::OkStatus();
 }
 
@@ -228,7 +309,11 @@ void Simulation::RunSite(int64_t site) {
       Violate(absl::StrCat("site ", site, " gave up: ", life.message()));
       break;
     }
-    if (Draw() < options_.state_lost) disks_[site] = SiteDisk{0, 0, disks_[site].lives, {}, {}};
+    if (Draw() < options_.state_lost) {
+      SiteDisk empty;
+      empty.lives = disks_.at(site).lives;
+      disks_.at(site) = empty;
+    }
     WaitUntil(site, now_ms_ + Delay() * 10);  // somebody starts it again
   }
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -282,6 +367,8 @@ void Simulation::CheckEnd() {
     if (in_last && (counted == closed->second.contributors.end() || counted->second != key.second))
       Violate(absl::StrCat("the acknowledged upload of site ", key.first, " in round ", key.second, " does not count"));
   }
+  for (const auto& [round, attempts] : journal_.abandoned_in)
+    if (attempts > options_.attempts) Violate(absl::StrCat("round ", round, " had more attempts than allowed"));
   for (const auto& [key, signature] : journal_.countersigned)
     if (signature.empty()) Violate("a head without its countersignature");
   if (journal_.saved_twice > 0) Violate("an upload was recorded twice");
@@ -291,6 +378,7 @@ void Simulation::CheckEnd() {
 SimulationResult Simulation::Run() {
   StartServer();
   for (int64_t k = 0; k < options_.sites; ++k) wake_ms_[k] = now_ms_ + k;
+  for (int64_t k = 0; k < options_.sites; ++k) disks_[k];
   for (int64_t k = kServer; k < options_.sites; ++k) turn_[k];  // all are there before the threads are
   for (int64_t k = 0; k < options_.sites; ++k) threads_.emplace_back([this, k] { RunSite(k); });
   const auto sites_left = [this] {

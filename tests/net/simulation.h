@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -26,13 +27,16 @@ struct SimulationOptions {
   uint64_t seed = 0;
   int64_t sites = 3, rounds = 3, minimum_cohort = 2;
   double lost = 0.1;          ///< of requests, and of answers
-  double doubled = 0.1;       ///< of requests
+  double doubled = 0.1;       ///< of requests: the copy comes soon, or rounds later
   double flipped = 0.02;      ///< of pieces that the server sends: one bit
   double server_dies = 0.02;  ///< at each of its writes to the disk, before or after it
   double site_dies = 0.01;    ///< at each of its calls
   double state_lost = 0.2;    ///< of a site, at its death
   double paused = 0.0001;     ///< by an operator, at each step of the server
   double partition = 0.0005;  ///< at each call: a site is cut off for a while
+  double disk_full = 0.002;   ///< at each write: nothing can be written for a while
+  double aggregation = 0.5;   ///< how long it takes at most, in deadlines of an attempt
+  int64_t attempts = 50;      ///< of a round, before the run ends
   Planted planted = Planted::kNone;
 };
 
@@ -41,7 +45,7 @@ struct SimulationResult {
   std::string violation;
   std::string cause;  ///< of the end
   int64_t closed_rounds = 0;
-  int64_t server_deaths = 0, site_deaths = 0, lost = 0, doubled = 0, abandoned = 0, late = 0, anew = 0, pauses = 0;
+  int64_t server_deaths = 0, site_deaths = 0, lost = 0, doubled = 0, abandoned = 0, late = 0, anew = 0, pauses = 0, disk_full = 0;
   std::string trace;  ///< a hash over all that happened, in order
 };
 
@@ -59,7 +63,14 @@ class Simulation {
   struct SiteDisk {
     int64_t trained_round = 0, closed_round = 0, lives = 0;
     MemoryRecord record;
+    at::Tensor adapter;  ///< its own; training alone moves it
     std::map<int64_t, Published> read;
+  };
+
+  struct LateCopy {
+    int64_t at_ms = 0, site = 0;
+    Rpc rpc = Rpc::kPoll;
+    std::string request;
   };
 
   double Draw() { return random_.Uniform(draws_++); }
@@ -74,6 +85,11 @@ class Simulation {
   StatusOr<std::string> Deliver(int64_t site, Rpc rpc, const std::string& request);
   void StartServer();
   void ServerStep();
+  void Aggregated();
+  void DeliverLate();
+  void Train(SiteDisk& disk, int64_t site, int64_t round);
+  void CheckAdapter(const SiteDisk& disk, int64_t site);
+  void CheckAcknowledged(int64_t site, const v1::UploadManifest& manifest);
   void CheckPublished(const PublishedObject& published);
   void CheckRead(int64_t site, const Published& published);
   void CheckEnd();
@@ -87,6 +103,10 @@ class Simulation {
   std::unique_ptr<ServerCore> core_;
   bool server_dead_ = false;
   int64_t server_back_ms_ = 0;
+  std::optional<ClosingRound> closing_;  ///< being aggregated, until
+  int64_t closed_ms_ = 0;
+  int64_t disk_full_until_ms_ = 0;
+  std::vector<LateCopy> late_copies_;
   std::map<int64_t, int64_t> cut_off_until_;
   std::map<int64_t, SiteDisk> disks_;
   std::map<std::pair<int64_t, int64_t>, std::vector<int64_t>> acknowledged_;  ///< (site, round): attempts

@@ -24,6 +24,9 @@ SimulationOptions OptionsOf(uint64_t seed) {
   options.doubled = 0.3 * draws.Uniform(4);
   options.server_dies = 0.1 * draws.Uniform(5);
   options.site_dies = 0.05 * draws.Uniform(6);
+  options.disk_full = 0.01 * draws.Uniform(7);
+  options.aggregation = 2.0 * draws.Uniform(8);
+  options.attempts = draws.Uniform(9) < 0.1 ? 2 : 50;
   return options;
 }
 
@@ -41,19 +44,21 @@ TEST(Simulation, NoSeedBreaksAnInvariant) {
     all.doubled += result.doubled;
     all.abandoned += result.abandoned;
     all.late += result.late;
+    all.disk_full += result.disk_full;
     all.anew += result.anew;
     all.pauses += result.pauses;
   }
   std::cout << count << " seeds: " << all.closed_rounds << " rounds, " << all.server_deaths << " deaths of servers, "
             << all.site_deaths << " of sites, " << all.lost << " lost and " << all.doubled << " doubled messages, " << all.abandoned
             << " abandoned attempts, " << all.late << " rounds closed without a site, " << all.anew << " sites that came anew, "
-            << all.pauses << " pauses and their ends\n";
+            << all.pauses << " pauses and their ends, " << all.disk_full << " full disks\n";
   if (one >= 0) return;
   // The faults do happen.
   EXPECT_GT(all.server_deaths, count / 2);
   EXPECT_GT(all.site_deaths, count / 2);
   EXPECT_GT(all.lost, count);
   EXPECT_GT(all.doubled, count);
+  EXPECT_GT(all.disk_full, count / 10);
   EXPECT_GT(all.abandoned, 0);
   EXPECT_GT(all.late, 0);
   EXPECT_GT(all.anew, 0);
@@ -71,15 +76,16 @@ TEST(Simulation, TheSameSeedIsTheSameRun) {
 /// A mistake that is put in is found within so many seeds.
 TEST(Simulation, FindsPlantedMistakes) {
   constexpr uint64_t kSeeds = 200;
-  for (const Planted planted :
-       {Planted::kLosesUpload, Planted::kForgetsClosing, Planted::kPublishesOldSum, Planted::kCountsTwice}) {
+  for (int number = 1; number <= static_cast<int>(Planted::kForgetsRoundAfterRestart); ++number) {
+    const Planted planted = static_cast<Planted>(number);
     std::string found;
     for (uint64_t seed = 0; seed < kSeeds && found.empty(); ++seed) {
       SimulationOptions options = OptionsOf(seed);
       options.planted = planted;
       found = Simulation(options).Run().violation;
     }
-    EXPECT_NE(found, "") << "planted mistake " << static_cast<int>(planted);
+    EXPECT_NE(found, "") << "planted mistake " << number;
+    std::cout << "planted mistake " << number << ": " << found << "\n";
   }
 }
 

@@ -3,7 +3,11 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
+#include <limits>
 #include <memory>
+#include <optional>
+#include <utility>
 
 #include "fed/server_round.h"
 #include "net/dispatch.h"
@@ -28,12 +32,13 @@ class InstantClock : public Clock {
 class DirectConnection : public ServerConnection {
  public:
   ServerCore* core = nullptr;
+  int64_t site = 0;
   bool ticks = true;  ///< before each call
   Status refusal = absl::UnavailableError("connection refused");
   StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t) override {
     if (core == nullptr) return refusal;
     if (ticks) EXPECT_TRUE(core->Tick().ok());
-    return testing::Dispatch(*core, 0, rpc, request);
+    return testing::Dispatch(*core, site, rpc, request);
   }
 };
 
@@ -115,6 +120,114 @@ TEST_F(SiteSessionTest, OtherBytesForARoundThatCountsAreRefused) {
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
   EXPECT_NE(std::string(status.message()).find("another contribution of this site counts in round 1"), std::string::npos) << status;
   EXPECT_EQ(journal_.saved_twice, 0);
+}
+
+/// A round is closed without the site, and takes longer to aggregate than any poll waits.
+TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
+  ServerOptions options = Options();
+  options.minimum_cohort = 1;
+  testing::MemoryJournal journal;
+  ServerCore core(options, journal, clock_);
+  ASSERT_TRUE(core.Recover().ok());
+  class SlowServer : public ServerConnection {
+   public:
+    SlowServer(ServerCore& core, InstantClock& clock) : core_(core), clock_(clock) {}
+    std::optional<ClosingRound> closing;
+    int64_t until_ms = 0;
+    StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t) override {
+      EXPECT_TRUE(clock_.Sleep(rpc == Rpc::kPoll ? 20'000 : 10).ok());
+      if (closing && clock_.NowMs() >= until_ms) {
+        const auto& first = closing->received.front();
+        PublishedObject published{closing->round, first.weight, first.chunks, {}, {{first.site, closing->round}}};
+        EXPECT_TRUE(core_.Finish(*std::exchange(closing, std::nullopt), published).ok());
+      }
+      return testing::Dispatch(core_, 0, rpc, request);
+    }
+
+   private:
+    ServerCore& core_;
+    InstantClock& clock_;
+  } server(core, clock_);
+  SiteSessionOptions patient = SessionOptions();
+  patient.patience_ms = 3'600'000;
+  SiteSession session(patient, server, clock_, nullptr);
+  ASSERT_TRUE(session.Enrol(false).ok());
+  DirectConnection other_connection;
+  other_connection.core = &core;
+  other_connection.site = 1;
+  SiteSession other(SessionOptions(), other_connection, clock_, nullptr);
+  ASSERT_TRUE(other.Enrol(false).ok());
+  ASSERT_TRUE(other.Send({1, 1, 1.0, at::ones({2})}).ok());
+  ASSERT_TRUE(clock_.Sleep(options.deadline_ms).ok());
+  auto closing = core.Tick();
+  ASSERT_TRUE(closing.ok() && closing->has_value());
+  server.closing = **std::move(closing);
+  server.until_ms = clock_.NowMs() + 600'000;
+  const Status sent = session.Send({1, 0, 1.0, at::ones({2})});
+  EXPECT_TRUE(sent.ok()) << sent;
+  EXPECT_GE(clock_.NowMs(), server.until_ms);
+  const auto published = session.CloseRound(1);
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(published->own_round, 0);
+}
+
+/// Answers as a server that has closed round 1, and as told.
+class MadeUpServer : public ServerConnection {
+ public:
+  v1::PublishedManifest manifest;
+  std::string content;
+  MadeUpServer() {
+    manifest.set_round(1);
+    manifest.set_total_weight(1.0);
+    manifest.set_contributors(1);
+    manifest.set_values(2);
+    content = std::string(8, '\0');
+    const Sha256Digest digest = Sha256(content);
+    manifest.add_chunks(std::string(digest.begin(), digest.end()));
+  }
+  StatusOr<std::string> Call(Rpc rpc, const std::string&, int64_t) override {
+    v1::RunState state;
+    state.set_closed_round(1);
+    v1::Chunk chunk;
+    chunk.set_content(content);
+    if (rpc == Rpc::kPoll) return state.SerializeAsString();
+    return rpc == Rpc::kGetManifest ? manifest.SerializeAsString() : chunk.SerializeAsString();
+  }
+};
+
+TEST_F(SiteSessionTest, WhatCannotHaveBeenPublishedIsRefused) {
+  const auto close = [&](MadeUpServer server, const std::function<void(MadeUpServer&)>& spoil) {
+    spoil(server);
+    return SiteSession(SessionOptions(), server, clock_, nullptr).CloseRound(1).status();
+  };
+  EXPECT_TRUE(close({}, [](MadeUpServer&) {}).ok());
+  // Times four bytes, 2^62 values are none, and 2^62 + 2 are those of the one piece.
+  for (const int64_t values : {int64_t{1} << 60, int64_t{1} << 62, (int64_t{1} << 62) + 2, int64_t{-1}, int64_t{-4}, int64_t{0},
+                               std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()}) {
+    for (const bool pieces : {false, true}) {
+      const Status status = close({}, [&](MadeUpServer& server) {
+        server.manifest.set_values(values);
+        if (!pieces) server.manifest.clear_chunks();
+      });
+      if (values == 0 && !pieces) continue;
+      EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << values << " " << status;
+    }
+  }
+  const auto refused = [&](const std::function<void(v1::PublishedManifest&)>& spoil) {
+    const Status status = close({}, [&](MadeUpServer& server) { spoil(server.manifest); });
+    EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << status;
+    EXPECT_NE(std::string(status.message()).find("which cannot be"), std::string::npos) << status;
+  };
+  refused([](auto& m) { m.set_round(2); });
+  for (const double weight : {0.0, -1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
+    refused([&](auto& m) { m.set_total_weight(weight); });
+  refused([](auto& m) { m.set_contributors(0); });
+  for (const int64_t round : {-1, 2}) refused([&](auto& m) { m.set_own_round(round); });
+  for (const std::string& content : {std::string(8, '\1'), std::string(7, '\0'), std::string()}) {
+    const Status status = close({}, [&](MadeUpServer& server) { server.content = content; });
+    EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << status;
+    EXPECT_NE(std::string(status.message()).find("is damaged"), std::string::npos) << status;
+  }
 }
 
 /// A site whose server signs, and that keeps a record. The other site of the run is moved by hand.

@@ -1,0 +1,140 @@
+#!/usr/bin/env python3
+"""Seeds of the fuzz targets of the network: python3 tests/fuzz/make_corpus.py (needs the openssl program).
+
+Writes tests/fuzz/corpus/{wire,session,roster,certificate}. The steps of wire and session are those of tests/fuzz/*_fuzz.cc. The
+certificates are made anew each time; their private keys are thrown away.
+"""
+import base64
+import json
+import pathlib
+import struct
+import subprocess
+import tempfile
+
+CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+ENROL, POLL, BEGIN, PUT, COMMIT, MANIFEST, CHUNK = range(7)
+RAW, VALID, MUTATED, SPOILT, TICK, FINISH, TIME, FAULT = range(8)
+
+
+def write(target, name, content):
+    folder = CORPUS / target
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content if isinstance(content, bytes) else content.encode())
+
+
+def text(value):
+    return struct.pack("<H", len(value)) + value
+
+
+# wire: size of the contributions, then steps.
+
+
+def call(site, rpc, variant=0, piece=0):
+    return bytes([VALID, rpc, site, variant]) + (bytes([piece]) if rpc == PUT else b"")
+
+
+def spoilt(site, rpc, field, number=0, value=b"", variant=0):
+    return bytes([SPOILT, rpc, site, variant, field]) + struct.pack("<Q", number % 2**64) + text(value) + (b"\0" if rpc == PUT else b"")
+
+
+def upload(site, variant=0, pieces=1):
+    steps = call(site, BEGIN, variant)
+    for piece in range(pieces):
+        steps += call(site, PUT, variant, piece)
+    return steps + call(site, COMMIT, variant)
+
+
+def wire():
+    enrolled = b"".join(call(site, ENROL) for site in range(3)) + bytes([TICK])
+    close = bytes([FINISH, 0])
+    read = call(0, MANIFEST) + call(0, CHUNK)
+    one = enrolled + upload(0) + upload(1, 1) + upload(2) + close + read
+    write("wire", "three_rounds", b"\0" + one + (upload(0) + upload(1) + upload(2) + close + read) * 2)
+    write("wire", "two_pieces", b"\2" + enrolled + upload(0, 0, 2) + upload(1, 1, 2) + upload(2, 0, 2) + close + read)
+    write("wire", "late_and_abandoned", b"\0" + enrolled + upload(0) + bytes([TIME, 61, TICK]) + upload(0) + upload(1) + bytes([TIME, 61]) + close)
+    write("wire", "restarts", b"\0" + enrolled + bytes([FAULT, 0]) + upload(0) + bytes([FAULT, 0]) + upload(0) + upload(1) + upload(2) + close + bytes([FAULT, 0]) + read)
+    write("wire", "disk_fails", b"\0" + enrolled + bytes([FAULT, 1]) + upload(0) + bytes([FAULT, 3]) + upload(1) + upload(1) + upload(0) + upload(2) + bytes([FAULT, 1]) + close + close)
+    write("wire", "aggregation_fails", b"\0" + enrolled + (upload(0) + upload(1) + upload(2) + bytes([FINISH, 1])) * 4)
+    write("wire", "uploads_while_closing", b"\0" + enrolled + upload(0) + upload(1) + bytes([TIME, 61, TICK]) + upload(2) + close)
+    write("wire", "conflict", b"\0" + enrolled + upload(0) + upload(0) + upload(0, 1))
+    fields = [spoilt(0, BEGIN, 0, 0, b"another"), spoilt(0, BEGIN, 1, 2), spoilt(0, BEGIN, 2, -1), spoilt(0, BEGIN, 3, 0x7FF8 << 48),
+              spoilt(0, BEGIN, 4, 2**60), spoilt(0, BEGIN, 4, 2**62), spoilt(0, BEGIN, 5, 1, b"x"), spoilt(0, PUT, 2, 0, b"short"), spoilt(0, PUT, 3, 0, b"\0\0\xc0\x7f" * 5),
+              spoilt(0, CHUNK, 2, 0, b"short"), spoilt(0, MANIFEST, 1, -1), spoilt(0, ENROL, 1, -1), spoilt(0, ENROL, 3, 0)]
+    write("wire", "spoilt_fields", b"\0" + enrolled + b"".join(fields) + upload(0))
+    # A letter of two bytes lies across the place where what is quoted is cut.
+    write("wire", "quoted_letter_cut", b"\0" + spoilt(0, ENROL, 0, 0, b"model " + b"x" * 193 + "\u00e4".encode()) + spoilt(0, BEGIN, 0, 0, b"x" * 79 + "\u00e4".encode()))
+    write("wire", "any_bytes", b"\0" + b"".join(bytes([RAW, rpc, 0]) + text(bytes([10, 255, 255, 255, 255, 15])) for rpc in range(7)))
+
+
+# session: one step for each answer.
+RIGHT, NEARLY, BYTES, ERROR, LOST, MADE = 0, 2, 3, 4, 5, 6
+
+
+def session():
+    right = bytes([RIGHT])
+    write("session", "all_right", right * 30)
+    write("session", "mutated", right * 6 + bytes([NEARLY, 0, 3, 0, 0, 1]) + right * 20)
+    write("session", "errors", b"".join(bytes([ERROR, code]) + text(b"why") + right for code in (13, 3, 9, 7)) + right * 20)
+    write("session", "lost", (bytes([LOST]) + right) * 20)
+    write("session", "any_bytes", bytes([BYTES]) + text(b"\xff" * 9) + right * 20)
+    for at in range(2, 9):
+        for name, values in (("many", 2**60), ("overflow", 2**62), ("negative", 2**64 - 1), ("none", 0)):
+            manifest = bytes([MADE, 1]) + struct.pack("<QQQd", 1, 1, values, 1.0) + b"\0"
+            if at == 6:
+                write("session", f"manifest_of_{name}", right * at + manifest + right * 9)
+    no_weight = bytes([MADE, 1]) + struct.pack("<QQQd", 1, 1, 3, 0.0) + bytes([1]) + text(b"\0" * 32)
+    write("session", "manifest_without_weight", right * 6 + no_weight + right * 9)
+    write("session", "asks_for_what_there_is_not", right * 2 + bytes([MADE, 1]) + struct.pack("<Q", 2**63) + right * 9)
+    write("session", "wrong_piece", right * 7 + (bytes([MADE]) + text(b"\0" * 12)) * 3 + right * 9)
+    write("session", "went_back", right * 8 + bytes([MADE, 9, 2, 1, 1, 0]) * 3 + right * 9)
+
+
+def roster():
+    keys = ["d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a", "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
+            "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025"]  # RFC 8032, section 7.1
+    full = {"federation": "clinics", "authority": "a" * 64, "server": {"fingerprint": "b" * 64, "signing_key": keys[0]},
+            "sites": [{"name": "clinic-a", "fingerprint": "c" * 64, "signing_key": keys[1], "revoked": False},
+                      {"name": "clinic-b", "fingerprint": "d" * 64, "signing_key": keys[2], "revoked": True}]}
+    write("roster", "full", json.dumps(full))
+    write("roster", "empty", json.dumps(dict(full, server=None, sites=[])))
+    write("roster", "twice", json.dumps(dict(full, sites=full["sites"][:1] * 2)))
+    write("roster", "kinds", json.dumps(dict(full, sites=[dict(full["sites"][0], revoked=1)], server=[])))
+    write("roster", "deep", "[" * 100)
+    write("roster", "cut_off", json.dumps(full)[:150])
+
+
+def certificate():
+    def run(*arguments):
+        subprocess.run(["openssl", *arguments], check=True, capture_output=True)
+
+    with tempfile.TemporaryDirectory() as name:
+        folder = pathlib.Path(name)
+
+        def make(party, extensions, subject, signed_by=None):
+            (folder / "extensions").write_text("[v3]\n" + extensions + "subjectKeyIdentifier=hash\nauthorityKeyIdentifier=keyid\n")
+            run("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-subj", subject, "-utf8",
+                "-keyout", f"{folder}/{party}.key", "-out", f"{folder}/{party}.csr")
+            signer = ["-signkey", f"{folder}/{party}.key"] if signed_by is None else ["-CA", f"{folder}/{signed_by}.pem", "-CAkey", f"{folder}/{signed_by}.key", "-CAcreateserial"]
+            run("x509", "-req", "-in", f"{folder}/{party}.csr", *signer, "-days", "3650", "-extfile", f"{folder}/extensions", "-extensions", "v3", "-out", f"{folder}/{party}.pem")
+            return (folder / f"{party}.pem").read_bytes()
+
+        authority = make("authority", "basicConstraints=critical,CA:TRUE,pathlen:0\nkeyUsage=critical,keyCertSign\n", "/CN=clinics")
+        server = make("server", "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=serverAuth\n"
+                      "subjectAltName=DNS:fl.example.org,IP:10.0.0.7,IP:2001:db8::7,URI:http://x,email:a@b\n", "/CN=server", "authority")
+        site = make("site", "basicConstraints=critical,CA:FALSE\nkeyUsage=critical,digitalSignature\nextendedKeyUsage=clientAuth\n", "/CN=clinic-a", "authority")
+        names = make("names", "extendedKeyUsage=clientAuth,serverAuth\n", "/CN=one/CN=two/O=\u00e4", "authority")
+
+    def der(pem):
+        return base64.b64decode(b"".join(pem.splitlines()[1:-1]))
+
+    for name, pem in (("authority", authority), ("server", server), ("site", site), ("names", names)):
+        write("certificate", f"{name}_pem", pem + b"\0\0" + authority)
+        write("certificate", f"{name}_der", b"\0" + text(der(pem)) + der(authority))
+    write("certificate", "two_pem", site + site)
+    write("certificate", "cut_off_pem", site[:200])
+
+
+wire()
+session()
+roster()
+certificate()
