@@ -99,8 +99,7 @@ class Federation {
   StatusOr<TrainReport> Train(int64_t round, int64_t k, Site& site);
   Status KeepAbsent(int64_t round, int64_t k);
   Status ExchangeAndSwap(int64_t round, RoundResult& result);
-  StatusOr<bool> AgreeOnSent(int64_t round, int64_t k);
-  Status DecideOnReading(int64_t round, int64_t k, SiteRoundResult& result);
+  Status DecideOnReading(int64_t round, RoundResult& result);
   StatusOr<double> ValidationLossOf(Moment moment, int64_t round, int64_t k) const;
   Status JoinAfter(int64_t round);
   Status NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const;
@@ -270,27 +269,8 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
   for (size_t i = 0; i < contributors.size(); ++i)
     result.sites[static_cast<size_t>(contributors[i].site - inputs_.first_site)].bytes_up = bytes.up[i];
   for (size_t k = 0; k < readers.size(); ++k) result.sites[k].bytes_down = bytes.down[k];
-  for (int64_t k = 0; k < models(); ++k) RETURN_IF_ERROR(DecideOnReading(round, k, result.sites[static_cast<size_t>(k)]));
+  RETURN_IF_ERROR(DecideOnReading(round, result));
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
-}
-
-/// Where a server elsewhere counts another contribution of this site than its last (it was late, or erased), the site agrees: what
-/// it reads is computed from what the server counts. False: that is one which the site does not have any more, so it cannot read
-/// this.
-StatusOr<bool> Federation::AgreeOnSent(int64_t round, int64_t k) {
-  ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(round, InfoOf(k).name));
-  if (!published.own_round) return true;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
-  RETURN_IF_ERROR(journal_.LoadSite(round, *site));
-  if (site->sent.round == *published.own_round) return true;
-  site->sent = LedgerEntry{};
-  bool known = *published.own_round == 0;
-  if (auto before = journal_.LoadSent(round - 1, site->info.name); before.ok() && before->round == *published.own_round) {
-    site->sent = *std::move(before);
-    known = true;
-  }
-  RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));
-  return known;
 }
 
 StatusOr<double> Federation::ValidationLossOf(Moment moment, int64_t round, int64_t k) const {
@@ -300,33 +280,21 @@ StatusOr<double> Federation::ValidationLossOf(Moment moment, int64_t round, int6
   return ScoreValidation(inputs_, method_, *site, *data, options_.eval.options, method_.branches());
 }
 
-/// A site does not take in what the round published if it cannot, is pinned to an older one, or its guard finds it worse.
-Status Federation::DecideOnReading(int64_t round, int64_t k, SiteRoundResult& result) {
-  result.reads_round = round;
-  const double guard = method_.ledger_policy() == LedgerPolicy::kKeepAbsent ? method_.options().rest_of_world.guard : -1.0;
-  if (guard < 0.0 && !inputs_.pinned_round && !transport_.Aggregates()) return absl::OkStatus();
-  bool readable = true;
-  if (transport_.Aggregates()) {
-    ASSIGN_OR_RETURN(readable, AgreeOnSent(round, k));
+Status Federation::DecideOnReading(int64_t round, RoundResult& result) {
+  const bool keeps_absent = method_.ledger_policy() == LedgerPolicy::kKeepAbsent;
+  ReadingRules rules{keeps_absent ? method_.options().rest_of_world.guard : -1.0, inputs_.pinned_round, nullptr};
+  for (SiteRoundResult& site : result.sites) site.reads_round = round;
+  if (rules.guard < 0.0 && !rules.pinned_round && !transport_.Aggregates()) return absl::OkStatus();
+  for (int64_t k = 0; k < models(); ++k) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+    rules.validation_loss = [&](bool swapped) {
+      return ValidationLossOf(swapped ? Moment::kAfterSwap : Moment::kBeforeSwap, round, k);
+    };
+    SiteRoundResult& of_site = result.sites[static_cast<size_t>(k)];
+    ASSIGN_OR_RETURN(of_site.refused, fedalt::DecideOnReading(round, rules, exchange_, transport_, journal_, *site));
+    if (!of_site.refused.empty()) of_site.reads_round = site->read_round;
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
-  RETURN_IF_ERROR(journal_.LoadSite(round, *site));
-  if (std::exchange(site->refused_round, 0) == round) RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));  // before a crash
-  if (!readable) {
-    result.refused = "it holds what the site sent before it lost its state";
-  } else if (inputs_.pinned_round && round > *inputs_.pinned_round) {
-    result.refused = absl::StrCat("pinned to round ", *inputs_.pinned_round);
-  } else if (guard >= 0.0) {
-    ASSIGN_OR_RETURN(const double before, ValidationLossOf(Moment::kBeforeSwap, round, k));
-    ASSIGN_OR_RETURN(const double after, ValidationLossOf(Moment::kAfterSwap, round, k));
-    if (after > before + guard)
-      result.refused = absl::StrFormat("validation loss %.4f instead of %.4f, the guard is %g", after, before, guard);
-  }
-  RETURN_IF_ERROR(transport_.NoteReading(round, result.refused));
-  if (result.refused.empty()) return absl::OkStatus();
-  result.reads_round = site->read_round;
-  site->refused_round = round;
-  return journal_.SaveSite(round, *site, nullptr);
+  return absl::OkStatus();
 }
 
 /// The sites here begin behind the rounds of others: as they start, with what `round` published.
@@ -344,7 +312,7 @@ Status Federation::JoinAfter(int64_t round) {
     result.sites.back().round = round;
   }
   RETURN_IF_ERROR(exchange_.Run(round, {}, readers).status());
-  for (int64_t k = 0; k < models(); ++k) RETURN_IF_ERROR(DecideOnReading(round, k, result.sites[static_cast<size_t>(k)]));
+  RETURN_IF_ERROR(DecideOnReading(round, result));
   RETURN_IF_ERROR(journal_.CloseRound(result, false));
   position_.closed_round = position_.joined_round = round;
   return absl::OkStatus();

@@ -3,6 +3,7 @@
 #include <absl/strings/str_join.h>
 
 #include <set>
+#include <utility>
 
 #include "base/check.h"
 
@@ -23,6 +24,52 @@ Status TakeIn(const Method& method, const Published& published, Site& site) {
   site.sent.weight = weight;
   site.read_round = published.round;
   return received;
+}
+
+namespace {
+
+/// Where a server elsewhere counts another contribution of this site than its last (it was late, or erased), the site agrees: what
+/// it reads is computed from what the server counts. False: that is one which the site does not have any more, so it cannot read
+/// this.
+StatusOr<bool> AgreeOnSent(int64_t round, const Exchange& exchange, RoundJournal& journal, Site& site) {
+  ASSIGN_OR_RETURN(const Published published, exchange.ReceivedBy(round, site.info.name));
+  if (!published.own_round || site.sent.round == *published.own_round) return true;
+  site.sent = LedgerEntry{};
+  bool known = *published.own_round == 0;
+  if (auto before = journal.LoadSent(round - 1, site.info.name); before.ok() && before->round == *published.own_round) {
+    site.sent = *std::move(before);
+    known = true;
+  }
+  RETURN_IF_ERROR(journal.SaveSite(round, site, nullptr));
+  return known;
+}
+
+}  // namespace
+
+StatusOr<std::string> DecideOnReading(int64_t round, const ReadingRules& rules, const Exchange& exchange, Transport& transport,
+                                      RoundJournal& journal, Site& site) {
+  RETURN_IF_ERROR(journal.LoadSite(round, site));
+  bool readable = true;
+  if (transport.Aggregates()) {
+    ASSIGN_OR_RETURN(readable, AgreeOnSent(round, exchange, journal, site));
+  }
+  if (std::exchange(site.refused_round, 0) == round) RETURN_IF_ERROR(journal.SaveSite(round, site, nullptr));  // before a crash
+  std::string refused;
+  if (!readable) {
+    refused = "it holds what the site sent before it lost its state";
+  } else if (rules.pinned_round && round > *rules.pinned_round) {
+    refused = absl::StrCat("pinned to round ", *rules.pinned_round);
+  } else if (rules.guard >= 0.0) {
+    ASSIGN_OR_RETURN(const double before, rules.validation_loss(/*swapped=*/false));
+    ASSIGN_OR_RETURN(const double after, rules.validation_loss(/*swapped=*/true));
+    if (after > before + rules.guard)
+      refused = absl::StrFormat("validation loss %.4f instead of %.4f, the guard is %g", after, before, rules.guard);
+  }
+  RETURN_IF_ERROR(transport.NoteReading(round, refused));
+  if (refused.empty()) return refused;
+  site.refused_round = round;
+  RETURN_IF_ERROR(journal.SaveSite(round, site, nullptr));
+  return refused;
 }
 
 Status RollBack(int64_t pinned_round, int64_t closed_round, RoundJournal& journal, Site& site) {

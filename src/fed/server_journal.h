@@ -46,8 +46,8 @@ struct PublishedObject {
 };
 
 struct ServerPosition {
-  std::string agreement;                ///< empty: nothing was recorded yet
-  std::map<int64_t, int64_t> enrolled;  ///< site -> training examples
+  std::string agreement;                             ///< empty: nothing was recorded yet
+  std::map<int64_t, int64_t> enrolled;               ///< site -> training examples
   std::set<std::pair<int64_t, std::string>> tokens;  ///< of every enrolment: site, token
   std::map<int64_t, std::string> enrolled_by;        ///< the last one of each site that takes part
   int64_t closed_round = 0;
