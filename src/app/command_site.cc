@@ -13,6 +13,7 @@
 #include "run/run_directory.h"
 #include "store/schema.h"
 #include "store/site_store.h"
+#include "text/utf8.h"
 
 namespace fedalt {
 namespace {
@@ -89,6 +90,7 @@ StatusOr<std::unique_ptr<RemoteSession>> Enrolled(const PartyConfig& party, cons
 
 /// The site's last word to the run.
 Status LeaveRun(const PartyConfig& party, const PartyKeysOnDisk& keys, const RunConfig& config, const std::string& cause) {
+  if (FirstInvalidUtf8(cause)) return UsageError("--cause is not valid UTF-8; expected words");
   if (IsNew(party.directory))
     return UsageError(
         absl::StrCat(party.directory.string(), " holds no run that could be left; check the configuration's directory"));

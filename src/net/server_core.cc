@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "base/check.h"
+#include "base/quote.h"
 #include "fed/federation.h"
 #include "fed/upload_format.h"
 
@@ -26,13 +27,6 @@ std::string BytesOf(const Sha256Digest& digest) {
 
 bool SameContent(const SiteContribution& a, const SiteContribution& b) {
   return a.weight == b.weight && a.chunks.values == b.chunks.values && a.chunks.digests == b.chunks.digests;
-}
-
-/// What somebody else said, to be quoted: cut between two letters of UTF-8, since the log takes nothing else.
-std::string Quoted(const std::string& text, size_t longest) {
-  size_t end = std::min(text.size(), longest);
-  while (end > 0 && end < text.size() && (static_cast<unsigned char>(text[end]) & 0xC0U) == 0x80U) --end;
-  return text.substr(0, end);
 }
 
 /// The first line that differs, in words. `them`: whose the other one is.
@@ -177,6 +171,10 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
                               "the configurations differ: ", Difference(options_.agreement, request.agreement(), "the site"))));
     if (request.train_examples() <= 0)
       return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
+    constexpr size_t kLongestToken = 64;
+    if (request.token().size() > kLongestToken)
+      return Refuse(site, absl::InvalidArgumentError(
+                              absl::StrCat("a token has ", request.token().size(), " bytes; expected at most ", kLongestToken)));
     const bool known = position_.enrolled.contains(site);
     if (!position_.tokens.contains({site, request.token()})) {
       if (known && !request.anew() && position_.enrolled[site] != request.train_examples())

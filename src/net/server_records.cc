@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "base/quote.h"
 #include "net/server_core.h"
 
 namespace fedalt {
@@ -70,7 +71,7 @@ StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest&
     if (!position_.enrolled.contains(site) || position_.enrolled_by[site] != request.token())
       return v1::LeaveReply();  // a late copy
     constexpr size_t kMostBytes = 200;
-    const std::string cause = request.cause().substr(0, kMostBytes);
+    const std::string cause = Quoted(request.cause(), kMostBytes);
     RETURN_IF_ERROR(AskedToDepart(site, absl::StrCat("the site leaves", cause.empty() ? "" : ": ", cause)));
   }
   Notify();

@@ -1,5 +1,5 @@
 // links: base proto deps_torch
-// sources: src/net/server_core.cc src/net/server_rounds.cc src/fed/chunks.cc
+// sources: src/net/server_core.cc src/net/server_records.cc src/net/server_rounds.cc src/fed/chunks.cc src/fed/upload_format.cc
 //
 // A server's state machine against calls of any bytes, in any order, from any site, with restarts and a disk that fails: it moves
 // only by what is valid, and says what it refuses.
@@ -94,6 +94,8 @@ class Server {
     options.values = values_;
     options.minimum_cohort = kMinimum;
     options.deadline_ms = kDeadlineMs;
+    options.instance = std::to_string(journal_.starts);
+    options.signatures = testing::ToySignatures(Signatures::kServer);
     const int64_t failing = std::exchange(failing_, 0);
     closing_.reset();
     core_ = std::make_unique<ServerCore>(options, journal_, clock_);
@@ -136,7 +138,7 @@ class Server {
     }
   }
 
-  Rpc AnyRpc() { return static_cast<Rpc>(script_.Below(7)); }
+  Rpc AnyRpc() { return static_cast<Rpc>(script_.Below(11)); }
   int64_t AnySite() { return static_cast<int64_t>(script_.Below(kSites)); }
 
   /// What a site could send now; `spoilt`: with one field of any value.
@@ -155,6 +157,8 @@ class Server {
         request.set_newest_protocol(field == 3 ? static_cast<int32_t>(number) : 1);
         request.set_agreement(field == 0 ? text : kAgreement);
         request.set_train_examples(field == 1 ? number : 5);
+        request.set_token(field == 4 ? text : std::string(1, static_cast<char>('a' + script_.Below(4))));
+        request.set_anew(script_.Below(4) == 1);
         return request.SerializeAsString();
       }
       case Rpc::kPoll: {
@@ -206,17 +210,53 @@ class Server {
         if (field == 2) request.set_sha256(text);
         return request.SerializeAsString();
       }
+      case Rpc::kGetProof: {
+        v1::ProofRequest request;
+        request.set_run(run);
+        request.set_old_size(field == 1 ? number : 1);
+        request.set_size(field == 2 ? number : 2);
+        return request.SerializeAsString();
+      }
+      case Rpc::kCountersign: {
+        v1::Countersignature request;
+        request.set_run(run);
+        request.set_round(closed);
+        if (const auto head = journal_.HeadOf(closed); head.ok())
+          request.set_signature(testing::ToySignatures(static_cast<int64_t>(variant)).sign(HeadMessage(kRun, head->head)));
+        if (field == 2) request.set_signature(text);
+        return request.SerializeAsString();
+      }
+      case Rpc::kReport: {
+        v1::Metrics request;
+        request.set_run(run);
+        request.set_round(closed);
+        double value = 1.0;
+        if (field == 3) std::memcpy(&value, &number, sizeof(value));
+        (*request.mutable_values())[field == 2 ? text : "loss"] = value;
+        return request.SerializeAsString();
+      }
+      case Rpc::kLeave: {
+        v1::LeaveRequest request;
+        request.set_run(run);
+        request.set_cause(field == 2 ? text : "enough");
+        request.set_token(field == 3 ? text : std::string(1, static_cast<char>('a' + script_.Below(4))));
+        return request.SerializeAsString();
+      }
     }
     return {};
   }
 
   void Call(int64_t site, Rpc rpc, const std::string& request) {
     const ServerPosition before = journal_.position();
-    const size_t refusals = journal_.refusals.size();
+    const size_t refusals = journal_.refusals.size(), departed = journal_.departed.size();
     const bool disk_fails = failing_ > 0;
     const StatusOr<std::string> answer = testing::Dispatch(*core_, site, rpc, request);
     CheckCode(answer.status(), rpc, refusals, disk_fails);
-    CheckMoved(before, journal_.position(), site, rpc, answer.ok());
+    if (journal_.departed.size() > departed) {
+      CheckDeparted(before, journal_.position(), site, rpc);
+    } else {
+      CheckMoved(before, journal_.position(), site, rpc, answer.ok());
+    }
     CheckTold();
   }
 
@@ -240,7 +280,23 @@ class Server {
     FEDALT_CHECK(!status.message().empty(), "a refusal says why");
     const bool writes = rpc == Rpc::kEnrol || rpc == Rpc::kBeginUpload || rpc == Rpc::kPutChunk || rpc == Rpc::kCommitUpload;
     if (!writes || status.message() == "no message of this protocol") return;
-    FEDALT_CHECK(journal_.refusals.size() == refusals + 1 && journal_.refusals.back() == status.message(), "a refusal is noted");
+    constexpr size_t kRecorded = 100;  // of a site, in an attempt
+    const bool noted = journal_.refusals.size() == refusals + 1 && journal_.refusals.back() == status.message();
+    FEDALT_CHECK(noted || (journal_.refusals.size() == refusals && refusals >= kRecorded), "a refusal is noted");
+  }
+
+  /// A site that leaves, or comes anew, takes with it what counted of it, and nothing of others.
+  void CheckDeparted(ServerPosition before, const ServerPosition& after, int64_t site, Rpc rpc) {
+    FEDALT_CHECK(rpc == Rpc::kEnrol || rpc == Rpc::kLeave, "departed by these calls alone");
+    FEDALT_CHECK(before.enrolled.contains(site) && !closing_, "it took part, and no round was being closed");
+    FEDALT_CHECK(!after.ledger.contains(site) && !after.received.contains(site), "nothing of it counts");
+    before.ledger.erase(site);
+    before.received.erase(site);
+    FEDALT_CHECK(after.ledger.size() == before.ledger.size() && after.received.size() == before.received.size(),
+                 "what others sent stays");
+    FEDALT_CHECK(rpc == Rpc::kEnrol || !after.enrolled.contains(site), "who left takes part no longer");
+    FEDALT_CHECK(after.closed_round == before.closed_round && after.attempt == before.attempt && after.ended == before.ended,
+                 "no call closes a round, an attempt or the run");
   }
 
   void CheckMoved(const ServerPosition& before, const ServerPosition& after, int64_t site, Rpc rpc, bool ok) {

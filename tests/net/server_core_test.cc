@@ -355,6 +355,21 @@ TEST_F(ServerCoreTest, ASiteThatLeavesCountsNoLonger) {
   EXPECT_TRUE(Upload(1, b_, 2).ok());
 }
 
+TEST_F(ServerCoreTest, WordsOfASiteAreCutBetweenLetters) {
+  EnrolBoth();
+  v1::LeaveRequest leave;
+  leave.set_run("r");
+  leave.set_token("t");
+  std::string letters;
+  for (int i = 0; i < 300; ++i) letters += "\xc3\xa4";
+  leave.set_cause("x" + letters);
+  ASSERT_TRUE(core_->Leave(1, leave).ok());
+  EXPECT_EQ(journal_.departed.front().second, "the site leaves: x" + letters.substr(0, 198));
+  v1::EnrolRequest request = Enrolment();
+  request.set_token(std::string(65, 't'));
+  ExpectRefused(core_->Enrol(1, request).status(), kInvalid, "a token has 65 bytes");
+}
+
 TEST_F(ServerCoreTest, OperatorsPauseResumeEraseAndStop) {
   EnrolBoth();
   using Kind = OperatorRequest::Kind;
