@@ -80,20 +80,6 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
   return options;
 }
 
-/// Who a certificate belongs to, by the roster alone.
-GrpcServer::Identify IdentifyBy(const Roster& roster) {
-  return [roster](const std::string& certificate) -> StatusOr<int64_t> {
-    const auto facts = ParseCertificate(certificate);
-    if (!facts.ok()) return absl::PermissionDeniedError("the certificate cannot be read");
-    const auto place = FindSiteByFingerprint(roster, facts->fingerprint);
-    if (!place)
-      return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
-    if (roster.sites[*place].revoked)
-      return absl::PermissionDeniedError(absl::StrCat("the keys of ", roster.sites[*place].name, " are revoked"));
-    return static_cast<int64_t>(*place);
-  };
-}
-
 /// Until the run has ended and everybody has had time to read its last result.
 Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
   constexpr int64_t kPieceMs = 20;
