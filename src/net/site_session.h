@@ -47,6 +47,11 @@ class SiteSession : public Transport {
   /// Polls until `done` holds of the state. Errors: also the run's end.
   Status WaitUntil(const std::function<bool(const v1::RunState&)>& done);
   Status Transmit(const Upload& upload);
+  /// Until `upload_` counts in the open attempt, or its round was closed without it.
+  Status Deliver();
+  /// Whether the server is before `round`, which this site has reached.
+  static bool WentBack(const v1::RunState& state, int64_t round) { return state.round() > 0 && state.round() < round; }
+  Status WentBackError(int64_t round) const;
 
   SiteSessionOptions options_;
   ServerConnection& connection_;
@@ -54,6 +59,8 @@ class SiteSession : public Transport {
   std::function<void(const std::string&)> tell_;
   std::string run_, told_;
   v1::RunState state_;
+  Upload upload_;             // of the round that is being exchanged
+  int64_t sent_attempt_ = 0;  // in which it was acknowledged; 0: not yet
 };
 
 }  // namespace fedalt
