@@ -60,7 +60,8 @@ class ServerCore {
 
   /// What time and completeness bring; returns a round that is to be aggregated, once. Errors: kOutput.
   StatusOr<std::optional<ClosingRound>> Tick();
-  /// The result of aggregating what Tick returned. An error abandons the attempt. Errors: kOutput.
+  /// The result of aggregating what Tick returned. An error abandons the attempt, apart from kOutput, which is returned: nothing
+  /// has changed then, and Tick hands the round out again. Errors: kOutput.
   Status Finish(const ClosingRound& closing, const StatusOr<PublishedObject>& result);
   /// Ends the run. Errors: kOutput.
   Status End(const std::string& cause);
