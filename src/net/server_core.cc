@@ -41,12 +41,13 @@ std::string Difference(const std::string& ours, const std::string& theirs, const
   }
 }
 
-Status CheckFinite(const std::string& bytes) {
+Status CheckFinite(const std::string& bytes, int64_t piece) {
   for (size_t at = 0; at + sizeof(float) <= bytes.size(); at += sizeof(float)) {
     float value = 0.0F;
     std::memcpy(&value, &bytes[at], sizeof(value));
     if (!std::isfinite(value))
-      return absl::InvalidArgumentError("a piece holds a value that is not finite; expected finite values");
+      return absl::InvalidArgumentError(absl::StrCat("piece ", piece, " holds ", value, " as value ", at / sizeof(float),
+                                                     ", which is not finite; expected finite values"));
   }
   return absl::OkStatus();
 }
@@ -199,11 +200,13 @@ StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadM
   Upload upload;
   upload.contribution = {site, manifest.round(), manifest.attempt(), manifest.weight(), {manifest.values(), {}}};
   for (int64_t i = 0; i < manifest.chunks_size(); ++i) {
-    ASSIGN_OR_RETURN(const Sha256Digest digest, DigestOf(manifest.chunks(static_cast<int>(i))));
-    upload.contribution.chunks.digests.push_back(digest);
-    const auto [known, is_new] = upload.sizes.emplace(digest, ChunkSize(manifest.values(), i));
+    const StatusOr<Sha256Digest> digest = DigestOf(manifest.chunks(static_cast<int>(i)));
+    if (!digest.ok()) return absl::InvalidArgumentError(absl::StrCat("piece ", i, ": ", digest.status().message()));
+    upload.contribution.chunks.digests.push_back(*digest);
+    const auto [known, is_new] = upload.sizes.emplace(*digest, ChunkSize(manifest.values(), i));
     if (!is_new && known->second != ChunkSize(manifest.values(), i))
-      return absl::InvalidArgumentError("pieces of different sizes have one hash");
+      return absl::InvalidArgumentError(absl::StrCat("piece ", i, " has the hash of an earlier one of ", known->second,
+                                                     " bytes; expected pieces of different sizes to have different hashes"));
   }
   return upload;
 }
@@ -235,24 +238,32 @@ StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::Uplo
 
 StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& chunk) {
   Sha256Digest digest{};
+  int64_t piece = 0;  // its place in the upload
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    RETURN_IF_ERROR(CheckRun(chunk.run()));
+    if (const Status run = CheckRun(chunk.run()); !run.ok()) return Refuse(site, run);
     const auto upload = uploads_.find(site);
     if (upload == uploads_.end() || upload->second.contribution.round != chunk.round())
-      return absl::FailedPreconditionError("the piece belongs to no upload that was begun; begin the upload again");
+      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("a piece for round ", chunk.round(),
+                                                                     " belongs to no upload that was begun, open is round ",
+                                                                     OpenRound(), "; begin the upload again")));
     const StatusOr<Sha256Digest> named = DigestOf(chunk.sha256());
     if (!named.ok()) return Refuse(site, named.status());
     const auto size = upload->second.sizes.find(*named);
-    if (size == upload->second.sizes.end() || size->second != static_cast<int64_t>(chunk.content().size()))
-      return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a piece of ", chunk.content().size(),
-                                                                  " bytes is none of those that the upload announced")));
+    if (size == upload->second.sizes.end())
+      return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a piece of ", chunk.content().size(), " bytes with hash ",
+                                                                  HexOf(*named), " is none of those that the upload announced")));
+    const std::vector<Sha256Digest>& digests = upload->second.contribution.chunks.digests;
+    piece = std::find(digests.begin(), digests.end(), *named) - digests.begin();
+    if (size->second != static_cast<int64_t>(chunk.content().size()))
+      return Refuse(site, absl::InvalidArgumentError(
+                              absl::StrCat("piece ", piece, " has ", chunk.content().size(), " bytes; expected ", size->second)));
     digest = *named;
   }
   // The work on the content needs no lock: a slow site holds up nobody.
-  Status good = CheckFinite(chunk.content());
+  Status good = CheckFinite(chunk.content(), piece);
   if (good.ok() && Sha256(chunk.content()) != digest)
-    good = absl::InvalidArgumentError("a piece does not have the hash that it names");
+    good = absl::InvalidArgumentError(absl::StrCat("piece ", piece, " does not have the hash that it names; send it again"));
   if (!good.ok()) {
     const std::lock_guard<std::mutex> lock(mutex_);
     return Refuse(site, good);
@@ -275,7 +286,8 @@ StatusOr<v1::CommitReply> ServerCore::CommitUpload(int64_t site, const v1::Uploa
     }
     for (size_t i = 0; i < upload->contribution.chunks.digests.size(); ++i)
       if (!journal_.HasChunk(upload->contribution.chunks.digests[i]))
-        return absl::FailedPreconditionError(absl::StrCat("piece ", i, " of the upload is missing; begin the upload again"));
+        return Refuse(
+            site, absl::FailedPreconditionError(absl::StrCat("piece ", i, " of the upload is missing; begin the upload again")));
     if (const Status saved = journal_.SaveContribution(upload->contribution); !saved.ok()) return Unrecorded(saved);
     position_.received[site] = upload->contribution;
     uploads_.erase(site);
@@ -321,7 +333,8 @@ StatusOr<v1::Chunk> ServerCore::GetChunk(int64_t site, const v1::ChunkRequest& r
   ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
   const std::vector<Sha256Digest>& digests = object->ReadBy(site).digests;
   if (std::find(digests.begin(), digests.end(), digest) == digests.end())
-    return absl::NotFoundError(absl::StrCat("round ", request.round(), " published no such piece to this site"));
+    return Refuse(
+        site, absl::NotFoundError(absl::StrCat("round ", request.round(), " published no piece ", HexOf(digest), " to this site")));
   StatusOr<std::string> content = journal_.GetChunk(digest);
   if (!content.ok()) return Unrecorded(content.status());
   if (digest == digests.back()) {
