@@ -1,5 +1,6 @@
 // fedalt server: one party of a federation across machines runs it; sites dial in.
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <chrono>
 #include <ctime>
 #include <memory>
@@ -79,33 +80,29 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
   return options;
 }
 
-/// Who a certificate belongs to, by the roster alone.
-GrpcServer::Identify IdentifyBy(const Roster& roster) {
-  return [roster](const std::string& certificate) -> StatusOr<int64_t> {
-    const auto facts = ParseCertificate(certificate);
-    if (!facts.ok()) return absl::PermissionDeniedError("the certificate cannot be read");
-    const auto place = FindSiteByFingerprint(roster, facts->fingerprint);
-    if (!place)
-      return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
-    if (roster.sites[*place].revoked)
-      return absl::PermissionDeniedError(absl::StrCat("the keys of ", roster.sites[*place].name, " are revoked"));
-    return static_cast<int64_t>(*place);
-  };
+/// What is to be done now. Errors: kOutput (nothing of it is lost, it can be done again).
+Status Step(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round) {
+  ASSIGN_OR_RETURN(const std::optional<ClosingRound> closing, core.Tick());
+  if (!closing) return absl::OkStatus();
+  LogInfo(absl::StrCat("round ", closing->round, ": ", closing->received.size(), " contributions, ", closing->absent.size(),
+                       " of absent sites"));
+  return core.Finish(*closing, Aggregate(*closing, round, journal));
 }
 
 /// Until the run has ended and everybody has had time to read its last result.
 Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
-  constexpr int64_t kPieceMs = 20;
+  constexpr int64_t kPieceMs = 20, kFirstPauseMs = 250, kLongestPauseMs = 8'000;
   SystemClock clock;
   std::string told;
-  int64_t ended_ms = 0;
+  int64_t ended_ms = 0, pause_ms = 0;  // pause_ms: between tries, while the disk takes nothing
   for (;;) {
-    ASSIGN_OR_RETURN(const std::optional<ClosingRound> closing, core.Tick());
-    if (closing) {
-      LogInfo(absl::StrCat("round ", closing->round, ": ", closing->received.size(), " contributions, ", closing->absent.size(),
-                           " of absent sites"));
-      RETURN_IF_ERROR(core.Finish(*closing, Aggregate(*closing, round, journal)));
-    }
+    const Status step = Step(core, journal, round);
+    if (!step.ok() && KindOf(step) != ErrorKind::kOutput) return step;
+    if (!step.ok() && pause_ms == 0)
+      LogWarning(absl::StrCat("the server can record nothing and only answers what it knows (", step.message(),
+                              "); it tries again and goes on when it can"));
+    if (step.ok() && pause_ms > 0) LogInfo("the server can record again and goes on");
+    pause_ms = step.ok() ? 0 : std::clamp(2 * pause_ms, kFirstPauseMs, kLongestPauseMs);
     port.AnswerOverdue();
     const v1::RunState state = core.state();
     const std::string waits =
@@ -117,7 +114,7 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
       LogInfo(absl::StrCat("the run has ended: ", state.cause()));
     }
     if (ended_ms > 0 && (core.everybody_has_read() || clock.NowMs() >= ended_ms + linger_ms)) return absl::OkStatus();
-    if (!clock.Sleep(kPieceMs).ok())
+    if (!clock.Sleep(std::max(kPieceMs, pause_ms)).ok())
       return InterruptedError("the server was stopped; nothing is lost, go on with the same command");
   }
 }

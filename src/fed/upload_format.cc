@@ -69,19 +69,17 @@ at::Tensor DecodeInt8(const at::Tensor& words, int64_t count) {
   return values;
 }
 
-Status NotFinite() {
-  return absl::InvalidArgumentError("a piece holds a value that is not finite; expected finite values");
-}
-
-/// Whether the exponent of none of the numbers says infinity or NaN. `mask`: the exponent's bits.
+/// OK if the exponent of none of the numbers says infinity or NaN. `mask`: the exponent's bits.
 template <typename Bits>
-bool AllFinite(std::string_view bytes, Bits mask) {
+Status CheckExponents(std::string_view bytes, Bits mask) {
   for (size_t at = 0; at + sizeof(Bits) <= bytes.size(); at += sizeof(Bits)) {
     Bits bits = 0;
     std::memcpy(&bits, &bytes[at], sizeof(bits));
-    if ((bits & mask) == mask) return false;
+    if ((bits & mask) == mask)
+      return absl::InvalidArgumentError(
+          absl::StrCat("holds a number that is not finite, its number ", at / sizeof(Bits), "; expected finite ones"));
   }
-  return true;
+  return absl::OkStatus();
 }
 
 }  // namespace
@@ -125,12 +123,12 @@ at::Tensor Decoded(const at::Tensor& words, UploadFormat format, int64_t values)
 Status CheckFinite(std::string_view bytes, int64_t first, UploadFormat format, int64_t values) {
   constexpr uint32_t kExponent = 0x7f800000;
   constexpr uint16_t kExponentOfBfloat16 = 0x7f80;
-  if (format == UploadFormat::kBFloat16) return AllFinite(bytes, kExponentOfBfloat16) ? absl::OkStatus() : NotFinite();
+  if (format == UploadFormat::kBFloat16) return CheckExponents(bytes, kExponentOfBfloat16);
   if (format == UploadFormat::kInt8) {
     const int64_t scales = std::max<int64_t>(Blocks(values) - first, 0);
     bytes = bytes.substr(0, std::min(bytes.size(), static_cast<size_t>(scales) * sizeof(float)));
   }
-  return AllFinite(bytes, kExponent) ? absl::OkStatus() : NotFinite();
+  return CheckExponents(bytes, kExponent);
 }
 
 }  // namespace fedalt

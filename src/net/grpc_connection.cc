@@ -49,10 +49,8 @@ bool IsWrongServer(const std::string& message) {
          message.find("ostname Verification") != std::string::npos;
 }
 
-/// One call that runs in gRPC's threads.
-struct Pending {
-  grpc::ClientContext context;
-  grpc::ByteBuffer request, reply;
+/// The end of a call, which gRPC's threads tell.
+struct Ending {
   grpc::Status status;
   std::mutex mutex;
   std::condition_variable finished;
@@ -80,32 +78,35 @@ GrpcConnection::GrpcConnection(const std::string& server, const TlsIdentity& ide
 GrpcConnection::~GrpcConnection() = default;
 
 StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, int64_t timeout_ms) {
-  auto call = std::make_shared<Pending>();  // gRPC may hold it longer than this function lives
-  call->context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms));
+  // The context holds the channel. It ends here and not in one of gRPC's threads: those cannot wait for their own end, as the last
+  // owner of a channel does.
+  grpc::ClientContext context;
+  context.set_deadline(std::chrono::system_clock::now() + std::chrono::milliseconds(timeout_ms));
   const grpc::Slice slice(request);
-  call->request = grpc::ByteBuffer(&slice, 1);
-  channel_->stub.UnaryCall(&call->context, MethodOf(rpc), grpc::StubOptions(), &call->request, &call->reply,
-                           [call](const grpc::Status& status) {
-                             const std::lock_guard<std::mutex> lock(call->mutex);
-                             call->status = status;
-                             call->done = true;
-                             call->finished.notify_all();
-                           });
+  const grpc::ByteBuffer sent(&slice, 1);
+  grpc::ByteBuffer received;
+  const auto ending = std::make_shared<Ending>();
+  channel_->stub.UnaryCall(&context, MethodOf(rpc), grpc::StubOptions(), &sent, &received, [ending](const grpc::Status& status) {
+    const std::lock_guard<std::mutex> lock(ending->mutex);
+    ending->status = status;
+    ending->done = true;
+    ending->finished.notify_all();
+  });
   {
-    std::unique_lock<std::mutex> lock(call->mutex);
-    while (!call->finished.wait_for(lock, std::chrono::milliseconds(100), [&] { return call->done; }))
-      if (InterruptRequested()) call->context.TryCancel();
+    std::unique_lock<std::mutex> lock(ending->mutex);
+    while (!ending->finished.wait_for(lock, std::chrono::milliseconds(100), [&] { return ending->done; }))
+      if (InterruptRequested()) context.TryCancel();
   }
   if (InterruptRequested()) return InterruptedError("stopped while waiting for the server");
-  if (!call->status.ok() && IsWrongServer(call->status.error_message()))
+  if (!ending->status.ok() && IsWrongServer(ending->status.error_message()))
     return absl::UnauthenticatedError(
         absl::StrCat("the server's certificate is not one of the federation's authority for this host name (",
-                     call->status.error_message(), "); check `server` and the folder of keys"));
-  if (!call->status.ok()) return FromGrpc(call->status);
-  if (check_server_) RETURN_IF_ERROR(check_server_(PeerCertificate(call->context.auth_context().get())));
+                     ending->status.error_message(), "); check `server` and the folder of keys"));
+  if (!ending->status.ok()) return FromGrpc(ending->status);
+  if (check_server_) RETURN_IF_ERROR(check_server_(PeerCertificate(context.auth_context().get())));
   std::vector<grpc::Slice> slices;
   std::string reply;
-  if (!call->reply.Dump(&slices).ok()) return absl::UnavailableError("the answer cannot be read");
+  if (!received.Dump(&slices).ok()) return absl::UnavailableError("the answer cannot be read");
   for (const grpc::Slice& part : slices) reply.append(reinterpret_cast<const char*>(part.begin()), part.size());
   return reply;
 }

@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "net/roster.h"
 #include "net/server_core.h"
 #include "net/tls.h"
 
@@ -33,5 +34,8 @@ class GrpcServer {
   std::unique_ptr<class GrpcServerHolder> server_;
   int port_ = 0;
 };
+
+/// Who a certificate belongs to, by the roster alone: a site that is in it and not revoked.
+GrpcServer::Identify IdentifyBy(const Roster& roster);
 
 }  // namespace fedalt

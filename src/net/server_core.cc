@@ -184,12 +184,15 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
       if (position_.ended && (!known || request.anew()))
         return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
       if (known && request.anew()) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
-      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), request.token()); !saved.ok())
+      const Status saved = journal_.SaveEnrolment(site, request.train_examples(), request.token());
+      if (saved.ok()) {
+        position_.enrolled[site] = request.train_examples();
+        position_.enrolled_by[site] = request.token();
+        position_.tokens.insert({site, request.token()});
+        Changed();
+      } else if (!position_.enrolled.contains(site)) {
         return Unrecorded(saved);
-      position_.enrolled[site] = request.train_examples();
-      position_.enrolled_by[site] = request.token();
-      position_.tokens.insert({site, request.token()});
-      Changed();
+      }  // one that takes part already may read what there is, also on a full disk
     } else if (!known) {
       return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
     }
@@ -204,7 +207,7 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
 }
 
 /// The upload that a manifest announces, if it fits the open attempt.
-StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadManifest& manifest) const {
+StatusOr<SiteContribution> ServerCore::Checked(int64_t site, const v1::UploadManifest& manifest) const {
   RETURN_IF_ERROR(CheckRun(manifest.run()));
   if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
   if (position_.opened_ms == 0 || manifest.round() != OpenRound() || manifest.attempt() != position_.attempt)
@@ -226,29 +229,32 @@ StatusOr<ServerCore::Upload> ServerCore::Checked(int64_t site, const v1::UploadM
   if (!(manifest.weight() > 0.0) || manifest.weight() > kLargestWeight)
     return absl::InvalidArgumentError(
         absl::StrCat("the upload has weight ", manifest.weight(), "; expected more than 0 and at most 1e12"));
-  Upload upload;
-  upload.contribution = {site, manifest.round(), manifest.attempt(), manifest.weight(), {manifest.values(), {}}};
+  SiteContribution upload;
+  std::map<Sha256Digest, int64_t> sizes;
+  upload = {site, manifest.round(), manifest.attempt(), manifest.weight(), {manifest.values(), {}}};
   for (int64_t i = 0; i < manifest.chunks_size(); ++i) {
-    ASSIGN_OR_RETURN(const Sha256Digest digest, DigestOf(manifest.chunks(static_cast<int>(i))));
-    upload.contribution.chunks.digests.push_back(digest);
-    const auto [known, is_new] = upload.sizes.emplace(digest, ChunkSize(manifest.values(), i));
+    const StatusOr<Sha256Digest> digest = DigestOf(manifest.chunks(static_cast<int>(i)));
+    if (!digest.ok()) return absl::InvalidArgumentError(absl::StrCat("piece ", i, ": ", digest.status().message()));
+    upload.chunks.digests.push_back(*digest);
+    const auto [known, is_new] = sizes.emplace(*digest, ChunkSize(manifest.values(), i));
     if (!is_new && known->second != ChunkSize(manifest.values(), i))
-      return absl::InvalidArgumentError("pieces of different sizes have one hash");
+      return absl::InvalidArgumentError(absl::StrCat("piece ", i, " has the hash of an earlier one of ", known->second,
+                                                     " bytes; expected pieces of different sizes to have different hashes"));
   }
   return upload;
 }
 
-StatusOr<bool> ServerCore::Counts(int64_t site, const Upload& upload) const {
+StatusOr<bool> ServerCore::Counts(int64_t site, const SiteContribution& upload) const {
   const auto received = position_.received.find(site);
   if (received == position_.received.end()) return false;
-  if (SameContent(received->second, upload.contribution)) return true;
+  if (SameContent(received->second, upload)) return true;
   return absl::AlreadyExistsError(
       absl::StrCat("another contribution of this site counts in round ", received->second.round, " already; the first one stays"));
 }
 
 StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::UploadManifest& manifest) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  StatusOr<Upload> upload = Checked(site, manifest);
+  StatusOr<SiteContribution> upload = Checked(site, manifest);
   if (!upload.ok()) return Refuse(site, upload.status());
   v1::MissingChunks missing;
   const StatusOr<bool> counts = Counts(site, *upload);
@@ -257,41 +263,53 @@ StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::Uplo
     missing.set_committed(true);
     return missing;
   }
-  for (size_t i = 0; i < upload->contribution.chunks.digests.size(); ++i)
-    if (!journal_.HasChunk(upload->contribution.chunks.digests[i])) missing.add_chunks(static_cast<int64_t>(i));
+  for (size_t i = 0; i < upload->chunks.digests.size(); ++i)
+    if (!journal_.HasChunk(upload->chunks.digests[i])) missing.add_chunks(static_cast<int64_t>(i));
   uploads_[site] = *std::move(upload);
   return missing;
 }
 
+/// Where in the upload that the site has begun the piece belongs: its places, ascending, at least one.
+StatusOr<std::vector<int64_t>> ServerCore::PlacesOf(int64_t site, const v1::Chunk& chunk) const {
+  RETURN_IF_ERROR(CheckRun(chunk.run()));
+  const auto begun = uploads_.find(site);
+  if (begun == uploads_.end() || begun->second.round != chunk.round())
+    return absl::FailedPreconditionError(absl::StrCat("a piece for round ", chunk.round(),
+                                                      " belongs to no upload that was begun, open is round ", OpenRound(),
+                                                      "; begin the upload again"));
+  ASSIGN_OR_RETURN(const Sha256Digest digest, DigestOf(chunk.sha256()));
+  const ChunkList& chunks = begun->second.chunks;
+  std::vector<int64_t> places;
+  for (size_t i = 0; i < chunks.digests.size(); ++i)
+    if (chunks.digests[i] == digest) places.push_back(static_cast<int64_t>(i));
+  if (places.empty())
+    return absl::InvalidArgumentError(absl::StrCat("a piece of ", chunk.content().size(), " bytes with hash ", HexOf(digest),
+                                                   " is none of those that the upload announced"));
+  const int64_t expected = ChunkSize(chunks.values, places.front());
+  if (static_cast<int64_t>(chunk.content().size()) != expected)
+    return absl::InvalidArgumentError(
+        absl::StrCat("piece ", places.front(), " has ", chunk.content().size(), " bytes; expected ", expected));
+  return places;
+}
+
 StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& chunk) {
-  Sha256Digest digest{};
-  std::vector<int64_t> places;  // the first word of the piece, at each of its places
+  StatusOr<std::vector<int64_t>> places = absl::InternalError("not looked for");
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    RETURN_IF_ERROR(CheckRun(chunk.run()));
-    const auto upload = uploads_.find(site);
-    if (upload == uploads_.end() || upload->second.contribution.round != chunk.round())
-      return absl::FailedPreconditionError("the piece belongs to no upload that was begun; begin the upload again");
-    const StatusOr<Sha256Digest> named = DigestOf(chunk.sha256());
-    if (!named.ok()) return Refuse(site, named.status());
-    const auto size = upload->second.sizes.find(*named);
-    if (size == upload->second.sizes.end() || size->second != static_cast<int64_t>(chunk.content().size()))
-      return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a piece of ", chunk.content().size(),
-                                                                  " bytes is none of those that the upload announced")));
-    digest = *named;
-    const std::vector<Sha256Digest>& all = upload->second.contribution.chunks.digests;
-    for (size_t i = 0; i < all.size(); ++i)
-      if (all[i] == digest) places.push_back(static_cast<int64_t>(i) * kChunkBytes / static_cast<int64_t>(sizeof(float)));
+    places = PlacesOf(site, chunk);
+    if (!places.ok()) return Refuse(site, places.status());
   }
   // The work on the content needs no lock: a slow site holds up nobody.
+  constexpr int64_t kWords = kChunkBytes / static_cast<int64_t>(sizeof(float));
+  const Sha256Digest digest = Sha256(chunk.content());
   Status good;
-  for (const int64_t first : places)
-    if (good.ok()) good = CheckFinite(chunk.content(), first, options_.upload, options_.values);
-  if (good.ok() && Sha256(chunk.content()) != digest)
-    good = absl::InvalidArgumentError("a piece does not have the hash that it names");
+  for (const int64_t place : *places)
+    if (good.ok()) good = CheckFinite(chunk.content(), place * kWords, options_.upload, options_.values);
+  if (good.ok() && BytesOf(digest) != chunk.sha256())
+    good = absl::InvalidArgumentError("does not have the hash that it names; send it again");
   if (!good.ok()) {
     const std::lock_guard<std::mutex> lock(mutex_);
-    return Refuse(site, good);
+    return Refuse(site, absl::InvalidArgumentError(absl::StrCat("piece ", places->front(), " ", good.message())));
   }
   if (const Status put = journal_.PutChunk(digest, chunk.content()); !put.ok()) return Unrecorded(put);
   return v1::PutChunkReply{};
@@ -301,7 +319,7 @@ StatusOr<v1::CommitReply> ServerCore::CommitUpload(int64_t site, const v1::Uploa
   v1::CommitReply reply;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    const StatusOr<Upload> upload = Checked(site, manifest);
+    const StatusOr<SiteContribution> upload = Checked(site, manifest);
     if (!upload.ok()) return Refuse(site, upload.status());
     const StatusOr<bool> counts = Counts(site, *upload);
     if (!counts.ok()) return Refuse(site, counts.status());
@@ -309,11 +327,12 @@ StatusOr<v1::CommitReply> ServerCore::CommitUpload(int64_t site, const v1::Uploa
       reply.set_duplicate(true);
       return reply;
     }
-    for (size_t i = 0; i < upload->contribution.chunks.digests.size(); ++i)
-      if (!journal_.HasChunk(upload->contribution.chunks.digests[i]))
-        return absl::FailedPreconditionError(absl::StrCat("piece ", i, " of the upload is missing; begin the upload again"));
-    if (const Status saved = journal_.SaveContribution(upload->contribution); !saved.ok()) return Unrecorded(saved);
-    position_.received[site] = upload->contribution;
+    for (size_t i = 0; i < upload->chunks.digests.size(); ++i)
+      if (!journal_.HasChunk(upload->chunks.digests[i]))
+        return Refuse(
+            site, absl::FailedPreconditionError(absl::StrCat("piece ", i, " of the upload is missing; begin the upload again")));
+    if (const Status saved = journal_.SaveContribution(*upload); !saved.ok()) return Unrecorded(saved);
+    position_.received[site] = *upload;
     uploads_.erase(site);
     Changed();
   }
@@ -362,7 +381,8 @@ StatusOr<v1::Chunk> ServerCore::GetChunk(int64_t site, const v1::ChunkRequest& r
   ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
   const std::vector<Sha256Digest>& digests = object->ReadBy(site).digests;
   if (std::find(digests.begin(), digests.end(), digest) == digests.end())
-    return absl::NotFoundError(absl::StrCat("round ", request.round(), " published no such piece to this site"));
+    return Refuse(
+        site, absl::NotFoundError(absl::StrCat("round ", request.round(), " published no piece ", HexOf(digest), " to this site")));
   StatusOr<std::string> content = journal_.GetChunk(digest);
   if (!content.ok()) return Unrecorded(content.status());
   if (digest == digests.back()) {

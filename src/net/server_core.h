@@ -69,7 +69,8 @@ class ServerCore {
   /// What time, completeness and operators bring; returns a round that is to be aggregated, once. Errors: kOutput; kFederation
   /// (another server has taken the run over: this one does nothing any more).
   StatusOr<std::optional<ClosingRound>> Tick();
-  /// The result of aggregating what Tick returned. An error abandons the attempt. Errors: kOutput.
+  /// The result of aggregating what Tick returned. An error abandons the attempt, apart from kOutput, which is returned: nothing
+  /// has changed then, and Tick hands the round out again. Errors: kOutput.
   Status Finish(const ClosingRound& closing, const StatusOr<PublishedObject>& result);
   /// Ends the run. Errors: kOutput.
   Status End(const std::string& cause);
@@ -82,17 +83,14 @@ class ServerCore {
   void OnChange(std::function<void()> listener) { listener_ = std::move(listener); }
 
  private:
-  struct Upload {
-    SiteContribution contribution;
-    std::map<Sha256Digest, int64_t> sizes;  ///< of its pieces
-  };
   int64_t OpenRound() const;  ///< 0: none is left
   std::vector<int64_t> Cohort(int64_t round) const;
   v1::RunState StateLocked() const;
   Status CheckRun(const std::string& run) const;
-  StatusOr<Upload> Checked(int64_t site, const v1::UploadManifest& manifest) const;
+  StatusOr<std::vector<int64_t>> PlacesOf(int64_t site, const v1::Chunk& chunk) const;
+  StatusOr<SiteContribution> Checked(int64_t site, const v1::UploadManifest& manifest) const;
   /// Whether this very content counts already. Errors: AlreadyExists (another one does).
-  StatusOr<bool> Counts(int64_t site, const Upload& upload) const;
+  StatusOr<bool> Counts(int64_t site, const SiteContribution& upload) const;
   Status Refuse(int64_t site, const Status& why);
   Status OpenAttempt(int64_t attempt);
   Status EndLocked(const std::string& cause);
@@ -115,7 +113,7 @@ class ServerCore {
   std::function<void()> listener_;
   mutable std::mutex mutex_;  // everything below
   ServerPosition position_;
-  std::map<int64_t, Upload> uploads_;                 ///< begun in this attempt, by site
+  std::map<int64_t, SiteContribution> uploads_;       ///< begun in this attempt, by site
   std::shared_ptr<const PublishedObject> published_;  ///< the one that was asked for last
   std::set<int64_t> have_read_;                       ///< the last piece of the last closed round
   std::set<int64_t> reporters_, have_reported_;       ///< of the last closed round

@@ -121,7 +121,8 @@ StatusOr<std::optional<ClosingRound>> ServerCore::Tick() {
     } else {
       const std::vector<int64_t> cohort = Cohort(OpenRound());
       const bool all = std::all_of(cohort.begin(), cohort.end(), [&](int64_t site) { return position_.received.contains(site); });
-      const bool late = clock_.NowMs() >= position_.opened_ms + options_.deadline_ms;
+      // While no server was there, no site could contribute.
+      const bool late = clock_.NowMs() >= std::max(position_.opened_ms, recovered_ms_) + options_.deadline_ms;
       const int64_t received = static_cast<int64_t>(position_.received.size());
       if (received >= options_.minimum_cohort && (all || late)) {
         closing.emplace();
@@ -154,6 +155,7 @@ Status ServerCore::Finish(const ClosingRound& closing, const StatusOr<PublishedO
     aggregating_ = false;
     Changed();
     if (!result.ok()) {
+      if (KindOf(result.status()) == ErrorKind::kOutput) return result.status();  // the disk's; Tick hands the round out again
       RETURN_IF_ERROR(Abandon(std::string(result.status().message())));
     } else {
       RETURN_IF_ERROR(journal_.CloseRound(*result));

@@ -216,22 +216,31 @@ Status SiteSession::Witness(int64_t round, const v1::LogHead& shown) {
   return reply.ok() ? absl::OkStatus() : Final(reply.status());
 }
 
+Status SiteSession::WentBackError(int64_t round) const {
+  return FederationError(
+      absl::StrCat("the server is at round ", state_.round(), " of ", run_,
+                   ", but this site has read what later rounds published and is at round ", round,
+                   ": the server was put back, or began anew; put its newest directory back, or begin a new run"));
+}
+
 Status SiteSession::Send(Upload upload) {
-  upload.values = Encoded(upload.values.contiguous(), options_.upload);
+  upload_ = std::move(upload);
+  upload_.values = Encoded(upload_.values.contiguous(), options_.upload);
+  return Deliver();
+}
+
+Status SiteSession::Deliver() {
+  sent_attempt_ = 0;
   for (;;) {
-    const auto went_back = [&](const v1::RunState& state) { return state.round() > 0 && state.round() < upload.round; };
     RETURN_IF_ERROR(WaitUntil([&](const v1::RunState& state) {
-      return state.closed_round() >= upload.round || went_back(state) ||
-             (state.phase() == v1::PHASE_COLLECTING && state.round() == upload.round);
+      return state.closed_round() >= upload_.round || WentBack(state, upload_.round) ||
+             (state.phase() == v1::PHASE_COLLECTING && state.round() == upload_.round);
     }));
-    if (went_back(state_))
-      return FederationError(
-          absl::StrCat("the server is at round ", state_.round(), " of ", run_,
-                       ", but this site has read what later rounds published and is at round ", upload.round,
-                       ": the server was put back, or began anew; put its newest directory back, or begin a new run"));
-    if (state_.closed_round() >= upload.round) return absl::OkStatus();  // without this site: Published::own_round tells
+    if (WentBack(state_, upload_.round)) return WentBackError(upload_.round);
+    if (state_.closed_round() >= upload_.round) return absl::OkStatus();  // without this site: Published::own_round tells
     const v1::RunState before = state_;
-    const Status sent = Transmit(upload);
+    const Status sent = Transmit(upload_);
+    if (sent.ok()) sent_attempt_ = before.attempt();
     if (sent.ok() || !absl::IsFailedPrecondition(sent)) return sent.ok() ? sent : Final(sent);
     // The round, or the attempt, has gone on meanwhile; if it has not, the refusal is meant.
     RETURN_IF_ERROR(Poll());
@@ -241,7 +250,16 @@ Status SiteSession::Send(Upload upload) {
 }
 
 StatusOr<Published> SiteSession::CloseRound(int64_t round) {
-  RETURN_IF_ERROR(WaitUntil([&](const v1::RunState& state) { return state.closed_round() >= round; }));
+  const auto again = [&](const v1::RunState& state) {  // the attempt in which the upload counted was abandoned
+    return upload_.round == round && state.phase() == v1::PHASE_COLLECTING && state.round() == round &&
+           state.attempt() != sent_attempt_;
+  };
+  do {
+    if (again(state_)) RETURN_IF_ERROR(Deliver());
+    RETURN_IF_ERROR(WaitUntil(
+        [&](const v1::RunState& state) { return state.closed_round() >= round || WentBack(state, round) || again(state); }));
+    if (WentBack(state_, round)) return WentBackError(round);
+  } while (state_.closed_round() < round);
   v1::ManifestRequest request;
   request.set_run(run_);
   request.set_round(round);

@@ -71,6 +71,11 @@ class SiteSession : public Transport {
   Status Witness(int64_t round, const v1::LogHead& head);
   Status CheckContinues(const TreeHead& before, const TreeHead& now);
   Status Note(const std::string& kind, const nlohmann::json& body);
+  /// Until `upload_` counts in the open attempt, or its round was closed without it.
+  Status Deliver();
+  /// Whether the server is before `round`, which this site has reached.
+  static bool WentBack(const v1::RunState& state, int64_t round) { return state.round() > 0 && state.round() < round; }
+  Status WentBackError(int64_t round) const;
 
   SiteSessionOptions options_;
   ServerConnection& connection_;
@@ -81,6 +86,8 @@ class SiteSession : public Transport {
   bool anew_ = false;
   std::string content_;  ///< hash of what the last closed round published
   v1::RunState state_;
+  Upload upload_;             // of the round that is being exchanged
+  int64_t sent_attempt_ = 0;  // in which it was acknowledged; 0: not yet
 };
 
 }  // namespace fedalt

@@ -20,6 +20,7 @@ inline pid_t StartFedalt(const TestFolder& folder, const std::vector<std::string
   std::vector<char*> argv = {const_cast<char*>("fedalt")};
   for (const std::string& argument : arguments) argv.push_back(const_cast<char*>(argument.c_str()));
   argv.push_back(nullptr);
+  ::signal(SIGXFSZ, SIG_IGN);  // a write beyond the limit of a file's size fails, as on a full disk
   if (::chdir(folder.path().c_str()) == 0 && std::freopen("kill-out.txt", "w", stdout) != nullptr &&
       (messages < 0 ? std::freopen("kill-err.txt", "w", stderr) != nullptr : ::dup2(messages, STDERR_FILENO) >= 0))
     ::execv(FEDALT_PROGRAM, argv.data());
@@ -52,12 +53,27 @@ class FedaltInStep {
       if (!ReadOne()) return false;
     return true;
   }
+  /// Reads its next message; false if it ended before.
+  bool ReadMessage() {
+    do {
+      if (!ReadOne()) return false;
+    } while (read_.back() != '\n');
+    return true;
+  }
   /// Reads on in the background, so that it goes on by itself. messages() is for after its end then.
   void ReadOn() {
+    if (reader_.joinable()) return;
     reader_ = std::thread([this] {
       while (ReadOne()) {
       }
     });
+  }
+  /// Sends `signal` and does not wait.
+  void Signal(int signal) const { ::kill(child_, signal); }
+  /// From now on no file of the process can grow beyond `bytes`.
+  void LimitFiles(rlim_t bytes) const {
+    const rlimit limit{bytes, RLIM_INFINITY};
+    EXPECT_EQ(::prlimit(child_, RLIMIT_FSIZE, &limit, nullptr), 0);
   }
   /// Sends `signal`, reads what it still has to say, and waits for its end. Its wait status.
   int End(int signal) {
@@ -65,7 +81,7 @@ class FedaltInStep {
     return Wait();
   }
   int Wait() {
-    if (!reader_.joinable()) ReadOn();
+    ReadOn();
     reader_.join();
     int status = 0;
     EXPECT_EQ(::waitpid(child_, &status, 0), child_);

@@ -1,4 +1,5 @@
-// What the server's state machine refuses, and what it counts once. Faults of network, clock and disk are the simulation's.
+// What the server's state machine refuses. The rows of the fault table are in fault_table_test.cc, on its database and its port;
+// faults of network, clock and disk in any order are the simulation's.
 #include "net/server_core.h"
 
 #include <gtest/gtest.h>
@@ -7,21 +8,14 @@
 
 #include "fed/upload_format.h"
 #include "net/memory_journal.h"
+#include "net/messages.h"
 
 namespace fedalt {
 namespace {
 
+using testing::ChunkOfManifest;
+using testing::ManifestOf;
 using testing::MemoryJournal;
-
-class SettableClock : public Clock {
- public:
-  int64_t now_ms = 1000;
-  int64_t NowMs() const override { return now_ms; }
-  Status Sleep(int64_t ms) override {
-    now_ms += ms;
-    return absl::OkStatus();
-  }
-};
 
 constexpr int64_t kValues = kChunkBytes / 4 + 3;  // two pieces
 
@@ -48,33 +42,7 @@ class ServerCoreTest : public ::testing::Test {
     ASSERT_TRUE(core_->Tick().ok());
     ASSERT_EQ(core_->state().phase(), v1::PHASE_COLLECTING);
   }
-  static v1::EnrolRequest Enrolment() {
-    v1::EnrolRequest request;
-    request.set_oldest_protocol(1);
-    request.set_newest_protocol(1);
-    request.set_agreement("model a\nrounds: 2\n");
-    request.set_train_examples(5);
-    request.set_token("t");
-    return request;
-  }
-  static v1::UploadManifest ManifestOf(const at::Tensor& values, int64_t round = 1, int64_t attempt = 1) {
-    v1::UploadManifest manifest;
-    manifest.set_run("r");
-    manifest.set_round(round);
-    manifest.set_attempt(attempt);
-    manifest.set_weight(1.0);
-    manifest.set_values(values.numel());
-    for (const Sha256Digest& digest : ChunksOf(values).digests) manifest.add_chunks(std::string(digest.begin(), digest.end()));
-    return manifest;
-  }
-  static v1::Chunk ChunkOfManifest(const v1::UploadManifest& manifest, const at::Tensor& values, int index) {
-    v1::Chunk chunk;
-    chunk.set_run("r");
-    chunk.set_round(manifest.round());
-    chunk.set_sha256(manifest.chunks(index));
-    chunk.set_content(std::string(ChunkOf(values, index)));
-    return chunk;
-  }
+  static v1::EnrolRequest Enrolment() { return testing::EnrolmentIn("model a\nrounds: 2\n"); }
   Status Upload(int64_t site, const at::Tensor& values, int64_t round = 1) {
     const v1::UploadManifest manifest = ManifestOf(values, round);
     const auto missing = core_->BeginUpload(site, manifest);
@@ -98,7 +66,7 @@ class ServerCoreTest : public ::testing::Test {
 
   UploadFormat upload_ = UploadFormat::kFloat32;
   MemoryJournal journal_;
-  SettableClock clock_;
+  testing::SettableClock clock_;
   std::unique_ptr<ServerCore> core_;
   at::Tensor a_ = at::arange(kValues, at::kFloat), b_ = a_ + 1.0;
 };
@@ -122,67 +90,6 @@ TEST_F(ServerCoreTest, EnrolmentThatDoesNotFit) {
   request.set_token("of its next process");
   request.set_train_examples(6);
   ExpectRefused(core_->Enrol(0, request).status(), kPrecondition, "enrolled with 5 training examples and now has 6");
-}
-
-TEST_F(ServerCoreTest, ManifestsThatDoNotFit) {
-  EnrolBoth();
-  const v1::UploadManifest good = ManifestOf(a_);
-  const auto refused = [&](const std::function<void(v1::UploadManifest&)>& spoil) {
-    v1::UploadManifest manifest = good;
-    spoil(manifest);
-    EXPECT_FALSE(core_->CommitUpload(0, manifest).ok());
-    return core_->BeginUpload(0, manifest).status();
-  };
-  ExpectRefused(refused([](auto& m) { m.set_run("another"); }), kPrecondition, "this server runs r, not \"another\"");
-  ExpectRefused(refused([](auto& m) { m.set_round(2); }), kPrecondition, "round 2, attempt 1, but open is round 1, attempt 1");
-  ExpectRefused(refused([](auto& m) { m.set_round(0); }), kPrecondition, "round 0");
-  ExpectRefused(refused([](auto& m) { m.set_attempt(2); }), kPrecondition, "attempt 2");
-  ExpectRefused(refused([](auto& m) { m.set_values(kValues + 1); }), kInvalid, "values");
-  ExpectRefused(refused([](auto& m) { m.set_values(int64_t{1} << 60); }), kInvalid, "values");
-  ExpectRefused(refused([](auto& m) { m.mutable_chunks()->RemoveLast(); }), kInvalid, "in 1 pieces");
-  ExpectRefused(refused([](auto& m) { m.add_chunks("x"); }), kInvalid, "in 3 pieces");
-  ExpectRefused(refused([](auto& m) { m.set_chunks(0, "short"); }), kInvalid, "a hash has 5 bytes");
-  ExpectRefused(refused([](auto& m) { m.set_chunks(1, m.chunks(0)); }), kInvalid, "different sizes");
-  for (const double weight : {0.0, -1.0, 1e13, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
-    ExpectRefused(refused([&](auto& m) { m.set_weight(weight); }), kInvalid, "weight");
-  EXPECT_TRUE(journal_.position().received.empty());
-  EXPECT_TRUE(Upload(0, a_).ok());
-}
-
-TEST_F(ServerCoreTest, PiecesThatDoNotFit) {
-  EnrolBoth();
-  const v1::UploadManifest manifest = ManifestOf(a_);
-  const v1::Chunk good = ChunkOfManifest(manifest, a_, 0);
-  EXPECT_EQ(core_->PutChunk(0, good).status().code(), kPrecondition) << "before the upload was begun";
-  ASSERT_TRUE(core_->BeginUpload(0, manifest).ok());
-  EXPECT_EQ(core_->PutChunk(1, good).status().code(), kPrecondition) << "another site's";
-  v1::Chunk chunk = good;
-  chunk.mutable_content()->resize(17);
-  ExpectRefused(core_->PutChunk(0, chunk).status(), kInvalid, "17 bytes");
-  chunk = good;
-  chunk.mutable_content()->append("garbage behind it");
-  ExpectRefused(core_->PutChunk(0, chunk).status(), kInvalid, "none of those");
-  chunk = good;
-  (*chunk.mutable_content())[100] ^= 1;
-  ExpectRefused(core_->PutChunk(0, chunk).status(), kInvalid, "does not have the hash");
-  EXPECT_EQ(core_->CommitUpload(0, manifest).status().code(), kPrecondition) << "pieces are missing";
-  const at::Tensor bad = a_.clone();
-  bad[5] = std::numeric_limits<float>::quiet_NaN();
-  ASSERT_TRUE(core_->BeginUpload(0, ManifestOf(bad)).ok());
-  ExpectRefused(core_->PutChunk(0, ChunkOfManifest(ManifestOf(bad), bad, 0)).status(), kInvalid, "not finite");
-  EXPECT_TRUE(journal_.position().received.empty());
-}
-
-TEST_F(ServerCoreTest, TheSameUploadTwiceCountsOnceAndAnotherIsAConflict) {
-  EnrolBoth();
-  ASSERT_TRUE(Upload(0, a_).ok());
-  ASSERT_TRUE(Upload(0, a_).ok());
-  EXPECT_TRUE(core_->BeginUpload(0, ManifestOf(a_))->committed());
-  EXPECT_TRUE(core_->CommitUpload(0, ManifestOf(a_))->duplicate());
-  ExpectRefused(Upload(0, b_), absl::StatusCode::kAlreadyExists, "the first one stays");
-  ExpectRefused(core_->CommitUpload(0, ManifestOf(b_)).status(), absl::StatusCode::kAlreadyExists, "the first one stays");
-  EXPECT_EQ(journal_.saved_twice, 0);
-  EXPECT_EQ(journal_.position().received.size(), 1u);
 }
 
 TEST_F(ServerCoreTest, ASiteReadsWhatWasPublishedAndNothingElse) {
@@ -232,23 +139,6 @@ TEST_F(ServerCoreTest, DeadlinesAbandonAndEndWithACause) {
   EXPECT_NE(core_->state().cause().find("only 1 of 2 sites enrolled"), std::string::npos) << core_->state().cause();
 }
 
-TEST_F(ServerCoreTest, ARoundWithTooFewIsAbandonedAndItsUploadsForgotten) {
-  EnrolBoth();
-  ASSERT_TRUE(Upload(0, a_).ok());
-  for (int attempt = 1; attempt <= 3; ++attempt) {
-    EXPECT_EQ(core_->state().attempt(), attempt);
-    clock_.now_ms += 60'000;
-    ASSERT_TRUE(core_->Tick().ok());
-    EXPECT_TRUE(journal_.position().received.empty());
-    Start();  // the server dies and comes back here, too
-    ASSERT_TRUE(core_->Tick().ok());
-  }
-  EXPECT_EQ(core_->state().phase(), v1::PHASE_ENDED);
-  EXPECT_NE(core_->state().cause().find("round 1 was abandoned 3 times"), std::string::npos) << core_->state().cause();
-  EXPECT_TRUE(journal_.published.empty());
-  EXPECT_EQ(core_->Enrol(1, Enrolment()).ok(), true) << "a site that is known hears how it ended";
-}
-
 TEST_F(ServerCoreTest, TheEndThatTheDiskDidNotTakeComesLaterAndNotAnotherAttempt) {
   EnrolBoth();
   for (int attempt = 1; attempt <= 2; ++attempt) {
@@ -279,28 +169,6 @@ TEST_F(ServerCoreTest, WhatIsQuotedIsCutBetweenTwoLetters) {
   manifest.set_run(std::string(79, 'x') + "\xe5\xa4\xa7\xe9\x98\xaa");
   ExpectRefused(core_->BeginUpload(0, manifest).status(), kPrecondition,
                 "this server runs r, not \"" + std::string(79, 'x') + "\"");
-}
-
-TEST_F(ServerCoreTest, AnotherConfigurationAfterARestartIsRefused) {
-  ServerOptions options;
-  options.run = "r";
-  options.agreement = "model b\nrounds: 2\n";
-  options.sites = {"osaka", "lyon"};
-  options.exchange_rounds = {1};
-  options.values = kValues;
-  const Status status = ServerCore(options, journal_, clock_).Recover();
-  EXPECT_EQ(KindOf(status), ErrorKind::kConfig);
-  EXPECT_NE(std::string(status.message()).find("\"model b\""), std::string::npos) << status;
-}
-
-TEST_F(ServerCoreTest, WhatTheDiskDidNotTakeIsNotAcknowledged) {
-  EnrolBoth();
-  journal_.disk = [] { return MemoryJournal::Disk::kFailsBefore; };
-  const Status failed = Upload(0, a_);
-  EXPECT_EQ(failed.code(), absl::StatusCode::kUnavailable) << failed;
-  journal_.disk = [] { return MemoryJournal::Disk::kGood; };
-  EXPECT_TRUE(Upload(0, a_).ok());
-  EXPECT_EQ(journal_.position().received.size(), 1u);
 }
 
 /// Both have contributed, and the round is closed.

@@ -119,7 +119,8 @@ TEST(ServerThreads, NoInterleavingChangesWhatCounts) {
     const auto closing = core.Tick();
     ASSERT_TRUE(closing.ok());
     if (*closing) {
-      const auto published = Aggregate(**closing, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, Options().sites}, journal);
+      const auto published =
+          Aggregate(**closing, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, Options().sites}, journal);
       ASSERT_TRUE(core.Finish(**closing, published).ok());
     }
     std::this_thread::yield();
