@@ -11,7 +11,6 @@
 #include "base/log.h"
 #include "base/signature.h"
 #include "fed/federation.h"
-#include "net/certificates.h"
 #include "net/grpc_server.h"
 #include "net/server_core.h"
 #include "run/run.h"
@@ -78,20 +77,6 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
   options.minimum_cohort = party.minimum_cohort;
   options.deadline_ms = party.deadline_s * 1000;
   return options;
-}
-
-/// Who a certificate belongs to, by the roster alone.
-GrpcServer::Identify IdentifyBy(const Roster& roster) {
-  return [roster](const std::string& certificate) -> StatusOr<int64_t> {
-    const auto facts = ParseCertificate(certificate);
-    if (!facts.ok()) return absl::PermissionDeniedError("the certificate cannot be read");
-    const auto place = FindSiteByFingerprint(roster, facts->fingerprint);
-    if (!place)
-      return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
-    if (roster.sites[*place].revoked)
-      return absl::PermissionDeniedError(absl::StrCat("the keys of ", roster.sites[*place].name, " are revoked"));
-    return static_cast<int64_t>(*place);
-  };
 }
 
 /// Until the run has ended and everybody has had time to read its last result.

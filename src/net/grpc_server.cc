@@ -3,6 +3,7 @@
 #include <list>
 
 #include "federation.grpc.pb.h"
+#include "net/certificates.h"
 #include "net/grpc_options.h"
 
 namespace fedalt {
@@ -143,6 +144,19 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& addre
   Service* service = made->service_.get();
   core.OnChange([service] { service->AnswerWaiting(/*everybody=*/false); });
   return made;
+}
+
+GrpcServer::Identify IdentifyBy(const Roster& roster) {
+  return [roster](const std::string& certificate) -> StatusOr<int64_t> {
+    const auto facts = ParseCertificate(certificate);
+    if (!facts.ok()) return absl::PermissionDeniedError("the certificate cannot be read");
+    const auto place = FindSiteByFingerprint(roster, facts->fingerprint);
+    if (!place)
+      return absl::PermissionDeniedError(absl::StrCat("the certificate of \"", facts->common_name, "\" is not in the roster"));
+    if (roster.sites[*place].revoked)
+      return absl::PermissionDeniedError(absl::StrCat("the keys of ", roster.sites[*place].name, " are revoked"));
+    return static_cast<int64_t>(*place);
+  };
 }
 
 }  // namespace fedalt

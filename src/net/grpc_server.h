@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "net/roster.h"
 #include "net/server_core.h"
 #include "net/tls.h"
 
@@ -33,5 +34,8 @@ class GrpcServer {
   std::unique_ptr<class GrpcServerHolder> server_;
   int port_ = 0;
 };
+
+/// By the roster alone: the site whose key the certificate has, unless it is revoked.
+GrpcServer::Identify IdentifyBy(const Roster& roster);
 
 }  // namespace fedalt
