@@ -36,6 +36,10 @@ std::vector<FigureDefinition> AllFigures() {
   std::vector<FigureDefinition> all;
   for (const auto& group : {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures(), MemoryFigures()})
     all.insert(all.end(), group.begin(), group.end());
+#ifdef FEDALT_NET
+  const std::vector<FigureDefinition> load = FederationLoadFigures();
+  all.insert(all.end(), load.begin(), load.end());
+#endif
   return all;
 }
 

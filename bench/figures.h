@@ -25,5 +25,8 @@ std::vector<FigureDefinition> DecodingFigures();
 std::vector<FigureDefinition> AggregationFigures();
 std::vector<FigureDefinition> LargeModelFigures();
 std::vector<FigureDefinition> MemoryFigures();
+#ifdef FEDALT_NET
+std::vector<FigureDefinition> FederationLoadFigures();
+#endif
 
 }  // namespace fedalt::bench

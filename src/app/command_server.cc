@@ -1,7 +1,6 @@
 // fedalt server: one party of a federation across machines runs it; sites dial in.
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <chrono>
 #include <ctime>
 #include <memory>
 
@@ -90,7 +89,7 @@ Status Step(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& 
 }
 
 /// Until the run has ended and everybody has had time to read its last result.
-Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
+Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
   constexpr int64_t kPieceMs = 20, kFirstPauseMs = 250, kLongestPauseMs = 8'000;
   SystemClock clock;
   std::string told;
@@ -103,7 +102,6 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
                               "); it tries again and goes on when it can"));
     if (step.ok() && pause_ms > 0) LogInfo("the server can record again and goes on");
     pause_ms = step.ok() ? 0 : std::clamp(2 * pause_ms, kFirstPauseMs, kLongestPauseMs);
-    port.AnswerOverdue();
     const v1::RunState state = core.state();
     const std::string waits =
         absl::StrCat("round ", state.round(), ", attempt ", state.attempt(), ": waits for ", state.waiting_for());
@@ -145,7 +143,7 @@ Status Execute(const std::string& file) {
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));
   LogInfo(absl::StrCat("run ", options.run, ", listens on port ", port->port()));
-  RETURN_IF_ERROR(Serve(core, *port, *store, round, party.linger_s * 1000));
+  RETURN_IF_ERROR(Serve(core, *store, round, party.linger_s * 1000));
   if (core.state().round() != 0) return FederationError(absl::StrCat("the run has ended: ", core.state().cause()));
   return absl::OkStatus();
 }

@@ -8,6 +8,8 @@
 #include <memory>
 #include <vector>
 
+#include "base/sha256_blocks.h"
+
 namespace fedalt {
 namespace {
 crypto_hash_sha256_state* StateOf(std::array<uint8_t, 128>& bytes) {
@@ -38,7 +40,22 @@ Sha256Stream::Sha256Stream() {
 }
 
 void Sha256Stream::Add(std::string_view bytes) {
-  crypto_hash_sha256_update(StateOf(state_), reinterpret_cast<const unsigned char*>(bytes.data()), bytes.size());
+  // libsodium's state is that of the standard: eight words, the bits so far, and the bytes of a block that is not full.
+  constexpr size_t kBlock = 64;
+  crypto_hash_sha256_state* const state = StateOf(state_);
+  const auto* at = reinterpret_cast<const uint8_t*>(bytes.data());
+  size_t left = bytes.size();
+  const size_t held = state->count / 8 % kBlock, fills = held == 0 ? 0 : kBlock - held;
+  if (HasSha256Instructions() && left >= fills + kBlock) {
+    crypto_hash_sha256_update(state, at, fills);
+    at += fills;
+    left -= fills;
+    AddSha256Blocks(state->state, at, left / kBlock);
+    state->count += left / kBlock * kBlock * 8;
+    at += left / kBlock * kBlock;
+    left %= kBlock;
+  }
+  crypto_hash_sha256_update(state, at, left);
 }
 
 Sha256Digest Sha256Stream::Finish() {

@@ -1,6 +1,7 @@
 #include "base/hash.h"
 
 #include <gtest/gtest.h>
+#include <sodium.h>
 
 #include <filesystem>
 #include <string>
@@ -46,6 +47,21 @@ TEST(Crc32c, KnownAnswers) {
   EXPECT_EQ(Crc32c(down), 0x113FDB5Cu);
   EXPECT_EQ(Crc32c(read_command), 0xD9963A56u);
   EXPECT_EQ(Crc32c(""), 0u);
+}
+
+TEST(Sha256, IsTheSameForAllLengthsAndPieces) {
+  std::string bytes(400, '\0');
+  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 37 + i / 7);
+  for (size_t length = 0; length <= bytes.size(); ++length)
+    for (size_t first = 0; first <= length; first += 13) {
+      const std::string_view whole = std::string_view(bytes).substr(0, length);
+      Sha256Digest expected{};
+      crypto_hash_sha256(expected.data(), reinterpret_cast<const unsigned char*>(whole.data()), whole.size());
+      Sha256Stream stream;
+      stream.Add(whole.substr(0, first));
+      stream.Add(whole.substr(first));
+      ASSERT_EQ(HexOf(stream.Finish()), HexOf(expected)) << length << " bytes, " << first << " of them first";
+    }
 }
 
 TEST(Sha256, OfAFile) {
