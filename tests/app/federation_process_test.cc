@@ -143,6 +143,24 @@ TEST_F(FederationProcesses, ASiteIsKilledAtEachOfItsMessages) {
   }
 }
 
+TEST_F(FederationProcesses, AnOperatorSteersTheServer) {
+  const auto server = StartServer("steered");
+  server->ReadOn();
+  const auto status = [&] { return RunFedalt(folder_, {"status", "steered/server"}).out; };
+  EXPECT_NE(status().find("server      at work, start 1 "), std::string::npos) << status();
+  EXPECT_NE(status().find("phase       enrolling; since "), std::string::npos) << status();
+  EXPECT_NE(status().find("awaited     a, b\n"), std::string::npos) << status();
+  Fedalt({"pause", "steered/server", "--cause", "lunch", "--wait", "600"});
+  EXPECT_NE(status().find("phase       paused: lunch; since "), std::string::npos) << status();
+  Fedalt({"resume", "steered/server", "--wait", "600"});
+  Fedalt({"erase", "steered/server", "--site", "a", "--wait", "600"});
+  Fedalt({"stop", "steered/server", "--cause", "good enough", "--wait", "600"});
+  EXPECT_EQ(server->Wait() >> 8, 10);
+  EXPECT_NE(server->messages().find("the run has ended: stopped by an operator: good enough"), std::string::npos);
+  EXPECT_NE(status().find("phase       ended: stopped by an operator: good enough; since "), std::string::npos) << status();
+  Fedalt({"audit", "verify", "steered/server", "--trust", "keys/roster.json"});
+}
+
 TEST_F(FederationProcesses, WhoDoesNotBelongIsRefused) {
   const auto server = StartServer("refusing");
   server->ReadOn();
