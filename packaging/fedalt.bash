@@ -3,7 +3,7 @@ _fedalt() {
   local word=${COMP_WORDS[COMP_CWORD]} words=
   COMPREPLY=()
   if [[ $COMP_CWORD -eq 1 ]]; then
-    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor keys server site audit --help --version" -- "$word")
+    mapfile -t COMPREPLY < <(compgen -W "run compare eval generate export report data doctor keys server site audit status list show pull stop pause resume erase --help --version" -- "$word")
     return
   fi
   if [[ $COMP_CWORD -eq 2 && ${COMP_WORDS[1]} == data ]]; then
@@ -31,6 +31,14 @@ _fedalt() {
     server) words="--help" ;;
     site) words="--cause --format --help --leave --quiet" ;;
     audit) words="--format --help --kind --run --signed-at-least --trust" ;;
+    status) words="--format --help" ;;
+    list) words="--format --help --what" ;;
+    show) words="--format --help" ;;
+    pull) words="--format --help --out --site" ;;
+    stop) words="--cause --format --help --wait" ;;
+    pause) words="--cause --format --help --wait" ;;
+    resume) words="--format --help --wait" ;;
+    erase) words="--cause --format --help --site --wait" ;;
   esac
   if [[ $word == -* ]]; then mapfile -t COMPREPLY < <(compgen -W "$words" -- "$word"); fi
 }

@@ -35,6 +35,10 @@ void AddServerCommand(CLI::App& program, Command& command);
 void AddSiteCommand(CLI::App& program, Command& command);
 void AddKeysCommand(CLI::App& program, Command& command);
 void AddAuditCommand(CLI::App& program, Command& command);
+/// status, list, show, pull: what a server's directory holds.
+void AddViewCommands(CLI::App& program, Command& command);
+/// stop, pause, resume, erase: what the server of a directory should do.
+void AddOperatorCommands(CLI::App& program, Command& command);
 #endif
 
 /// The whole program: parses the line, runs the command, reports an error as one line on stderr. Returns the exit code.

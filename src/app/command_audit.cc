@@ -1,26 +1,24 @@
 // fedalt audit: the audit log of a server's or a site's directory, shown and verified.
-#include <sys/types.h>
-
 #include <CLI/CLI.hpp>
-#include <ctime>
 #include <map>
 #include <memory>
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
-#include "base/file.h"
+#include "app/text_table.h"
 #include "base/log.h"
 #include "base/signature.h"
 #include "base/strict_json.h"
+#include "net/roster.h"
 #include "store/audit_log.h"
 #include "store/audit_verify.h"
 #include "store/database.h"
 #include "store/schema.h"
+#include "store/server_facts.h"
 
 namespace fedalt {
 namespace {
 
-using nlohmann::json;
 using nlohmann::ordered_json;
 namespace fs = std::filesystem;
 
@@ -59,62 +57,15 @@ StatusOr<std::unique_ptr<Database>> OpenStore(const fs::path& directory) {
   return Database::OpenReadOnly(directory / kStoreName, StoreMigrations());
 }
 
-StatusOr<std::string> KeyOf(const json& owner, std::string_view name) {
-  const auto key = owner.is_object() ? owner.find("signing_key") : owner.end();
-  const bool hex = owner.is_object() && key != owner.end() && key->is_string() && key->get_ref<const std::string&>().size() == 64 &&
-                   key->get_ref<const std::string&>().find_first_not_of("0123456789abcdefABCDEF") == std::string::npos;
-  if (!hex) return ConfigError(absl::StrCat(QuoteForMessage(name), " has no \"signing_key\" of 64 hex digits"));
-  return key->get<std::string>();
-}
-
-StatusOr<SignerKeys> ParseSignerKeys(const std::string& bytes) {
-  ASSIGN_OR_RETURN(const json file, ParseJson(bytes, {.kind = ErrorKind::kConfig}));
-  if (!file.is_object() || !file.contains("server") || !file.contains("sites") || !file["sites"].is_array())
-    return ConfigError("expected {\"server\": {\"signing_key\": ...}, \"sites\": [{\"name\": ..., \"signing_key\": ...}, ...]}");
-  SignerKeys keys;
-  if (!file["server"].is_null()) {  // a server that has none yet
-    ASSIGN_OR_RETURN(keys["server"], KeyOf(file["server"], "server"));
-  }
-  for (const json& site : file["sites"]) {
-    if (!site.is_object() || !site.contains("name") || !site["name"].is_string())
-      return ConfigError("a site has no \"name\"; give each one");
-    const std::string name = site["name"];
-    ASSIGN_OR_RETURN(const std::string key, KeyOf(site, name));
-    if (name == "server" || !keys.emplace(name, key).second)
-      return ConfigError(
-          absl::StrCat("the name ", QuoteForMessage(name), " stands twice; each signer needs its own (\"server\" is the server)"));
-  }
-  return keys;
-}
-
 StatusOr<SignerKeys> ReadSignerKeys(const fs::path& path) {
-  ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, ErrorKind::kConfig, size_t{1} << 24));
-  StatusOr<SignerKeys> keys = ParseSignerKeys(bytes);
-  if (!keys.ok()) return Annotate(keys.status(), path.string());
+  ASSIGN_OR_RETURN(const Roster roster, LoadRoster(path));
+  SignerKeys keys;
+  if (roster.server) keys["server"] = roster.server->signing_key;
+  for (const RosterSite& site : roster.sites)
+    if (!keys.emplace(site.name, site.keys.signing_key).second)
+      return ConfigError(absl::StrCat(path.string(), ": a site is called ", QuoteForMessage(site.name),
+                                      ", which stands for the server in the log; give it another name"));
   return keys;
-}
-
-/// "2026-11-23T09:00:00.123Z"; the number where it is no date of ours.
-std::string TimeText(int64_t time_ms) {
-  constexpr int64_t kYear10000 = 253'402'300'800'000;
-  const std::time_t seconds = static_cast<std::time_t>(time_ms / 1000);
-  std::tm parts{};
-  char text[32];
-  if (time_ms < 0 || time_ms >= kYear10000 || ::gmtime_r(&seconds, &parts) == nullptr ||
-      std::strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &parts) == 0)
-    return std::to_string(time_ms);
-  return absl::StrFormat("%s.%03dZ", text, time_ms % 1000);
-}
-
-/// Without what a terminal would obey; a log that somebody has changed may hold anything.
-std::string Printable(std::string text) {
-  for (char& c : text)
-    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = '?';
-  return text;
-}
-
-std::string Dump(const ordered_json& object) {
-  return object.dump(-1, ' ', false, ordered_json::error_handler_t::replace) + "\n";
 }
 
 Status Show(const AuditOptions& options) {
@@ -138,7 +89,7 @@ Status Show(const AuditOptions& options) {
     return absl::OkStatus();
   }));
   if (!options.json) return absl::OkStatus();
-  return WriteResult(Dump({{"run", run}, {"entries", std::move(entries)}}));
+  return WriteResult(JsonLine({{"run", run}, {"entries", std::move(entries)}}));
 }
 
 std::string ReportText(const AuditReport& report, const SignerKeys& keys) {
@@ -168,12 +119,12 @@ std::string ReportJson(const AuditReport& report) {
   ordered_json findings = ordered_json::array();
   for (const AuditFinding& finding : report.findings)
     findings.push_back({{"first", finding.first}, {"last", finding.last}, {"text", finding.text}});
-  return Dump({{"run", report.run},
-               {"verified", report.findings.empty()},
-               {"entries", report.entries},
-               {"signed_entries", report.signed_entries},
-               {"signed_by", report.signed_by},
-               {"findings", std::move(findings)}});
+  return JsonLine({{"run", report.run},
+                   {"verified", report.findings.empty()},
+                   {"entries", report.entries},
+                   {"signed_entries", report.signed_entries},
+                   {"signed_by", report.signed_by},
+                   {"findings", std::move(findings)}});
 }
 
 Status Verify(const AuditOptions& options) {
@@ -192,7 +143,9 @@ Status Verify(const AuditOptions& options) {
     const auto key = keys.find(std::string(signer));
     return key != keys.end() && VerifySignature(key->second, message, signature);
   };
-  ASSIGN_OR_RETURN(AuditReport report, VerifyAuditLog(*database, run, check));
+  ASSIGN_OR_RETURN(const Transaction state, Transaction::BeginRead(*database));
+  ASSIGN_OR_RETURN(const std::vector<FactCheck> facts, ServerFacts(*database));
+  ASSIGN_OR_RETURN(AuditReport report, VerifyAuditLog(*database, run, check, facts));
   if (report.signed_entries < options.signed_at_least) {
     const auto expected = static_cast<int64_t>(options.signed_at_least);
     report.findings.push_back({static_cast<int64_t>(report.signed_entries) + 1, expected,

@@ -132,8 +132,8 @@ Status Execute(const std::string& file) {
   ASSIGN_OR_RETURN(options.signatures, LoadSignatures(keys));
   options.instance = RandomName();
   ASSIGN_OR_RETURN(const auto store,
-                   ServerStore::Open(party.directory,
-                                     {options.run, options.sites, [&clock] { return clock.NowMs(); }, options.signatures.sign}));
+                   ServerStore::Open(party.directory, {options.run, options.sites, [&clock] { return clock.NowMs(); },
+                                                       options.signatures.sign, options.deadline_ms}));
   const FederationOptions& federation = config.federation;
   const ServerRoundOptions round{shape.method.get(),
                                  {shape.modules, LargestRank(federation.method, federation.adapter), federation.upload},

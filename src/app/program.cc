@@ -29,6 +29,8 @@ constexpr char kExamples[] =
     "  fedalt server server.yaml | fedalt site site.yaml   the same method across machines: docs/operations.md\n"
     "  fedalt keys init keys --federation clinics   certificates for a federation across machines: docs/keys.md\n"
     "  fedalt audit verify SERVER_DIR               was any recorded fact changed?\n"
+    "  fedalt status SERVER_DIR                     where the run is; list, show and pull tell more, pause, resume, stop and\n"
+    "                                               erase steer it (fedalt run --resume goes on with a run of one machine)\n"
 #endif
     "Each command has its own --help. Exit codes: docs/exit-codes.md.";
 
@@ -113,6 +115,8 @@ int RunProgram(int argc, const char* const* argv) {
   AddSiteCommand(program, command);
   AddKeysCommand(program, command);
   AddAuditCommand(program, command);
+  AddViewCommands(program, command);
+  AddOperatorCommands(program, command);
 #endif
   if (Status status = CheckCommandName(program, argc, argv); !status.ok()) return Report(status);
   try {

@@ -14,6 +14,8 @@ class DirectoryLock {
   /// Takes the lock without waiting. `what` the directory is, for the error: "run". Errors: kOutput (it cannot be opened), kUsage
   /// (another process has it).
   static StatusOr<DirectoryLock> Take(const std::filesystem::path& directory, std::string_view what);
+  /// Whether some process has it. Takes nothing, so it is in nobody's way. Errors: kOutput (it cannot be opened).
+  static StatusOr<bool> IsTaken(const std::filesystem::path& directory);
   DirectoryLock(DirectoryLock&& other) noexcept;
   DirectoryLock& operator=(DirectoryLock&&) = delete;
   ~DirectoryLock();

@@ -250,6 +250,14 @@ StatusOr<std::string> Database::Word(const std::string& sql) {
   return row ? std::string(statement.Text(0)) : std::string();
 }
 
+Status ForEachRow(Statement& rows, const std::function<Status(const Statement&)>& use) {
+  for (;;) {
+    ASSIGN_OR_RETURN(const bool row, rows.Step());
+    if (!row) return absl::OkStatus();
+    RETURN_IF_ERROR(use(rows));
+  }
+}
+
 StatusOr<Transaction> Transaction::Begin(Database& database) {
   FEDALT_CHECK(!database.InTransaction(), "a transaction within another");
   RETURN_IF_ERROR(database.Execute("BEGIN IMMEDIATE"));

@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -107,6 +108,9 @@ class Database {
   std::filesystem::path path_;
   std::unique_ptr<sqlite3, Close> connection_;
 };
+
+/// Calls `use` with each row of the result. Errors: those of `use`, kOutput.
+Status ForEachRow(Statement& rows, const std::function<Status(const Statement&)>& use);
 
 /// All or nothing: what was done since Begin is undone unless Commit returned OK. One at a time on a Database. After an error of a
 /// statement, give the transaction up: SQLite may have undone it already, and what came after would count by itself.

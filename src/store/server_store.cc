@@ -129,14 +129,18 @@ Status ServerStore::Record(const std::function<Status()>& fact, const char* kind
   return transaction.Commit();
 }
 
+Status ServerStore::InsertSites() {
+  ASSIGN_OR_RETURN(Statement site, database_->Prepare("INSERT OR IGNORE INTO site VALUES (?1, ?2)"));
+  for (size_t k = 0; k < options_.sites.size(); ++k)
+    RETURN_IF_ERROR(site.BindInt(1, static_cast<int64_t>(k)).BindText(2, options_.sites[k]).Run());
+  return absl::OkStatus();
+}
+
 Status ServerStore::SaveAgreement(const std::string& agreement) {
   const auto fact = [&]() -> Status {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO agreement VALUES (?1)"));
     RETURN_IF_ERROR(insert.BindText(1, agreement).Run());
-    ASSIGN_OR_RETURN(Statement site, database_->Prepare("INSERT OR IGNORE INTO site VALUES (?1, ?2)"));
-    for (size_t k = 0; k < options_.sites.size(); ++k)
-      RETURN_IF_ERROR(site.BindInt(1, static_cast<int64_t>(k)).BindText(2, options_.sites[k]).Run());
-    return absl::OkStatus();
+    return InsertSites();
   };
   return Record(fact, "run", "", {{"agreement_sha256", HexOf(Sha256(agreement))}, {"sites", options_.sites}});
 }
@@ -272,23 +276,22 @@ StatusOr<SignedHead> ServerStore::SignHead() {
   return with;
 }
 
-StatusOr<std::optional<PublishedObject>> ServerStore::LoadPublished(int64_t round) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Statement rows, database_->Prepare("SELECT total_weight, size, pieces FROM published WHERE round = ?1"));
+StatusOr<std::optional<PublishedObject>> ReadPublished(Database& database, int64_t round) {
+  ASSIGN_OR_RETURN(Statement rows, database.Prepare("SELECT total_weight, size, pieces FROM published WHERE round = ?1"));
   ASSIGN_OR_RETURN(const bool any, rows.BindInt(1, round).Step());
   if (!any) return std::optional<PublishedObject>();
   PublishedObject published;
   published.round = round;
   published.total_weight = rows.Double(0);
   ASSIGN_OR_RETURN(published.chunks, ChunksFrom(rows.Int(1), rows.Blob(2)));
-  ASSIGN_OR_RETURN(Statement to, database_->Prepare("SELECT site, size, pieces FROM published_to WHERE round = ?1"));
+  ASSIGN_OR_RETURN(Statement to, database.Prepare("SELECT site, size, pieces FROM published_to WHERE round = ?1"));
   to.BindInt(1, round);
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, to.Step());
     if (!row) break;
     ASSIGN_OR_RETURN(published.per_site[to.Int(0)], ChunksFrom(to.Int(1), to.Blob(2)));
   }
-  ASSIGN_OR_RETURN(Statement of, database_->Prepare("SELECT site, of_round, weight, moved FROM contributor WHERE round = ?1"));
+  ASSIGN_OR_RETURN(Statement of, database.Prepare("SELECT site, of_round, weight, moved FROM contributor WHERE round = ?1"));
   of.BindInt(1, round);
   for (;;) {
     ASSIGN_OR_RETURN(const bool row, of.Step());
@@ -300,26 +303,31 @@ StatusOr<std::optional<PublishedObject>> ServerStore::LoadPublished(int64_t roun
   return std::optional<PublishedObject>(std::move(published));
 }
 
-fs::path ServerStore::ObjectOf(const Sha256Digest& digest) const {
+StatusOr<std::optional<PublishedObject>> ServerStore::LoadPublished(int64_t round) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return ReadPublished(*database_, round);
+}
+
+fs::path ObjectPath(const fs::path& directory, const Sha256Digest& digest) {
   const std::string hex = HexOf(digest);
-  return directory_ / "objects" / hex.substr(0, 2) / hex;
+  return directory / "objects" / hex.substr(0, 2) / hex;
 }
 
 bool ServerStore::HasChunk(const Sha256Digest& digest) {
   std::error_code error;
-  return fs::exists(ObjectOf(digest), error);
+  return fs::exists(ObjectPath(directory_, digest), error);
 }
 
 Status ServerStore::PutChunk(const Sha256Digest& digest, std::string_view bytes) {
   const std::lock_guard<std::mutex> lock(pieces_[digest.front() % pieces_.size()]);
   if (HasChunk(digest)) return absl::OkStatus();
-  const fs::path path = ObjectOf(digest);
+  const fs::path path = ObjectPath(directory_, digest);
   RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
   return WriteFileAtomic(path, bytes);
 }
 
 StatusOr<std::string> ServerStore::GetChunk(const Sha256Digest& digest) {
-  return ReadFile(ObjectOf(digest), ErrorKind::kOutput, static_cast<size_t>(kChunkBytes));
+  return ReadFile(ObjectPath(directory_, digest), ErrorKind::kOutput, static_cast<size_t>(kChunkBytes));
 }
 
 }  // namespace fedalt

@@ -28,6 +28,7 @@ struct ServerStoreOptions {
   std::function<int64_t()> now_ms;  ///< Unix time
   /// Ed25519 signature of a message by the server's key: of each head of the audit log at the end of a round.
   std::function<std::string(std::string_view message)> sign;
+  int64_t deadline_ms = 0;  ///< of enrolling and of each attempt, for those who look at the run; 0: not told
 };
 
 class ServerStore : public ServerJournal {
@@ -62,12 +63,12 @@ class ServerStore : public ServerJournal {
  private:
   ServerStore(std::filesystem::path directory, ServerStoreOptions options, DirectoryLock lock, std::unique_ptr<Database> database,
               AuditLog log);
-  std::filesystem::path ObjectOf(const Sha256Digest& digest) const;
   std::string NameOf(int64_t site) const;
   /// One fact and its entry in the audit log, in one commit.
   Status Record(const std::function<Status()>& fact, const char* kind, const std::string& subject, const nlohmann::json& body);
   StatusOr<SignedHead> SignHead();
   nlohmann::json BodyOf(const PublishedObject& published, int64_t parent) const;
+  Status InsertSites();
   Status InsertPublished(const PublishedObject& published);
   void DropOldPieces(int64_t closed_round);
   void DropPieces(std::set<Sha256Digest> pieces);
@@ -83,6 +84,13 @@ class ServerStore : public ServerJournal {
   std::array<std::mutex, 64> pieces_;  // by the first byte of the hash: two sites may send one piece at once
 };
 
+/// Where a piece of a tensor lies in the server's directory.
+std::filesystem::path ObjectPath(const std::filesystem::path& directory, const Sha256Digest& digest);
+/// What `round` published; empty: nothing. Errors: kOutput.
+StatusOr<std::optional<PublishedObject>> ReadPublished(Database& database, int64_t round);
+
+/// "pause", "resume", "stop", "erase".
+const char* RequestName(OperatorRequest::Kind kind);
 /// Asks something of the server that works in the directory of this database, or the next one that does. Returns the request's
 /// number. Errors: kOutput.
 StatusOr<int64_t> AskOperator(Database& database, const OperatorRequest& request, int64_t now_ms);

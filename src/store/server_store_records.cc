@@ -70,7 +70,7 @@ void ServerStore::DropPieces(std::set<Sha256Digest> pieces) {
   }
   std::error_code error;
   for (const Sha256Digest& digest : pieces)
-    if (!needed.contains(digest)) fs::remove(ObjectOf(digest), error);
+    if (!needed.contains(digest)) fs::remove(ObjectPath(directory_, digest), error);
 }
 
 Status ServerStore::SavePause(const std::string& cause) {
@@ -95,6 +95,7 @@ Status ServerStore::SaveResume(int64_t now_ms) {
 StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
   int64_t number = 0;
   nlohmann::json body = {{"instance", instance}};
+  if (options_.deadline_ms > 0) body["deadline_ms"] = options_.deadline_ms;
   const std::lock_guard<std::mutex> lock(mutex_);
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
   ASSIGN_OR_RETURN(Statement last, database_->Prepare("SELECT coalesce(max(number), 0) FROM start"));
@@ -103,6 +104,7 @@ StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
   last.Reset();
   ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO start VALUES (?1, ?2, ?3)"));
   RETURN_IF_ERROR(insert.BindInt(1, number).BindInt(2, options_.now_ms()).BindText(3, instance).Run());
+  RETURN_IF_ERROR(InsertSites());  // a directory that an older program began has none
   RETURN_IF_ERROR(log_.Append(options_.now_ms(), "server.start", "", body).status());
   RETURN_IF_ERROR(transaction.Commit());
   return number;
@@ -139,12 +141,16 @@ Status ServerStore::FinishRequest(int64_t id, const std::string& outcome) {
   return Record(fact, "operator", "", {{"request", id}, {"outcome", outcome}});
 }
 
+const char* RequestName(OperatorRequest::Kind kind) {
+  for (const auto& [known, name] : kRequestNames)
+    if (known == kind) return name;
+  return "";
+}
+
 StatusOr<int64_t> AskOperator(Database& database, const OperatorRequest& request, int64_t now_ms) {
   ASSIGN_OR_RETURN(Statement insert,
                    database.Prepare("INSERT INTO request (kind, site, cause, time_ms) VALUES (?1, ?2, ?3, ?4) RETURNING id"));
-  for (const auto& [kind, name] : kRequestNames)
-    if (kind == request.kind) insert.BindText(1, name);
-  insert.BindText(2, request.site).BindText(3, request.cause).BindInt(4, now_ms);
+  insert.BindText(1, RequestName(request.kind)).BindText(2, request.site).BindText(3, request.cause).BindInt(4, now_ms);
   RETURN_IF_ERROR(insert.Step().status());
   const int64_t id = insert.Int(0);
   RETURN_IF_ERROR(insert.Step().status());

@@ -43,7 +43,8 @@ TEST_F(CliUsage, VersionIsThatOfTheBuild) {
 TEST_F(CliUsage, EveryCommandHasHelpWithAnExample) {
   std::vector<std::string> commands = {"run", "compare", "eval", "generate", "export", "report", "data", "doctor"};
 #ifdef FEDALT_NET
-  commands.push_back("keys");
+  for (const char* command : {"keys", "status", "list", "show", "pull", "stop", "pause", "resume", "erase"})
+    commands.push_back(command);
 #endif
   for (const std::string& command : commands) {
     const ProcessResult result = Run({command, "--help"});

@@ -1,0 +1,149 @@
+// label: slow
+// Sites that come late, lose their state or leave, versions that a site refuses or goes back to, and operators, on real processes.
+#include <cstdlib>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "app/federation_processes.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+
+class FederationMembers : public testing::FederationProcesses {
+ protected:
+  FederationMembers() : testing::FederationProcesses(3) {}
+
+  /// What the site did in each of its rounds.
+  std::map<int64_t, nlohmann::json> RoundsOf(const std::string& out, const std::string& site) const {
+    std::istringstream lines(testing::Slurp(folder().path() / out / site / "metrics.jsonl"));
+    std::map<int64_t, nlohmann::json> rounds;
+    for (std::string line; std::getline(lines, line);)
+      if (const auto json = nlohmann::json::parse(line); json["site"] == site) rounds[json["round"]] = json;
+    return rounds;
+  }
+  std::string Sql(const std::string& out, const std::string& sql) const {
+    return testing::RawSql(folder().path() / out / "server/store.db", sql);
+  }
+  /// A server that closes a round with two of the three sites after two seconds.
+  std::string Patient(const std::string& out) const {
+    const std::string yaml = WriteServer(out, {});
+    std::string text = testing::Slurp(folder().path() / yaml);
+    const std::string three = "minimum_cohort: 3";
+    text.replace(text.find(three), three.size(), "minimum_cohort: 2\ndeadline_s: 2");
+    folder().Write(yaml, text);
+    return yaml;
+  }
+  std::unique_ptr<testing::FedaltInStep> StartPatientServer(const std::string& out) const {
+    auto server = std::make_unique<testing::FedaltInStep>(folder(), std::vector<std::string>{"server", Patient(out)});
+    EXPECT_TRUE(server->ReadUntil("listens on port ")) << server->messages();
+    return server;
+  }
+  void ExpectVerified(const std::string& directory) const {
+    const auto audit = testing::RunFedalt(folder(), {"audit", "verify", directory, "--trust", "keys/roster.json"});
+    EXPECT_EQ(audit.code, 0) << audit.out << audit.err;
+  }
+};
+
+TEST_F(FederationMembers, ALateSiteTakesPartFromTheNextRoundOn) {
+  const auto server = StartPatientServer("late");
+  const auto a = StartSiteAndReadOn("late", "a");
+  auto b = StartSite("late", "b");
+  // b holds up the second round until c has come.
+  ASSERT_TRUE(server->ReadUntil("round 1: 2 contributions")) << server->messages();
+  auto c = StartSite("late", "c");
+  ASSERT_TRUE(c->ReadUntil("memory   expects")) << c->messages();
+  server->ReadOn();
+  b->ReadOn();
+  c->ReadOn();
+  for (auto* process : {a.get(), b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
+  const auto rounds = RoundsOf("late", "c");
+  ASSERT_FALSE(rounds.empty());
+  const int64_t first = rounds.begin()->first;
+  EXPECT_GE(first, 1);
+  EXPECT_EQ(rounds.at(first)["participated"], false) << "it only reads what was there";
+  EXPECT_EQ(rounds.at(first)["reads_round"], first);
+  EXPECT_EQ(Sql("late", "SELECT count(*) FROM contribution WHERE site = 2 AND round <= " + std::to_string(first)), "0");
+  for (const std::string party : {"server", "a", "b", "c"}) ExpectVerified("late/" + party);
+}
+
+TEST_F(FederationMembers, ASiteThatLostItsStateComesAnew) {
+  const auto server = StartServerAndReadOn("lost");
+  auto a = StartSite("lost", "a");
+  const auto b = StartSiteAndReadOn("lost", "b");
+  auto c = StartSite("lost", "c");
+  // c is not there for the second round yet, so a dies in it.
+  ASSERT_TRUE(c->ReadUntil("waits for the contributions of ") && a->ReadUntil("waits for the contributions of "))
+      << a->messages() << c->messages();
+  Kill(*a);
+  fs::remove_all(folder().path() / "lost/a");
+  a = StartSiteAndReadOn("lost", "a");
+  c->ReadOn();
+  for (auto* process : {a.get(), b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
+  EXPECT_EQ(Sql("lost", "SELECT count(*) FROM departure WHERE site = 0"), "1");
+  EXPECT_EQ(Sql("lost", "SELECT count(*) FROM (SELECT DISTINCT round, site FROM contribution WHERE counted = 1)"),
+            Sql("lost", "SELECT count(*) FROM contribution"));
+  for (const std::string party : {"server", "a", "b", "c"}) ExpectVerified("lost/" + party);
+}
+
+TEST_F(FederationMembers, ASiteLeavesAndTheOthersGoOn) {
+  const auto server = StartPatientServer("left");
+  server->ReadOn();
+  auto a = StartSite("left", "a");
+  const auto b = StartSiteAndReadOn("left", "b");
+  auto c = StartSite("left", "c");
+  c->ReadOn();
+  ASSERT_TRUE(a->ReadUntil("waits for the contributions of ")) << a->messages();
+  Kill(*a);
+  Fedalt({"site", "left.a.yaml", "--leave", "--cause", "the contract has ended"});
+  for (auto* process : {b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
+  EXPECT_EQ(Sql("left", "SELECT cause FROM departure WHERE site = 0"), "the site leaves: the contract has ended");
+  EXPECT_EQ(Sql("left", "SELECT count(*) FROM contribution WHERE site = 0"), "0");
+  EXPECT_EQ(Sql("left", "SELECT count(*) FROM contributor WHERE round = 3 AND site = 0"), "0");
+  for (const std::string party : {"server", "a", "b", "c"}) ExpectVerified("left/" + party);
+  const auto again = testing::RunFedalt(folder(), {"site", "left.a.yaml", "--leave", "--cause", "\xff"});
+  EXPECT_EQ(again.code, 2);
+  EXPECT_NE(again.err.find("--cause is not valid UTF-8"), std::string::npos) << again.err;
+}
+
+TEST_F(FederationMembers, APinnedSiteReadsWhatItRead) {
+  WriteSite("pinned", "a");
+  const auto server = StartServerAndReadOn("pinned");
+  const auto b = StartSiteAndReadOn("pinned", "b"), c = StartSiteAndReadOn("pinned", "c");
+  folder().Write("pinned.a.yaml",
+                 testing::Slurp(folder().path() / "pinned.a.yaml") + "rest_of_world: {pin: 1}\nshare_metrics: true\n");
+  const auto a = std::make_unique<testing::FedaltInStep>(folder(), std::vector<std::string>{"site", "pinned.a.yaml"});
+  a->ReadOn();
+  for (auto* process : {a.get(), b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
+  const auto rounds = RoundsOf("pinned", "a");
+  EXPECT_EQ(rounds.at(1)["reads_round"], 1);
+  EXPECT_FALSE(rounds.at(1).contains("refused"));
+  EXPECT_EQ(rounds.at(3)["reads_round"], 1);
+  EXPECT_EQ(rounds.at(3)["refused"], "pinned to round 1");
+  EXPECT_EQ(Sql("pinned", "SELECT value FROM metric WHERE site = 0 AND round = 2 AND name = 'took_in'"), "0.0");
+  EXPECT_EQ(Sql("pinned", "SELECT count(*) FROM metric WHERE site <> 0"), "0") << "the others told nothing";
+  const auto shown = testing::RunFedalt(folder(), {"audit", "show", "pinned/a", "--kind", "rest_of_world"});
+  EXPECT_NE(shown.out.find("\"reason\":\"pinned to round 1\",\"round\":3,\"taken_in\":false"), std::string::npos) << shown.out;
+  ExpectVerified("pinned/a");
+}
+
+TEST_F(FederationMembers, AnOperatorSteersTheServer) {
+  const auto server = StartServerAndReadOn("steered");
+  const auto status = [&] { return testing::RunFedalt(folder(), {"status", "steered/server"}).out; };
+  EXPECT_NE(status().find("server      at work, start 1 "), std::string::npos) << status();
+  EXPECT_NE(status().find("phase       enrolling; since "), std::string::npos) << status();
+  EXPECT_NE(status().find("awaited     a, b, c\n"), std::string::npos) << status();
+  Fedalt({"pause", "steered/server", "--cause", "lunch", "--wait", "600"});
+  EXPECT_NE(status().find("phase       paused: lunch; since "), std::string::npos) << status();
+  Fedalt({"resume", "steered/server", "--wait", "600"});
+  Fedalt({"erase", "steered/server", "--site", "a", "--wait", "600"});
+  Fedalt({"stop", "steered/server", "--cause", "good enough", "--wait", "600"});
+  EXPECT_EQ(server->Wait() >> 8, 10);
+  EXPECT_NE(server->messages().find("the run has ended: stopped by an operator: good enough"), std::string::npos);
+  EXPECT_NE(status().find("phase       ended: stopped by an operator: good enough; since "), std::string::npos) << status();
+  ExpectVerified("steered/server");
+}
+
+}  // namespace
+}  // namespace fedalt

@@ -1,0 +1,181 @@
+// The server's journal on disk: what it keeps, what it forgets, and which pieces stay.
+#include "store/server_store.h"
+
+#include <gtest/gtest.h>
+
+#include "store/server_folder.h"
+
+namespace fedalt {
+namespace {
+
+namespace fs = std::filesystem;
+using testing::Contribute;
+using testing::HasTensor;
+using testing::OpenServer;
+using testing::RawSql;
+using testing::StoreFolder;
+
+ServerPosition MustRecover(ServerStore& store) {
+  auto position = store.Recover();
+  EXPECT_TRUE(position.ok()) << position.status();
+  return position.value_or(ServerPosition());
+}
+
+TEST(ServerStore, RecoversWhatWasRecorded) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  const ServerPosition position = MustRecover(*store);
+  EXPECT_TRUE(position.agreement.starts_with("federation f\n"));
+  EXPECT_EQ(position.enrolled, (std::map<int64_t, int64_t>{{0, 100}, {1, 101}}));
+  EXPECT_EQ(position.enrolled_by.at(1), "token");
+  EXPECT_TRUE(position.tokens.contains({1, "token"}));
+  EXPECT_EQ(position.closed_round, 2);
+  EXPECT_EQ(position.attempt, 1);
+  EXPECT_EQ(position.opened_ms, testing::kBegin + 40'000);
+  ASSERT_EQ(position.received.size(), 1u);
+  EXPECT_EQ(position.received.at(1).weight, 2.0);
+  ASSERT_EQ(position.ledger.size(), 2u);
+  EXPECT_EQ(position.ledger.at(0).round, 2);
+  EXPECT_FALSE(position.ended || position.paused);
+  const auto published = store->LoadPublished(2);
+  ASSERT_TRUE(published.ok() && published->has_value());
+  EXPECT_EQ((*published)->weights.at(2), 3.0);
+  EXPECT_EQ((*published)->moved.at(1), 1.5);
+  EXPECT_FALSE((*store->LoadPublished(3)).has_value());
+}
+
+TEST(ServerStore, ADepartureErasesRowsAndPieces) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  EXPECT_FALSE(HasTensor(*store, 'd')) << "osaka's";
+  EXPECT_EQ(RawSql(folder.store(), "SELECT count(*) FROM contribution WHERE site = 2"), "0");
+  EXPECT_EQ(RawSql(folder.store(), "SELECT count(*) FROM enrolment WHERE site = 2"), "0");
+  EXPECT_EQ(RawSql(folder.store(), "SELECT cause FROM departure"), "the site leaves");
+  EXPECT_TRUE(HasTensor(*store, 'f') && HasTensor(*store, 'g'));
+  ASSERT_TRUE(store->SaveDeparture(1, "too").ok());
+  EXPECT_FALSE(HasTensor(*store, 'f') || HasTensor(*store, 'g'));
+  const ServerPosition position = MustRecover(*store);
+  EXPECT_TRUE(position.received.empty());
+  EXPECT_EQ(position.ledger.size(), 1u);
+  ASSERT_TRUE(store->SaveEnrolment(1, 7, "anew").ok()) << "it may come again";
+}
+
+TEST(ServerStore, AnotherSitesSamePieceStaysWhenOneLeaves) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  Contribute(*store, 0, 3, 1, 'g');  // the same bytes as lyon's
+  ASSERT_TRUE(store->SaveDeparture(1, "").ok());
+  EXPECT_TRUE(HasTensor(*store, 'g'));
+}
+
+TEST(ServerStore, PiecesOfReplacedContributionsLeaveTheDiskAndPublishedOnesStay) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  for (const char gone : {'a', 'b', 'c'}) EXPECT_FALSE(HasTensor(*store, gone)) << gone;
+  for (const char kept : {'e', 'f', 'g', 'S', 'T'}) EXPECT_TRUE(HasTensor(*store, kept)) << kept;
+}
+
+TEST(ServerStore, PausesAndEnds) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  auto store = OpenServer(folder.path());
+  ASSERT_TRUE(store->SavePause("first").ok());
+  ASSERT_TRUE(store->SavePause("second").ok());
+  EXPECT_EQ(MustRecover(*store).paused, "second");
+  ASSERT_TRUE(store->SaveResume(testing::kBegin + 90'000).ok());
+  ServerPosition position = MustRecover(*store);
+  EXPECT_FALSE(position.paused.has_value());
+  EXPECT_EQ(position.opened_ms, testing::kBegin + 90'000);
+  EXPECT_EQ(RawSql(folder.store(), "SELECT opened_ms FROM attempt WHERE round = 2"), std::to_string(testing::kBegin + 20'000))
+      << "only the open attempt has its time again";
+  ASSERT_TRUE(store->SaveEnd("enough").ok());
+  store.reset();
+  EXPECT_EQ(MustRecover(*OpenServer(folder.path())).ended, "enough");
+}
+
+TEST(ServerStore, StartsCountUpAndOneServerHasTheDirectory) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  auto store = OpenServer(folder.path());
+  EXPECT_EQ(store->SaveStart("x").value_or(0), 3);
+  EXPECT_EQ(store->SaveStart("y").value_or(0), 4);
+  EXPECT_TRUE(DirectoryLock::IsTaken(folder.path()).value_or(false));
+  const auto second = ServerStore::Open(folder.path(), {"run-7", {"graz"}, [] { return int64_t{1}; }, {}});
+  EXPECT_EQ(KindOf(second.status()), ErrorKind::kUsage);
+  store.reset();
+  EXPECT_FALSE(DirectoryLock::IsTaken(folder.path()).value_or(true));
+  const auto other = ServerStore::Open(folder.path(), {"run-8", {"graz"}, [] { return int64_t{1}; }, {}});
+  EXPECT_EQ(KindOf(other.status()), ErrorKind::kOutput) << "another run";
+}
+
+TEST(ServerStore, RequestsAreDoneInOrder) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  const auto database = testing::OpenStore(folder.store());
+  const auto ask = [&](OperatorRequest::Kind kind, const std::string& site) {
+    return AskOperator(*database, {0, kind, site, "why"}, 1).value_or(0);
+  };
+  const int64_t erase = ask(OperatorRequest::Kind::kErase, "lyon"), stop = ask(OperatorRequest::Kind::kStop, "");
+  EXPECT_EQ(OutcomeOf(*database, erase).value(), std::nullopt);
+  auto requests = store->OperatorRequests();
+  ASSERT_TRUE(requests.ok());
+  ASSERT_EQ(requests->size(), 2u);
+  EXPECT_EQ((*requests)[0].id, erase);
+  EXPECT_EQ((*requests)[0].kind, OperatorRequest::Kind::kErase);
+  EXPECT_EQ((*requests)[0].site, "lyon");
+  EXPECT_EQ((*requests)[1].cause, "why");
+  ASSERT_TRUE(store->FinishRequest(erase, "done").ok());
+  EXPECT_EQ(OutcomeOf(*database, erase).value(), "done");
+  requests = store->OperatorRequests();
+  ASSERT_EQ(requests->size(), 1u);
+  EXPECT_EQ(requests->front().id, stop);
+}
+
+TEST(ServerStore, HeadsAndProofs) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  const auto first = store->HeadOf(1), second = store->HeadOf(2);
+  ASSERT_TRUE(first.ok() && second.ok());
+  EXPECT_LT(first->head.size, second->head.size);
+  EXPECT_TRUE(testing::CheckToySignature("server", HeadMessage("run-7", second->head), second->signature));
+  const auto proof = store->LogProof(first->head.size, second->head.size);
+  ASSERT_TRUE(proof.ok()) << proof.status();
+  EXPECT_TRUE(VerifyConsistency(first->head, second->head, *proof));
+  EXPECT_TRUE(absl::IsNotFound(store->HeadOf(3).status()));
+  EXPECT_EQ(KindOf(store->LogProof(1, 10'000).status()), ErrorKind::kIntegrity);
+}
+
+TEST(ServerStore, ADatabaseOfVersion2IsBroughtUpToDate) {
+  const StoreFolder folder;
+  {
+    const auto database = Database::Open(folder.store(), StoreMigrations().first(2));
+    ASSERT_TRUE(database.ok()) << database.status();
+    ASSERT_TRUE(AuditLog::Open(**database, "run-7").ok());
+  }
+  RawSql(folder.store(),
+         "INSERT INTO agreement VALUES ('x'); INSERT INTO enrolment VALUES (0, 10); INSERT INTO attempt VALUES (1, 1, 5, NULL);"
+         "INSERT INTO contribution VALUES (1, 1, 0, 2.0, 0, x'', 1); INSERT INTO published VALUES (1, 2.0, 0, x'');"
+         "INSERT INTO contributor VALUES (1, 0, 1)");
+  const auto store = OpenServer(folder.path());
+  ASSERT_NE(store, nullptr);
+  const ServerPosition position = MustRecover(*store);
+  EXPECT_EQ(position.enrolled.at(0), 10);
+  EXPECT_EQ(position.enrolled_by.at(0), "");
+  EXPECT_EQ(position.closed_round, 1);
+  EXPECT_EQ(position.ledger.at(0).weight, 2.0);
+  const auto published = store->LoadPublished(1);
+  EXPECT_EQ((*published)->contributors.at(0), 1);
+  EXPECT_TRUE((*published)->weights.empty() && (*published)->moved.empty());
+  EXPECT_TRUE(absl::IsNotFound(store->HeadOf(1).status()));
+  EXPECT_EQ(store->SaveStart("x").value_or(0), 1);
+  EXPECT_EQ(RawSql(folder.store(), "SELECT count(*) FROM site"), "3") << "the names, which it did not have";
+}
+
+}  // namespace
+}  // namespace fedalt
