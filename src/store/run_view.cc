@@ -41,7 +41,8 @@ std::vector<int64_t> CohortIn(const std::string& agreement, int64_t sites, int64
   ParticipationOptions participation;
   const std::string text = AgreedValue(agreement, "participation");
   uint64_t seed = 0;
-  if (!absl::SimpleAtoi(text, &participation.count) && !absl::SimpleAtod(text, &participation.fraction)) participation = {};
+  const bool count = text.find('.') == std::string::npos;  // as in the configuration; else a share
+  if (count ? !absl::SimpleAtoi(text, &participation.count) : !absl::SimpleAtod(text, &participation.fraction)) participation = {};
   if (!absl::SimpleAtoi(AgreedValue(agreement, "seed"), &seed)) seed = 0;
   return CohortOf(participation, sites, round, seed);
 }
