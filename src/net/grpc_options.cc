@@ -1,5 +1,6 @@
 #include "net/grpc_options.h"
 
+#include <google/protobuf/stubs/logging.h>
 #include <grpc/grpc_security_constants.h>
 #include <grpc/support/log.h>
 
@@ -14,6 +15,7 @@ void Ignore(gpr_log_func_args*) {}
 
 void SilenceGrpc() {
   gpr_set_log_function(&Ignore);
+  google::protobuf::SetLogHandler(nullptr);  // it writes a line for each message that is no UTF-8, as often as the other end likes
 }
 
 grpc::ChannelArguments ClientArguments() {

@@ -12,7 +12,7 @@ namespace fedalt {
 /// The largest message: a piece of a tensor and what is around it, or the manifest of a large one.
 inline constexpr int kLargestMessage = 4 << 20;
 
-/// gRPC's own messages do not belong on stderr; what matters is in the statuses.
+/// The own messages of gRPC and protobuf do not belong on stderr; what matters is in the statuses.
 void SilenceGrpc();
 grpc::ChannelArguments ClientArguments();
 void ConfigureServer(grpc::ServerBuilder& builder);

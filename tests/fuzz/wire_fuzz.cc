@@ -3,6 +3,8 @@
 //
 // A server's state machine against calls of any bytes, in any order, from any site, with restarts and a disk that fails: it moves
 // only by what is valid, and says what it refuses.
+#include <google/protobuf/stubs/logging.h>
+
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
@@ -391,6 +393,11 @@ class Server {
 }  // namespace
 }  // namespace fuzz
 }  // namespace fedalt
+
+extern "C" int LLVMFuzzerInitialize(int*, char***) {
+  google::protobuf::SetLogHandler(nullptr);
+  return 0;
+}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fedalt::fuzz::Script script(data, size);
