@@ -19,6 +19,7 @@
 #include "fed/server_round.h"
 #include "federation.grpc.pb.h"
 #include "measure.h"
+#include "model/tensor_memory.h"
 #include "net/certificates.h"
 #include "net/grpc_connection.h"
 #include "net/grpc_options.h"
@@ -210,6 +211,7 @@ void Lines::Write(const std::string& line) const {
 }
 
 void BeServer(const Load& load, const Keys& keys, const std::filesystem::path& directory, const Lines& lines) {
+  KeepTensorMemory();  // as the program does
   const SystemClock clock;
   const ServerOptions options = OptionsOf(load, keys);
   const auto store = OpenStore(directory, options.sites);
@@ -305,6 +307,7 @@ void BeProber(const Keys& keys, const Lines& lines) {
 }
 
 void BeCopy(const Load& load, const std::filesystem::path& directory, const Lines& lines) {
+  KeepTensorMemory();
   const std::vector<int64_t> places = Uploaders(load);
   std::vector<std::string> names;
   for (int64_t place = 0; place < load.sites + load.idle; ++place) names.push_back(absl::StrCat("site-", place));

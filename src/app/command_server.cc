@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/signature.h"
 #include "fed/federation.h"
+#include "net/certificates.h"
 #include "net/grpc_server.h"
 #include "net/server_core.h"
 #include "run/run.h"
@@ -80,7 +81,7 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
 }
 
 /// Until the run has ended and everybody has had time to read its last result.
-Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
+Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
   constexpr int64_t kPieceMs = 20;
   SystemClock clock;
   std::string told;
@@ -92,7 +93,6 @@ Status Serve(ServerCore& core, GrpcServer& port, ServerJournal& journal, const S
                            " of absent sites"));
       RETURN_IF_ERROR(core.Finish(*closing, Aggregate(*closing, round, journal)));
     }
-    port.AnswerOverdue();
     const v1::RunState state = core.state();
     const std::string waits =
         absl::StrCat("round ", state.round(), ", attempt ", state.attempt(), ": waits for ", state.waiting_for());
@@ -133,7 +133,7 @@ Status Execute(const std::string& file) {
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));
   LogInfo(absl::StrCat("run ", options.run, ", listens on port ", port->port()));
-  RETURN_IF_ERROR(Serve(core, *port, *store, round, party.linger_s * 1000));
+  RETURN_IF_ERROR(Serve(core, *store, round, party.linger_s * 1000));
   if (core.state().round() != 0) return FederationError(absl::StrCat("the run has ended: ", core.state().cause()));
   return absl::OkStatus();
 }

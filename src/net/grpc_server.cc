@@ -1,10 +1,14 @@
 #include "net/grpc_server.h"
 
+#include <sys/resource.h>
+
 #include <list>
+#include <thread>
 
 #include "federation.grpc.pb.h"
 #include "net/certificates.h"
 #include "net/grpc_options.h"
+#include "net/work_queue.h"
 
 namespace fedalt {
 
@@ -14,71 +18,102 @@ class GrpcServerHolder {
   std::unique_ptr<grpc::Server> server;
 };
 
+namespace {
+
+constexpr int kPieceThreads = 4;  // more did not write faster
+constexpr auto kLookEvery = std::chrono::milliseconds(20);
+
+/// Every connection is an open file, and a process may often open 1,024 at first though more are allowed to it.
+void AskForManyFiles() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+}  // namespace
+
+/// gRPC has few threads of its own (two, on a small machine), which also read and write all connections. So they only take calls
+/// in; what the core does, which may wait for the disk, happens on other threads.
 class GrpcServer::Service : public v1::Federation::CallbackService {
  public:
-  Service(Identify identify, ServerCore& core, const Clock& clock) : identify_(std::move(identify)), core_(core), clock_(clock) {}
+  Service(Identify identify, ServerCore& core, const Clock& clock)
+      : identify_(std::move(identify)), core_(core), clock_(clock), state_(core.state()), telling_since_(state_.version()) {}
 
   grpc::ServerUnaryReactor* Enrol(grpc::CallbackServerContext* context, const v1::EnrolRequest* request,
                                   v1::EnrolReply* reply) override {
-    return Answer(context, reply, [&](int64_t site) { return core_.Enrol(site, *request); });
+    return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.Enrol(site, *request); });
   }
   grpc::ServerUnaryReactor* BeginUpload(grpc::CallbackServerContext* context, const v1::UploadManifest* request,
                                         v1::MissingChunks* reply) override {
-    return Answer(context, reply, [&](int64_t site) { return core_.BeginUpload(site, *request); });
+    return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.BeginUpload(site, *request); });
   }
   grpc::ServerUnaryReactor* PutChunk(grpc::CallbackServerContext* context, const v1::Chunk* request,
                                      v1::PutChunkReply* reply) override {
-    return Answer(context, reply, [&](int64_t site) { return core_.PutChunk(site, *request); });
+    return Answer(pieces_, context, reply, [this, request](int64_t site) { return core_.PutChunk(site, *request); });
   }
   grpc::ServerUnaryReactor* CommitUpload(grpc::CallbackServerContext* context, const v1::UploadManifest* request,
                                          v1::CommitReply* reply) override {
-    return Answer(context, reply, [&](int64_t site) { return core_.CommitUpload(site, *request); });
+    return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.CommitUpload(site, *request); });
   }
   grpc::ServerUnaryReactor* GetManifest(grpc::CallbackServerContext* context, const v1::ManifestRequest* request,
                                         v1::PublishedManifest* reply) override {
-    return Answer(context, reply, [&](int64_t site) { return core_.GetManifest(site, *request); });
+    return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.GetManifest(site, *request); });
   }
   grpc::ServerUnaryReactor* GetChunk(grpc::CallbackServerContext* context, const v1::ChunkRequest* request,
                                      v1::Chunk* reply) override {
-    return Answer(context, reply, [&](int64_t site) { return core_.GetChunk(site, *request); });
+    return Answer(pieces_, context, reply, [this, request](int64_t site) { return core_.GetChunk(site, *request); });
   }
 
+  /// Answered from what the core said last, so that it waits for nothing.
   grpc::ServerUnaryReactor* Poll(grpc::CallbackServerContext* context, const v1::PollRequest* request,
                                  v1::RunState* reply) override {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
-    if (!site.ok()) {
-      reactor->Finish(ToGrpc(site.status()));
+    const Status status = site.ok() ? core_.CheckRun(request->run()) : site.status();
+    if (!status.ok()) {
+      reactor->Finish(ToGrpc(status));
       return reactor;
     }
-    const StatusOr<v1::RunState> state = core_.State(request->run());
     constexpr int64_t kLongestMs = 30'000;
-    const int64_t wait = std::min(request->wait_ms(), kLongestMs);
-    const std::lock_guard<std::mutex> lock(mutex_);
-    if (state.ok() && state->version() == request->known_version() && wait > 0 && !closing_) {
-      waiting_.push_back({reactor, reply, request->known_version(), clock_.NowMs() + wait});
-      return reactor;
+    const int64_t wait = std::min(request->wait_ms(), kLongestMs), known = request->known_version();
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      if (known >= telling_since_ && known <= state_.version() && wait > 0 && !closing_) {
+        waiting_.push_back({reactor, reply, known, clock_.NowMs() + wait});
+        return reactor;
+      }
+      *reply = state_;
     }
-    if (state.ok()) *reply = *state;
-    reactor->Finish(ToGrpc(state.status()));
+    reactor->Finish(grpc::Status::OK);
     return reactor;
   }
 
-  /// Answers those who wait for a change, and those whose time is up; all of them if `everybody`.
+  /// Answers those who wait for what has come, and those whose time is up; all of them if `everybody`.
   void AnswerWaiting(bool everybody) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    closing_ = closing_ || everybody;
-    const v1::RunState state = core_.state();
-    const int64_t now = clock_.NowMs();
-    for (auto waiter = waiting_.begin(); waiter != waiting_.end();) {
-      if (!everybody && waiter->known_version == state.version() && now < waiter->until_ms) {
-        ++waiter;
-        continue;
+    const v1::RunState state = core_.state();  // may wait for the core's disk: not under the lock
+    std::list<Waiter> answered;
+    {
+      const std::lock_guard<std::mutex> lock(mutex_);
+      closing_ = closing_ || everybody;
+      if (state.version() > state_.version()) {
+        if (!SameStep(state, state_)) telling_since_ = state.version();
+        state_ = state;
       }
-      *waiter->reply = state;
-      waiter->reactor->Finish(grpc::Status::OK);
-      waiter = waiting_.erase(waiter);
+      const int64_t now = clock_.NowMs();
+      const bool told = now < told_ms_ + static_cast<int64_t>(waiting_.size()) * kMsPerWaiter;
+      for (auto waiter = waiting_.begin(); waiter != waiting_.end();) {
+        const auto next = std::next(waiter);
+        const bool progress = waiter->known_version != state_.version() && !told;
+        if (progress) told_ms_ = now;
+        if (everybody || progress || waiter->known_version < telling_since_ || now >= waiter->until_ms) {
+          *waiter->reply = state_;
+          answered.splice(answered.end(), waiting_, waiter);
+        }
+        waiter = next;
+      }
     }
+    for (const Waiter& waiter : answered) waiter.reactor->Finish(grpc::Status::OK);
   }
 
  private:
@@ -87,19 +122,25 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
     v1::RunState* reply;
     int64_t known_version, until_ms;
   };
+  /// Each upload changes whom the server waits for. That alone is told to all who wait so seldom that it costs little: a site in
+  /// a large federation learns it late, and the beginning and end of a step at once.
+  static constexpr int64_t kMsPerWaiter = 5;
+  static bool SameStep(const v1::RunState& a, const v1::RunState& b) {
+    return a.phase() == b.phase() && a.round() == b.round() && a.attempt() == b.attempt() && a.closed_round() == b.closed_round();
+  }
 
   template <typename Reply, typename Work>
-  grpc::ServerUnaryReactor* Answer(grpc::CallbackServerContext* context, Reply* reply, const Work& work) {
+  grpc::ServerUnaryReactor* Answer(WorkQueue& queue, grpc::CallbackServerContext* context, Reply* reply, const Work& work) {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
-    const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
-    if (!site.ok()) {
-      reactor->Finish(ToGrpc(site.status()));
-      return reactor;
-    }
-    StatusOr<Reply> result = work(*site);
-    const Status status = result.status();
-    if (status.ok()) *reply = *std::move(result);
-    reactor->Finish(ToGrpc(status));
+    queue.Add([this, context, reactor, reply, work] {
+      if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);  // it has been given up: spare the work
+      const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
+      if (!site.ok()) return reactor->Finish(ToGrpc(site.status()));
+      StatusOr<Reply> result = work(*site);
+      const Status status = result.status();
+      if (status.ok()) *reply = *std::move(result);
+      reactor->Finish(ToGrpc(status));
+    });
     return reactor;
   }
 
@@ -108,7 +149,16 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
   const Clock& clock_;
   std::mutex mutex_;  // what follows
   std::list<Waiter> waiting_;
+  v1::RunState state_;         // the newest one that the core told
+  int64_t telling_since_ = 0;  // the first version of the step that state_ is in
+  int64_t told_ms_ = 0;        // when progress was told last
   bool closing_ = false;
+  // Last: they end before what they use. The core works on one fact at a time; several pieces are synced better than one.
+  WorkQueue facts_{1};
+  WorkQueue pieces_{kPieceThreads};
+  std::jthread looks_{[this](const std::stop_token& stop) {
+    for (; !stop.stop_requested(); std::this_thread::sleep_for(kLookEvery)) AnswerWaiting(/*everybody=*/false);
+  }};
 };
 
 GrpcServer::GrpcServer() = default;
@@ -120,15 +170,12 @@ GrpcServer::~GrpcServer() {
   server_->server->Wait();
 }
 
-void GrpcServer::AnswerOverdue() {
-  service_->AnswerWaiting(/*everybody=*/false);
-}
-
 StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& address, const TlsIdentity& identity, Identify identify,
                                                         ServerCore& core, const Clock& clock) {
   std::unique_ptr<GrpcServer> made(new GrpcServer());
   made->service_ = std::make_unique<Service>(std::move(identify), core, clock);
   SilenceGrpc();
+  AskForManyFiles();
   grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
   ssl.pem_root_certs = identity.authority;
   ssl.pem_key_cert_pairs.push_back({identity.private_key, identity.certificate});

@@ -24,8 +24,6 @@ class GrpcServer {
   ~GrpcServer();  ///< answers those who wait, and closes
 
   int port() const { return port_; }
-  /// Answers the polls whose time is up. To be called every now and then.
-  void AnswerOverdue();
 
  private:
   class Service;

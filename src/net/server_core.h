@@ -52,6 +52,8 @@ class ServerCore {
   // open round), AlreadyExists (conflict), NotFound, PermissionDenied, Unavailable (try again: the disk).
   StatusOr<v1::EnrolReply> Enrol(int64_t site, const v1::EnrolRequest& request);
   StatusOr<v1::RunState> State(const std::string& run) const;
+  /// Whether a call is for this run. Waits for nothing. Errors: FailedPrecondition.
+  Status CheckRun(const std::string& run) const;
   StatusOr<v1::MissingChunks> BeginUpload(int64_t site, const v1::UploadManifest& manifest);
   StatusOr<v1::PutChunkReply> PutChunk(int64_t site, const v1::Chunk& chunk);
   StatusOr<v1::CommitReply> CommitUpload(int64_t site, const v1::UploadManifest& manifest);
@@ -79,7 +81,6 @@ class ServerCore {
   int64_t OpenRound() const;  ///< 0: none is left
   std::vector<int64_t> Cohort(int64_t round) const;
   v1::RunState StateLocked() const;
-  Status CheckRun(const std::string& run) const;
   StatusOr<Upload> Checked(int64_t site, const v1::UploadManifest& manifest) const;
   /// Whether this very content counts already. Errors: AlreadyExists (another one does).
   StatusOr<bool> Counts(int64_t site, const Upload& upload) const;
