@@ -23,8 +23,7 @@ namespace {
 constexpr int kPieceThreads = 4;  // more did not write faster
 constexpr auto kLookEvery = std::chrono::milliseconds(20);
 
-/// Every connection is an open file, and a process may often open 1,024 at first though more are allowed to it. gRPC stops
-/// listening for good when there are none left.
+/// Every connection is an open file, and a process may often open 1,024 at first though more are allowed to it.
 void AskForManyFiles() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= limit.rlim_max) return;
