@@ -60,18 +60,17 @@ TEST_F(Operator, StatusTellsWhereTheRunIs) {
   const ProcessResult text = RunFedalt(folder_, {"status", "server"});
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_EQ(text.err, "");
-  for (const char* part :
-       {"run         run-7\n", "server      not at work, start 2 at ",
-        "phase       collecting, round 3, attempt 1; since 2023-11-14T22:14:00", "deadline    2023-11-14T22:15:00.000Z (",
-        "enrolled    graz, lyon\n", "contributed lyon\n", "awaited     graz\n", "left        osaka: the site leaves\n",
-        "published   round 2, ", "signed by osaka up to ", ", server up to "})
+  for (const char* part : {"run         run-7\n", "server      not at work, start 2 at ",
+                           "phase       collecting, round 3, attempt 1; since 2023-11-14T22:14:00", "enrolled    graz, lyon\n",
+                           "contributed lyon\n", "awaited     graz\n", "left        osaka: the site leaves\n",
+                           "published   round 2, ", "signed by osaka up to ", ", server up to "})
     EXPECT_NE(text.out.find(part), std::string::npos) << text.out << "lacks: " << part;
   const json object = Json({"status", "server"});
   EXPECT_EQ(object["phase"], "collecting");
   EXPECT_EQ(object["round"], 3);
   EXPECT_EQ(object["server_at_work"], false);
   EXPECT_EQ(object["starts"], 2);
-  EXPECT_EQ(object["deadline_ms"], testing::kBegin + 100'000);
+  EXPECT_EQ(object["deadline_ms"], nullptr) << "no time passes while there is no server";
   EXPECT_EQ(object["sites"][0]["awaited"], true);
   EXPECT_EQ(object["sites"][2]["left"], "the site leaves");
   const auto store = testing::OpenServer(server());
