@@ -114,8 +114,7 @@ TEST(Audit, ShowsTheEntries) {
   EXPECT_EQ(object["entries"][5]["time_ms"], 1'700'000'000'006);
   Tamper(folder, "UPDATE audit_entry SET subject = char(27) || '[2J', time_ms = 9223372036854775807 WHERE sequence = 1");
   const std::string out = RunInProcess(folder, {"audit", "show", "server"}).out;
-  EXPECT_EQ(out.substr(0, out.find('\n')), "1  9223372036854775807  note  ?[2J  {\"round\":1}")
-      << "nothing for a terminal to obey";
+  EXPECT_EQ(out.substr(0, out.find('\n')), "1  9223372036854775807  note  ?[2J  {\"round\":1}") << "nothing for a terminal to obey";
 }
 
 TEST(Audit, VerifiesALogThatNobodyChanged) {
