@@ -95,7 +95,7 @@ Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions&
   std::string told;
   int64_t ended_ms = 0, pause_ms = 0;  // pause_ms: between tries, while the disk takes nothing
   for (;;) {
-    const Status step = Step(core, journal, round);
+    Status step = Step(core, journal, round);
     if (!step.ok() && KindOf(step) != ErrorKind::kOutput) return step;
     if (!step.ok() && pause_ms == 0)
       LogWarning(absl::StrCat("the server can record nothing and only answers what it knows (", step.message(),

@@ -98,6 +98,11 @@ std::string ServerCore::WaitingFor() const {
     for (const int64_t site : Cohort(OpenRound()))
       if (!position_.received.contains(site)) names.push_back(options_.sites[static_cast<size_t>(site)]);
   if (names.empty()) return "the next step";
+  constexpr size_t kShown = 10;  // the text goes to every site
+  if (const size_t all = names.size(); all > kShown + 1) {
+    names.resize(kShown);
+    names.push_back(absl::StrCat(all - kShown, " others"));
+  }
   return absl::StrCat(enrolling ? "the enrolment of " : "the contributions of ", absl::StrJoin(names, ", "));
 }
 

@@ -238,6 +238,20 @@ TEST_F(ServerCoreTest, WordsOfASiteAreCutBetweenLetters) {
   ExpectRefused(core_->Enrol(1, request).status(), kInvalid, "a token has 65 bytes");
 }
 
+TEST_F(ServerCoreTest, NotAllOfManyAreNamed) {
+  ServerOptions options;
+  options.run = "r";
+  options.agreement = "all agree\n";
+  for (int k = 0; k < 2000; ++k) options.sites.push_back(absl::StrCat("site-", k));
+  options.exchange_rounds = {1};
+  options.values = kValues;
+  MemoryJournal journal;
+  ServerCore core(options, journal, clock_);
+  ASSERT_TRUE(core.Recover().ok());
+  EXPECT_EQ(core.state().waiting_for(),
+            "the enrolment of site-0, site-1, site-2, site-3, site-4, site-5, site-6, site-7, site-8, site-9, 1990 others");
+}
+
 TEST_F(ServerCoreTest, OperatorsPauseResumeEraseAndStop) {
   EnrolBoth();
   using Kind = OperatorRequest::Kind;
