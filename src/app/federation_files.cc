@@ -134,6 +134,7 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
   PartyConfig config;
   const std::vector<PartyKey> keys = KeysOf(party, config);
   std::vector<std::string> names;
+  names.reserve(keys.size());
   for (const PartyKey& key : keys) names.push_back(key.name);
   for (const auto& [name, node] : values)
     if (std::find(names.begin(), names.end(), name) == names.end())
