@@ -20,7 +20,7 @@ Status TakeIn(const Method& method, const Published& published, Site& site) {
   const double weight = site.sent.weight;
   if (site.sent.values.defined())
     site.sent.weight = AgedWeight(weight, method.options().rest_of_world.staleness, published.round - site.sent.round);
-  const Status received = method.Receive(published, site);
+  Status received = method.Receive(published, site);
   site.sent.weight = weight;
   site.read_round = published.round;
   return received;
