@@ -71,7 +71,7 @@ class ServerStore : public ServerJournal {
   Status InsertSites();
   Status InsertPublished(const PublishedObject& published);
   void DropOldPieces(int64_t closed_round);
-  void DropPieces(std::set<Sha256Digest> pieces);
+  void DropPieces(const std::set<Sha256Digest>& pieces);
   Status ReadAttempt(ServerPosition& position);
   Status ReadLedger(ServerPosition& position);
 

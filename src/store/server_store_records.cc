@@ -58,7 +58,7 @@ void ServerStore::DropOldPieces(int64_t closed_round) {
 }
 
 /// Deletes the pieces that nothing names any more. What cannot be deleted only costs space.
-void ServerStore::DropPieces(std::set<Sha256Digest> pieces) {
+void ServerStore::DropPieces(const std::set<Sha256Digest>& pieces) {
   std::set<Sha256Digest> needed;
   for (const char* sql :
        {"SELECT size, pieces FROM published", "SELECT size, pieces FROM published_to",
