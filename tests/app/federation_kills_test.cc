@@ -125,9 +125,11 @@ TEST_F(FederationKills, NoContributionIsLostOrDoubledAndTheEndIsThatOfTheUndistu
   for (int64_t seed = first; seed < first + runs; ++seed) {
     SCOPED_TRACE("FEDALT_KILL_SEED=" + std::to_string(seed));
     Run run(*this, static_cast<uint64_t>(seed));
-    kills += run.ToTheEnd();
+    const int of_this = run.ToTheEnd();
+    kills += of_this;
     ExpectAllCountedOnce(run.out());
     ASSERT_FALSE(HasFailure()) << "at FEDALT_KILL_SEED=" << seed;
+    std::cout << "seed " << seed << ": " << of_this << " kills" << std::endl;
     std::filesystem::remove_all(folder().path() / run.out());
   }
   EXPECT_GE(kills, runs) << "hardly anything was killed";

@@ -5,6 +5,7 @@
 #include <sys/inotify.h>
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <array>
 #include <map>
 #include <thread>
@@ -72,7 +73,9 @@ class FedaltInStep {
   void Signal(int signal) const { ::kill(child_, signal); }
   /// From now on no file of the process can grow beyond `bytes`.
   void LimitFiles(rlim_t bytes) const {
-    const rlimit limit{bytes, RLIM_INFINITY};
+    rlimit limit{};
+    EXPECT_EQ(::prlimit(child_, RLIMIT_FSIZE, nullptr, &limit), 0);
+    limit.rlim_cur = std::min(bytes, limit.rlim_max);
     EXPECT_EQ(::prlimit(child_, RLIMIT_FSIZE, &limit, nullptr), 0);
   }
   /// Sends `signal`, reads what it still has to say, and waits for its end. Its wait status.
