@@ -71,7 +71,7 @@ void WriteServer(const TestFolder& folder) {
   };
   for (int64_t i = 1; i <= 6; ++i) {
     const Status status =
-        log->Append(1'700'000'000'000 + i, i == 4 ? "refusal" : "note", i == 6 ? "" : "clinic-a", {{"round", i}}).status();
+        log->Append(1'700'000'000'000 + i, i == 4 ? "refusal" : "notice", i == 6 ? "" : "clinic-a", {{"round", i}}).status();
     ASSERT_TRUE(status.ok()) << status;
     if (i == 3) sign("clinic-a", 'a');
     if (i == 5) sign("server", 's');
@@ -102,7 +102,7 @@ TEST(Audit, ShowsTheEntries) {
   const ProcessResult text = RunFedalt(folder, {"audit", "show", "server"});
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_EQ(text.err, "");
-  EXPECT_EQ(text.out.substr(0, text.out.find('\n')), "1  2023-11-14T22:13:20.001Z  note  clinic-a  {\"round\":1}");
+  EXPECT_EQ(text.out.substr(0, text.out.find('\n')), "1  2023-11-14T22:13:20.001Z  notice  clinic-a  {\"round\":1}");
   EXPECT_EQ(std::count(text.out.begin(), text.out.end(), '\n'), 6);
   EXPECT_EQ(RunInProcess(folder, {"audit", "show", "server", "--kind", "refusal"}).out,
             "4  2023-11-14T22:13:20.004Z  refusal  clinic-a  {\"round\":4}\n");
@@ -114,7 +114,8 @@ TEST(Audit, ShowsTheEntries) {
   EXPECT_EQ(object["entries"][5]["time_ms"], 1'700'000'000'006);
   Tamper(folder, "UPDATE audit_entry SET subject = char(27) || '[2J', time_ms = 9223372036854775807 WHERE sequence = 1");
   const std::string out = RunInProcess(folder, {"audit", "show", "server"}).out;
-  EXPECT_EQ(out.substr(0, out.find('\n')), "1  9223372036854775807  note  ?[2J  {\"round\":1}") << "nothing for a terminal to obey";
+  EXPECT_EQ(out.substr(0, out.find('\n')), "1  9223372036854775807  notice  ?[2J  {\"round\":1}")
+      << "nothing for a terminal to obey";
 }
 
 TEST(Audit, VerifiesALogThatNobodyChanged) {
@@ -149,7 +150,7 @@ TEST(Audit, NamesAChangedEntry) {
   WriteServer(folder);
   Tamper(folder, "UPDATE audit_entry SET body = '{}' WHERE sequence = 2");
   const ProcessResult text = RunFedalt(folder, {"audit", "verify", "server", "--trust", "server/roster.json"});
-  const std::string finding = "entry 2 (\"note\", \"clinic-a\") does not match its hash; it was changed after it was written";
+  const std::string finding = "entry 2 (\"notice\", \"clinic-a\") does not match its hash; it was changed after it was written";
   ExpectRefusal(text, 9, "server/store.db: the audit log does not verify, 1 finding: " + finding);
   EXPECT_NE(text.out.find("changed: " + finding + "\n"), std::string::npos) << text.out;
   EXPECT_EQ(text.out.find("are as they were signed"), std::string::npos) << text.out;

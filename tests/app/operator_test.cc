@@ -149,7 +149,9 @@ TEST_F(Operator, PullsAVersion) {
 TEST_F(Operator, PullsWhatOneSiteReads) {
   {
     const auto store = testing::OpenServer(server());
-    PublishedObject published{.round = 3, .total_weight = 3.0};
+    PublishedObject published;
+    published.round = 3;
+    published.total_weight = 3.0;
     published.per_site = {{0, testing::PutTensor(*store, 'U')}, {1, testing::PutTensor(*store, 'V')}};
     published.contributors = {{0, 2}, {1, 3}};
     ASSERT_TRUE(store->CloseRound(published).ok());

@@ -84,7 +84,7 @@ TEST(RunView, AwaitsOnlyTheCohort) {
   testing::RecordRun(folder.path());
   RawSql(folder.store(), "UPDATE agreement SET text = 'participation: 1' || char(10) || 'seed: 3' || char(10)");
   const RunState state = StateOf(folder.path());
-  const std::vector<int64_t> cohort = CohortOf({.count = 1}, 3, 3, 3);
+  const std::vector<int64_t> cohort = CohortOf({1.0, 1}, 3, 3, 3);
   ASSERT_EQ(cohort.size(), 1u);
   for (int64_t site = 0; site < 3; ++site)
     EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == cohort[0] && site == 0) << site;

@@ -57,7 +57,10 @@ inline void RecordRun(const std::filesystem::path& directory) {
   Contribute(*store, 0, 1, 2, 'b');
   Contribute(*store, 1, 1, 2, 'c');
   Contribute(*store, 2, 1, 2, 'd');
-  PublishedObject published{.round = 1, .total_weight = 6.0, .chunks = PutTensor(*store, 'S')};
+  PublishedObject published;
+  published.round = 1;
+  published.total_weight = 6.0;
+  published.chunks = PutTensor(*store, 'S');
   published.contributors = {{0, 1}, {1, 1}, {2, 1}};
   published.weights = {{0, 1.0}, {1, 2.0}, {2, 3.0}};
   published.moved = {{0, 0.25}, {1, 0.5}, {2, 0.25}};
@@ -70,7 +73,8 @@ inline void RecordRun(const std::filesystem::path& directory) {
   ok(store->OpenAttempt(2, 1, kBegin + 20'000));
   Contribute(*store, 0, 2, 1, 'e');
   Contribute(*store, 1, 2, 1, 'f');
-  published = {.round = 2, .total_weight = 6.0, .chunks = PutTensor(*store, 'T')};
+  published.round = 2;
+  published.chunks = PutTensor(*store, 'T');
   published.contributors = {{0, 2}, {1, 2}, {2, 1}};
   published.weights = {{0, 1.0}, {1, 2.0}, {2, 3.0}};
   published.moved = {{0, 0.5}, {1, 1.5}, {2, 0.0}};
