@@ -268,7 +268,6 @@ void BeUploaders(const Load& load, const Keys& keys, const std::vector<int64_t>&
     SiteSessionOptions options;
     options.agreement = kAgreement;
     options.train_examples = 1;
-    options.token = absl::StrCat(place);
     SiteSession session(options, connection, clock, [&](const std::string& told) {
       if (told.find("waits for the server") == std::string::npos) return;
       if (repeated++ == 0) std::fprintf(stderr, "site-%ld %s\n", static_cast<long>(place), told.c_str());

@@ -81,7 +81,6 @@ StatusOr<std::unique_ptr<RemoteSession>> Enrolled(const PartyConfig& party, cons
   options.train_examples = train_examples;
   options.patience_ms = party.patience_s * 1000;
   options.upload = config.federation.upload;
-  options.token = RandomName();
   options.reports = party.share_metrics;
   auto session = std::make_unique<RemoteSession>(party, keys, std::move(options));
   RETURN_IF_ERROR(session->Enrol(IsNew(party.directory)));

@@ -46,10 +46,10 @@ struct PublishedObject {
 };
 
 struct ServerPosition {
-  std::string agreement;                             ///< empty: nothing was recorded yet
-  std::map<int64_t, int64_t> enrolled;               ///< site -> training examples
-  std::set<std::pair<int64_t, std::string>> tokens;  ///< of every enrolment: site, token
-  std::map<int64_t, std::string> enrolled_by;        ///< the last one of each site that takes part
+  std::string agreement;                      ///< empty: nothing was recorded yet
+  std::map<int64_t, int64_t> enrolled;        ///< site -> training examples
+  std::map<int64_t, std::string> enrolments;  ///< site -> the name of its enrolment
+  std::set<int64_t> departed;                 ///< sites that left at least once
   int64_t closed_round = 0;
   int64_t attempt = 1;                           ///< of the round after it
   int64_t opened_ms = 0;                         ///< when that attempt began; 0: not yet
@@ -75,8 +75,8 @@ class ServerJournal {
 
   virtual StatusOr<ServerPosition> Recover() = 0;
   virtual Status SaveAgreement(const std::string& agreement) = 0;
-  /// The site takes part, from now on or still. `token`: of its process, never seen before.
-  virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& token) = 0;
+  /// The site takes part from now on. `name`: of this enrolment, no other has the same.
+  virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) = 0;
   virtual Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) = 0;
   virtual Status SaveContribution(const SiteContribution& contribution) = 0;
   /// The attempt ends without a result; what it received is forgotten.

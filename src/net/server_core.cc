@@ -163,6 +163,11 @@ Status ServerCore::Refuse(int64_t site, const Status& why) {
   return noted.ok() ? why : Unrecorded(noted);
 }
 
+/// Of an enrolment or a challenge: no other of this run has it.
+std::string ServerCore::NewName() {
+  return absl::StrCat(start_, "-", options_.instance, "-", ++names_);
+}
+
 StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest& request) {
   v1::EnrolReply reply;
   {
@@ -176,35 +181,34 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
                               "the configurations differ: ", Difference(options_.agreement, request.agreement(), "the site"))));
     if (request.train_examples() <= 0)
       return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
-    constexpr size_t kLongestToken = 64;
-    if (request.token().size() > kLongestToken)
-      return Refuse(site, absl::InvalidArgumentError(
-                              absl::StrCat("a token has ", request.token().size(), " bytes; expected at most ", kLongestToken)));
     const bool known = position_.enrolled.contains(site);
-    if (!position_.tokens.contains({site, request.token()})) {
-      if (known && !request.anew() && position_.enrolled[site] != request.train_examples())
-        return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", position_.enrolled[site],
-                                                                       " training examples and now has ", request.train_examples(),
-                                                                       "; put its data back, or begin a new run")));
-      if (position_.ended && (!known || request.anew()))
-        return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
-      if (known && request.anew()) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
-      const Status saved = journal_.SaveEnrolment(site, request.train_examples(), request.token());
-      if (saved.ok()) {
-        position_.enrolled[site] = request.train_examples();
-        position_.enrolled_by[site] = request.token();
-        position_.tokens.insert({site, request.token()});
-        Changed();
-      } else if (!position_.enrolled.contains(site)) {
-        return Unrecorded(saved);
-      }  // one that takes part already may read what there is, also on a full disk
-    } else if (!known) {
-      return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
+    if (known && !request.anew() && position_.enrolled[site] != request.train_examples())
+      return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", position_.enrolled[site],
+                                                                     " training examples and now has ", request.train_examples(),
+                                                                     "; put its data back, or begin a new run")));
+    if (position_.ended && (!known || request.anew()))
+      return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
+    reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
+    reply.set_run(options_.run);
+    if (!known || request.anew()) {
+      // Only a first enrolment undoes nothing, so that it may be a copy which comes late.
+      std::string& challenge = challenges_[site];
+      if (challenge.empty()) challenge = NewName();
+      if ((known || position_.departed.contains(site)) && request.challenge() != challenge) {
+        reply.set_challenge(challenge);
+        return reply;
+      }
+      challenge = NewName();
+      if (known) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
+      const std::string name = NewName();
+      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), name); !saved.ok()) return Unrecorded(saved);
+      position_.enrolled[site] = request.train_examples();
+      position_.enrolments[site] = name;
+      Changed();
     }
     if (request.reports()) reporters_.insert(site);
     if (request.anew()) reply.set_join_after(position_.closed_round);
-    reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
-    reply.set_run(options_.run);
+    reply.set_enrolment(position_.enrolments[site]);
     *reply.mutable_state() = StateLocked();
   }
   Notify();

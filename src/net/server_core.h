@@ -100,6 +100,7 @@ class ServerCore {
   Status Depart(int64_t site, const std::string& cause);
   Status AskedToDepart(int64_t site, const std::string& cause);
   Status DoRequests();
+  std::string NewName();
   Status Do(const OperatorRequest& request, std::string& outcome);
   Status NextAttempt();
   StatusOr<std::shared_ptr<const PublishedObject>> PublishedIn(int64_t round);
@@ -118,6 +119,8 @@ class ServerCore {
   std::shared_ptr<const PublishedObject> published_;  ///< the one that was asked for last
   std::set<int64_t> have_read_;                       ///< the last piece of the last closed round
   std::set<int64_t> reporters_, have_reported_;       ///< of the last closed round
+  std::map<int64_t, std::string> challenges_;         ///< that sites must know for what undoes something, by site
+  int64_t names_ = 0;                                 ///< made by this process
   std::map<int64_t, int64_t> refused_;                ///< calls, in this attempt, by site
   int64_t start_ = 0;
   std::string start_signature_;

@@ -68,7 +68,7 @@ StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest&
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     RETURN_IF_ERROR(CheckRun(request.run()));
-    if (!position_.enrolled.contains(site) || position_.enrolled_by[site] != request.token())
+    if (!position_.enrolled.contains(site) || position_.enrolments[site] != request.enrolment())
       return v1::LeaveReply();  // a late copy
     constexpr size_t kMostBytes = 200;
     const std::string cause = Quoted(request.cause(), kMostBytes);
@@ -82,6 +82,8 @@ StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest&
 Status ServerCore::Depart(int64_t site, const std::string& cause) {
   RETURN_IF_ERROR(journal_.SaveDeparture(site, cause));
   position_.enrolled.erase(site);
+  position_.enrolments.erase(site);
+  position_.departed.insert(site);
   position_.ledger.erase(site);
   position_.received.erase(site);
   uploads_.erase(site);

@@ -88,10 +88,15 @@ Status SiteSession::Enrol(bool anew) {
   request.set_agreement(options_.agreement);
   request.set_train_examples(options_.train_examples);
   request.set_reports(options_.reports);
-  request.set_token(options_.token);
   request.set_anew(anew);
-  const auto reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
+  StatusOr<v1::EnrolReply> reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
+  constexpr int kChallenges = 10;  // another one each time only if copies of old messages come in between
+  for (int i = 0; i < kChallenges && reply.ok() && !reply->challenge().empty(); ++i) {
+    request.set_challenge(reply->challenge());
+    reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
+  }
   if (!reply.ok()) return Final(reply.status());
+  if (!reply->challenge().empty()) return FederationError("the server asks for one challenge after the other; it may be damaged");
   run_ = reply->run();
   enrolled_ = *reply;
   anew_ = anew;
@@ -112,7 +117,7 @@ Status SiteSession::Leave(const std::string& cause) {
   v1::LeaveRequest request;
   request.set_run(run_);
   request.set_cause(cause);
-  request.set_token(options_.token);
+  request.set_enrolment(enrolled_.enrolment());
   const auto reply = Ask<v1::LeaveReply>(Rpc::kLeave, request);
   if (!reply.ok()) return Final(reply.status());
   RETURN_IF_ERROR(Note("departure", {{"cause", cause}}));

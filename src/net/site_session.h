@@ -26,7 +26,6 @@ struct SiteSessionOptions {
   int64_t train_examples = 0;
   int64_t patience_ms = 86'400'000;  ///< without an answer of the server, before the site gives up
   UploadFormat upload = UploadFormat::kFloat32;
-  std::string token;             ///< of this process, no other has the same
   bool reports = false;          ///< whether Report sends anything
   SiteRecord* record = nullptr;  ///< borrowed; null: nothing is kept
   Signatures signatures;         ///< the site's; without `verifies` nothing that the server signs is looked at

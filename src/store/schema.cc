@@ -25,8 +25,7 @@ constexpr char kServerSchema[] =
 constexpr char kVersionsSchema[] =
     "ALTER TABLE contributor ADD COLUMN weight REAL;"
     "ALTER TABLE contributor ADD COLUMN moved REAL;"
-    "CREATE TABLE arrival (site INTEGER, token TEXT, time_ms INTEGER NOT NULL, PRIMARY KEY (site, token));"
-    "ALTER TABLE enrolment ADD COLUMN token TEXT NOT NULL DEFAULT '';"
+    "ALTER TABLE enrolment ADD COLUMN name TEXT NOT NULL DEFAULT '';"
     "CREATE TABLE site (place INTEGER PRIMARY KEY, name TEXT NOT NULL);"
     "CREATE TABLE departure (id INTEGER PRIMARY KEY, site INTEGER NOT NULL, time_ms INTEGER NOT NULL, cause TEXT NOT NULL);"
     "CREATE TABLE pause (id INTEGER PRIMARY KEY CHECK (id = 1), time_ms INTEGER NOT NULL, cause TEXT NOT NULL);"

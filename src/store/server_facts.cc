@@ -31,11 +31,6 @@ int64_t Number(const json& body, const char* name) {
   return found != body.end() && found->is_number_integer() ? found->get<int64_t>() : -1;
 }
 
-std::string TokenOf(const json& body) {
-  const auto found = body.find("token");
-  return found != body.end() && found->is_string() ? found->get<std::string>() : std::string();
-}
-
 std::string Shown(const json& value) {
   return QuoteForMessage(value.is_string() ? value.get<std::string>() : value.dump(-1, ' ', true, json::error_handler_t::replace));
 }
@@ -57,7 +52,6 @@ std::string Missing(const std::string& name) {
 struct Log {
   std::vector<std::string> sites;                               // names, by place
   std::map<std::string, int64_t> enrolled, departed;            // site -> its last entry of that kind
-  std::set<std::pair<std::string, std::string>> arrivals;       // site, token
   std::vector<int64_t> departures;                              // all of them
   std::map<Upload, int64_t> uploads;                            // -> the last entry about it
   std::map<int64_t, int64_t> attempts;                          // round -> its last attempt
@@ -79,10 +73,7 @@ void Log::Take(const AuditEntry& entry) {
   const int64_t round = Number(body, "round"), attempt = Number(body, "attempt");
   if (entry.kind == "run" && body.contains("sites") && body["sites"].is_array())
     for (const json& site : body["sites"]) sites.push_back(site.is_string() ? site.get<std::string>() : "");
-  if (entry.kind == "enrolment") {
-    enrolled[entry.subject] = entry.sequence;
-    arrivals.emplace(entry.subject, TokenOf(body));
-  }
+  if (entry.kind == "enrolment") enrolled[entry.subject] = entry.sequence;
   if (entry.kind == "departure") {
     departed[entry.subject] = entry.sequence;
     departures.push_back(entry.sequence);
@@ -189,10 +180,6 @@ Difference Facts::RowsWithoutEntry() const {
     const auto entry = log_.enrolled.find(site);
     return note(entry != log_.enrolled.end() && !log_.Left(site, entry->second), "enrolment", site);
   }));
-  RETURN_IF_ERROR(Read("SELECT site, token FROM arrival", [&](const Statement& row) {
-    const std::string site = NameOf(row.Int(0));
-    return note(log_.arrivals.contains({site, std::string(row.Text(1))}), "arrival", site);
-  }));
   RETURN_IF_ERROR(Read("SELECT round, attempt, site FROM contribution", [&](const Statement& row) {
     const std::string site = NameOf(row.Int(2));
     const auto entry = log_.uploads.find({row.Int(0), row.Int(1), site});
@@ -230,17 +217,11 @@ Difference Facts::RowsWithoutEntry() const {
 }
 
 Difference Facts::Enrolment(const AuditEntry& entry) const {
-  std::optional<std::string> difference = Missing("arrival");
-  RETURN_IF_ERROR(Read(absl::StrCat("SELECT token FROM arrival WHERE site = ", PlaceOf(entry.subject)), [&](const Statement& row) {
-    if (row.Text(0) == TokenOf(BodyOf(entry))) difference.reset();
-    return absl::OkStatus();
-  }));
-  const bool last = log_.enrolled.at(entry.subject) == entry.sequence && !log_.Left(entry.subject, entry.sequence);
-  if (difference || !last) return difference;
-  difference = Missing("enrolment");
-  RETURN_IF_ERROR(Read(absl::StrCat("SELECT train_examples, token FROM enrolment WHERE site = ", PlaceOf(entry.subject)),
+  if (log_.Left(entry.subject, entry.sequence)) return kSame;
+  std::optional<std::string> difference = Missing("enrolment");
+  RETURN_IF_ERROR(Read(absl::StrCat("SELECT train_examples, name FROM enrolment WHERE site = ", PlaceOf(entry.subject)),
                        [&](const Statement& row) {
-                         const json table = {{"train_examples", row.Int(0)}, {"token", std::string(row.Text(1))}};
+                         const json table = {{"train_examples", row.Int(0)}, {"name", std::string(row.Text(1))}};
                          difference = Compare(BodyOf(entry), table, "enrolment");
                          return absl::OkStatus();
                        }));

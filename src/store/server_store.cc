@@ -61,13 +61,13 @@ StatusOr<ServerPosition> ServerStore::Recover() {
     position.agreement = row.Text(0);
     return absl::OkStatus();
   }));
-  RETURN_IF_ERROR(for_each("SELECT site, train_examples, token FROM enrolment", [&](Statement& row) {
+  RETURN_IF_ERROR(for_each("SELECT site, train_examples, name FROM enrolment", [&](Statement& row) {
     position.enrolled[row.Int(0)] = row.Int(1);
-    position.enrolled_by[row.Int(0)] = row.Text(2);
+    position.enrolments[row.Int(0)] = row.Text(2);
     return absl::OkStatus();
   }));
-  RETURN_IF_ERROR(for_each("SELECT site, token FROM arrival", [&](Statement& row) {
-    position.tokens.insert({row.Int(0), std::string(row.Text(1))});
+  RETURN_IF_ERROR(for_each("SELECT DISTINCT site FROM departure", [&](Statement& row) {
+    position.departed.insert(row.Int(0));
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(for_each("SELECT cause FROM pause", [&](Statement& row) {
@@ -145,15 +145,13 @@ Status ServerStore::SaveAgreement(const std::string& agreement) {
   return Record(fact, "run", "", {{"agreement_sha256", HexOf(Sha256(agreement))}, {"sites", options_.sites}});
 }
 
-Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples, const std::string& token) {
+Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) {
   const auto fact = [&]() -> Status {
-    ASSIGN_OR_RETURN(Statement arrival, database_->Prepare("INSERT INTO arrival VALUES (?1, ?2, ?3)"));
-    RETURN_IF_ERROR(arrival.BindInt(1, site).BindText(2, token).BindInt(3, options_.now_ms()).Run());
     ASSIGN_OR_RETURN(Statement insert,
-                     database_->Prepare("INSERT OR REPLACE INTO enrolment (site, train_examples, token) VALUES (?1, ?2, ?3)"));
-    return insert.BindInt(1, site).BindInt(2, train_examples).BindText(3, token).Run();
+                     database_->Prepare("INSERT INTO enrolment (site, train_examples, name) VALUES (?1, ?2, ?3)"));
+    return insert.BindInt(1, site).BindInt(2, train_examples).BindText(3, name).Run();
   };
-  return Record(fact, "enrolment", NameOf(site), {{"train_examples", train_examples}, {"token", token}});
+  return Record(fact, "enrolment", NameOf(site), {{"train_examples", train_examples}, {"name", name}});
 }
 
 Status ServerStore::OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) {

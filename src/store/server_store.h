@@ -38,7 +38,7 @@ class ServerStore : public ServerJournal {
 
   StatusOr<ServerPosition> Recover() override;
   Status SaveAgreement(const std::string& agreement) override;
-  Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& token) override;
+  Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) override;
   Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) override;
   Status SaveContribution(const SiteContribution& contribution) override;
   Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override;

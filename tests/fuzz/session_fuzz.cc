@@ -239,7 +239,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.agreement = fedalt::fuzz::kAgreement;
   options.train_examples = 5;
   options.patience_ms = fedalt::fuzz::kPatienceMs;
-  options.token = "t";
   options.reports = true;
   options.record = &record;
   if (script.Below(2) == 0) options.signatures = fedalt::testing::ToySignatures(0);

@@ -159,7 +159,7 @@ class Server {
         request.set_newest_protocol(field == 3 ? static_cast<int32_t>(number) : 1);
         request.set_agreement(field == 0 ? text : kAgreement);
         request.set_train_examples(field == 1 ? number : 5);
-        request.set_token(field == 4 ? text : std::string(1, static_cast<char>('a' + script_.Below(4))));
+        request.set_challenge(field == 4 ? text : challenge_);
         request.set_anew(script_.Below(4) == 1);
         return request.SerializeAsString();
       }
@@ -241,7 +241,8 @@ class Server {
         v1::LeaveRequest request;
         request.set_run(run);
         request.set_cause(field == 2 ? text : "enough");
-        request.set_token(field == 3 ? text : std::string(1, static_cast<char>('a' + script_.Below(4))));
+        const auto& enrolments = journal_.position().enrolments;
+        request.set_enrolment(field == 3 || enrolments.empty() ? text : enrolments.begin()->second);
         return request.SerializeAsString();
       }
     }
@@ -254,6 +255,7 @@ class Server {
     const bool disk_fails = failing_ > 0;
     const StatusOr<std::string> answer = testing::Dispatch(*core_, site, rpc, request);
     CheckCode(answer.status(), rpc, refusals, disk_fails);
+    if (v1::EnrolReply reply; rpc == Rpc::kEnrol && answer.ok() && reply.ParseFromString(*answer)) challenge_ = reply.challenge();
     if (journal_.departed.size() > departed) {
       CheckDeparted(before, journal_.position(), site, rpc);
     } else {
@@ -387,7 +389,8 @@ class Server {
   SettableClock clock_;
   std::unique_ptr<ServerCore> core_;
   std::optional<ClosingRound> closing_;
-  int64_t failing_ = 0;  ///< writes to come
+  std::string challenge_;  ///< the last that the server asked for
+  int64_t failing_ = 0;    ///< writes to come
 };
 
 }  // namespace

@@ -49,11 +49,10 @@ class MemoryJournal : public ServerJournal {
   Status SaveAgreement(const std::string& agreement) override {
     return Write([&] { position_.agreement = agreement; });
   }
-  Status SaveEnrolment(int64_t site, int64_t examples, const std::string& token) override {
+  Status SaveEnrolment(int64_t site, int64_t examples, const std::string& name) override {
     return Write([&] {
       position_.enrolled[site] = examples;
-      position_.enrolled_by[site] = token;
-      position_.tokens.insert({site, token});
+      position_.enrolments[site] = name;
     });
   }
   Status OpenAttempt(int64_t, int64_t attempt, int64_t now_ms) override {
@@ -99,6 +98,8 @@ class MemoryJournal : public ServerJournal {
   Status SaveDeparture(int64_t site, const std::string& cause) override {
     return Write([&] {
       departed.emplace_back(site, cause);
+      position_.departed.insert(site);
+      position_.enrolments.erase(site);
       position_.enrolled.erase(site);
       position_.received.erase(site);
       position_.ledger.erase(site);

@@ -25,7 +25,6 @@ inline v1::EnrolRequest EnrolmentIn(const std::string& agreement) {
   request.set_newest_protocol(1);
   request.set_agreement(agreement);
   request.set_train_examples(5);
-  request.set_token("t");
   return request;
 }
 

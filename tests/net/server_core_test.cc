@@ -87,7 +87,6 @@ TEST_F(ServerCoreTest, EnrolmentThatDoesNotFit) {
   EXPECT_TRUE(journal_.position().enrolled.empty());
   ASSERT_TRUE(core_->Enrol(0, Enrolment()).ok());
   request = Enrolment();
-  request.set_token("of its next process");
   request.set_train_examples(6);
   ExpectRefused(core_->Enrol(0, request).status(), kPrecondition, "enrolled with 5 training examples and now has 6");
 }
@@ -186,11 +185,14 @@ TEST_F(ServerCoreTest, ASiteWithoutItsStateComesAnewOnce) {
   CLOSE_ROUND(1);
   ASSERT_TRUE(Upload(0, b_, 2).ok());
   v1::EnrolRequest anew = Enrolment();
-  anew.set_token("a1");
   anew.set_anew(true);
   anew.set_train_examples(9);  // it may have other data now
+  const auto asked = core_->Enrol(0, anew);
+  ASSERT_TRUE(asked.ok() && !asked->challenge().empty()) << asked.status();
+  EXPECT_TRUE(journal_.position().received.contains(0)) << "a copy of an old message undoes nothing";
+  anew.set_challenge(asked->challenge());
   const auto reply = core_->Enrol(0, anew);
-  ASSERT_TRUE(reply.ok()) << reply.status();
+  ASSERT_TRUE(reply.ok() && reply->challenge().empty()) << reply.status();
   EXPECT_EQ(reply->join_after(), 1);
   EXPECT_FALSE(journal_.position().received.contains(0)) << "nobody knows any more what it sent";
   EXPECT_FALSE(journal_.position().ledger.contains(0));
@@ -207,18 +209,20 @@ TEST_F(ServerCoreTest, ASiteThatLeavesCountsNoLonger) {
   v1::LeaveRequest leave;
   leave.set_run("r");
   leave.set_cause("the contract has ended");
-  leave.set_token("of a process before");
+  leave.set_enrolment("one before");
   ASSERT_TRUE(core_->Leave(1, leave).ok()) << "a late copy means nothing";
   ASSERT_TRUE(journal_.departed.empty());
-  leave.set_token("t");
+  leave.set_enrolment(journal_.position().enrolments.at(1));
   ASSERT_TRUE(core_->Leave(1, leave).ok());
   ASSERT_TRUE(core_->Leave(1, leave).ok()) << "once more";
   EXPECT_EQ(journal_.departed, (std::vector<std::pair<int64_t, std::string>>{{1, "the site leaves: the contract has ended"}}));
   ExpectRefused(Upload(1, b_, 2), kPrecondition, "has left the run");
   EXPECT_EQ(core_->state().waiting_for(), "the contributions of osaka");
-  EXPECT_FALSE(core_->Enrol(1, Enrolment()).ok()) << "a late copy of how it came";
   v1::EnrolRequest back = Enrolment();
-  back.set_token("u");
+  const auto asked = core_->Enrol(1, back);
+  ASSERT_TRUE(asked.ok() && !asked->challenge().empty()) << "a late copy of how it came brings it not back";
+  EXPECT_FALSE(journal_.position().enrolled.contains(1));
+  back.set_challenge(asked->challenge());
   ASSERT_TRUE(core_->Enrol(1, back).ok()) << "it may come back";
   EXPECT_TRUE(Upload(1, b_, 2).ok());
 }
@@ -227,15 +231,12 @@ TEST_F(ServerCoreTest, WordsOfASiteAreCutBetweenLetters) {
   EnrolBoth();
   v1::LeaveRequest leave;
   leave.set_run("r");
-  leave.set_token("t");
+  leave.set_enrolment(journal_.position().enrolments.at(1));
   std::string letters;
   for (int i = 0; i < 300; ++i) letters += "\xc3\xa4";
   leave.set_cause("x" + letters);
   ASSERT_TRUE(core_->Leave(1, leave).ok());
   EXPECT_EQ(journal_.departed.front().second, "the site leaves: x" + letters.substr(0, 198));
-  v1::EnrolRequest request = Enrolment();
-  request.set_token(std::string(65, 't'));
-  ExpectRefused(core_->Enrol(1, request).status(), kInvalid, "a token has 65 bytes");
 }
 
 TEST_F(ServerCoreTest, NotAllOfManyAreNamed) {

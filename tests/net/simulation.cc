@@ -258,7 +258,7 @@ Status Simulation::SiteLife(int64_t site) {
   options.agreement = "all agree\n";
   options.train_examples = 10;
   options.patience_ms = kEndOfTimeMs;
-  options.token = absl::StrCat("life ", ++disk.lives, " of site ", site);
+  ++disk.lives;
   options.record = &disk.record;
   options.signatures = ToySignatures(site);
   if (options_.planted == Planted::kForgetsRoundAfterRestart && disk.lives > 1 && disk.trained_round > disk.closed_round)

@@ -255,7 +255,6 @@ class WitnessTest : public ::testing::Test {
     options.agreement = "all agree\n";
     options.train_examples = 5;
     options.patience_ms = 60'000;
-    options.token = "t";
     options.record = &record_;
     options.signatures = testing::ToySignatures(0);
     return options;
@@ -351,7 +350,6 @@ TEST_F(WitnessTest, ALateSiteBeginsAfterTheLastClosedRound) {
   }
   record_ = testing::MemoryRecord();
   SiteSessionOptions options = SessionOptions();
-  options.token = "another life";
   SiteSession late(options, connection_, clock_, nullptr);
   ASSERT_TRUE(late.Enrol(true).ok());
   EXPECT_EQ(*late.JoinsAfter(), 1);

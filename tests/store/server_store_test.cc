@@ -28,8 +28,8 @@ TEST(ServerStore, RecoversWhatWasRecorded) {
   const ServerPosition position = MustRecover(*store);
   EXPECT_TRUE(position.agreement.starts_with("federation f\n"));
   EXPECT_EQ(position.enrolled, (std::map<int64_t, int64_t>{{0, 100}, {1, 101}}));
-  EXPECT_EQ(position.enrolled_by.at(1), "token");
-  EXPECT_TRUE(position.tokens.contains({1, "token"}));
+  EXPECT_EQ(position.enrolments.at(1), "token");
+  EXPECT_EQ(position.departed, std::set<int64_t>{2});
   EXPECT_EQ(position.closed_round, 2);
   EXPECT_EQ(position.attempt, 1);
   EXPECT_EQ(position.opened_ms, testing::kBegin + 40'000);
@@ -166,7 +166,7 @@ TEST(ServerStore, ADatabaseOfVersion2IsBroughtUpToDate) {
   ASSERT_NE(store, nullptr);
   const ServerPosition position = MustRecover(*store);
   EXPECT_EQ(position.enrolled.at(0), 10);
-  EXPECT_EQ(position.enrolled_by.at(0), "");
+  EXPECT_EQ(position.enrolments.at(0), "");
   EXPECT_EQ(position.closed_round, 1);
   EXPECT_EQ(position.ledger.at(0).weight, 2.0);
   const auto published = store->LoadPublished(1);
