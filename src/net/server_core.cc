@@ -198,12 +198,12 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
         reply.set_challenge(challenge);
         return reply;
       }
-      challenge = NewName();
       if (known) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
       const std::string name = NewName();
       if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), name); !saved.ok()) return Unrecorded(saved);
       position_.enrolled[site] = request.train_examples();
       position_.enrolments[site] = name;
+      challenge = NewName();
       Changed();
     }
     if (request.reports()) reporters_.insert(site);

@@ -90,7 +90,7 @@ Status SiteSession::Enrol(bool anew) {
   request.set_reports(options_.reports);
   request.set_anew(anew);
   StatusOr<v1::EnrolReply> reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
-  constexpr int kChallenges = 10;  // another one each time only if copies of old messages come in between
+  constexpr int kChallenges = 100;  // another one only where an answer was lost, or a copy of an old message came in between
   for (int i = 0; i < kChallenges && reply.ok() && !reply->challenge().empty(); ++i) {
     request.set_challenge(reply->challenge());
     reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
