@@ -91,6 +91,20 @@ TEST_F(ReadingTest, ASiteSubtractsWhatItSentInEveryFormat) {
   }
 }
 
+TEST_F(ReadingTest, ASumOfAnotherLengthIsRefused) {
+  const FederationOptions options = TinyOptions("fedalt");
+  const auto method = MakeMethod(options.method);
+  const FederationInputs inputs{model_.get(), nullptr, sites_.get(), nullptr};
+  const auto site = MakeSite(inputs, options, **method, 0, {"site-0", 12});
+  ASSERT_TRUE(site.ok()) << site.status();
+  const int64_t length = (*method)->Contribution(1, **site).numel();
+  for (const int64_t wrong : {int64_t{0}, int64_t{1}, length - 1, length + 1}) {
+    const Status status = TakeIn(**method, {1, 1.0, 1, at::zeros({wrong}), std::nullopt}, **site);
+    EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << wrong << " " << status;
+  }
+  EXPECT_TRUE(TakeIn(**method, {1, 1.0, 1, at::zeros({length}), std::nullopt}, **site).ok());
+}
+
 TEST_F(ReadingTest, TheGuardKeepsWhatIsBetter) {
   FederationOptions options = TinyOptions("fedalt");
   options.rounds = 4;
