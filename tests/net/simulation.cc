@@ -24,6 +24,14 @@ at::Tensor ContributionOf(int64_t site, int64_t round) {
   return adapter;
 }
 
+/// An attempt that was abandoned passes for the open one.
+std::string OfOpenAttempt(const std::string& request, const ServerPosition& position) {
+  v1::UploadManifest manifest;
+  EXPECT_TRUE(manifest.ParseFromString(request));
+  if (manifest.round() == position.closed_round + 1) manifest.set_attempt(position.attempt);
+  return manifest.SerializeAsString();
+}
+
 }  // namespace
 
 class SimulatedClock : public Clock {
@@ -200,14 +208,6 @@ void Simulation::DeliverLate() {
     late_copies_.erase(late_copies_.begin() + static_cast<int64_t>(i));
     (void)Deliver(copy.site, copy.rpc, copy.request);
   }
-}
-
-/// An attempt that was abandoned passes for the open one.
-static std::string OfOpenAttempt(const std::string& request, const ServerPosition& position) {
-  v1::UploadManifest manifest;
-  EXPECT_TRUE(manifest.ParseFromString(request));
-  if (manifest.round() == position.closed_round + 1) manifest.set_attempt(position.attempt);
-  return manifest.SerializeAsString();
 }
 
 StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::string& request) {
