@@ -142,14 +142,15 @@ Status ServerCore::CheckRun(const std::string& run) const {
 StatusOr<v1::RunState> ServerCore::State(const v1::PollRequest& request) {
   const std::lock_guard<std::mutex> lock(mutex_);
   RETURN_IF_ERROR(CheckRun(request.run()));
-  const bool later = request.known_start() > start_ || (request.known_start() == start_ && !request.known_instance().empty() &&
-                                                        request.known_instance() != options_.instance);
+  // A server with the same number works on a copy of the directory, or was put back; which is right, only people can say, so the
+  // sites stop.
+  const bool later = request.known_start() > start_;
   if (later && superseded_.empty() && options_.signatures.verifies &&
       options_.signatures.verifies(Signatures::kServer, StartMessage(options_.run, request.known_start(), request.known_instance()),
                                    request.known_signature()))
     superseded_ = absl::StrCat("another server works on this run (start ", request.known_start(), ", this is start ", start_,
-                               "); keep the one with the newest directory, and stop the other");
-  if (!superseded_.empty()) return absl::UnavailableError(superseded_);
+                               "), or this one was put back: put its newest directory back, or begin a new run");
+  if (!superseded_.empty()) return absl::FailedPreconditionError(superseded_);
   return StateLocked();
 }
 

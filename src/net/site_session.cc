@@ -75,8 +75,10 @@ Status SiteSession::Accept(const v1::RunState& state) {
   const bool older = state.start() < state_.start() ||
                      (state.start() == state_.start() && state.start() > 0 && state.instance() != state_.instance());
   if (older)
-    return FederationError(absl::StrCat("two servers work on ", run_, ": this site has heard of start ", state_.start(),
-                                        ", and now start ", state.start(), " answers; keep the one with the newest directory"));
+    return FederationError(
+        absl::StrCat("two servers work on ", run_, ": this site has heard of start ", state_.start(), ", and now another start ",
+                     state.start(), " answers at round ", state.round(),
+                     ": the server was put back, or runs twice; put its newest directory back, or begin a new run"));
   state_ = state;
   return absl::OkStatus();
 }

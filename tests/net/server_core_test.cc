@@ -299,22 +299,11 @@ TEST_F(ServerCoreTest, AnOlderServerStopsWhenItHearsOfANewerOne) {
   EXPECT_TRUE(core_->State(poll).ok()) << "without the server's signature it is nothing";
   EXPECT_TRUE(core_->Tick().ok());
   poll.set_known_signature(testing::ToySignatures(Signatures::kServer).sign(StartMessage("r", 7, "process 6")));
-  EXPECT_EQ(core_->State(poll).status().code(), absl::StatusCode::kUnavailable);
+  EXPECT_EQ(core_->State(poll).status().code(), kPrecondition);
   const auto tick = core_->Tick();
   EXPECT_EQ(KindOf(tick.status()), ErrorKind::kFederation);
   EXPECT_NE(std::string(tick.status().message()).find("another server works on this run (start 7, this is start 1)"),
             std::string::npos);
-}
-
-TEST_F(ServerCoreTest, TwoServersFromOneCopyAreTold) {
-  EnrolBoth();
-  v1::PollRequest poll;
-  poll.set_run("r");
-  poll.set_known_start(1);
-  poll.set_known_instance("the same number, another process");
-  poll.set_known_signature(testing::ToySignatures(Signatures::kServer).sign(StartMessage("r", 1, poll.known_instance())));
-  EXPECT_FALSE(core_->State(poll).ok());
-  EXPECT_FALSE(core_->Tick().ok());
 }
 
 TEST_F(ServerCoreTest, HeadsAreProvedAndCountersigned) {
