@@ -13,19 +13,13 @@
 #include <string>
 
 #include "base/check.h"
+#include "fuzz/everybody.h"
 #include "fuzz/script.h"
 #include "net/dispatch.h"
 #include "net/memory_journal.h"
 #include "net/site_session.h"
 
 namespace fedalt {
-
-// Everybody takes part; fed/federation.cc needs the whole of libtorch.
-std::vector<int64_t> CohortOf(const ParticipationOptions&, int64_t sites, int64_t, uint64_t) {
-  std::vector<int64_t> cohort;
-  for (int64_t k = 0; k < sites; ++k) cohort.push_back(k);
-  return cohort;
-}
 
 namespace fuzz {
 namespace {
