@@ -1,5 +1,7 @@
 // label: slow
 // Sites that come late, lose their state or leave, versions that a site refuses or goes back to, and operators, on real processes.
+#include <absl/strings/str_cat.h>
+
 #include <cstdlib>
 #include <nlohmann/json.hpp>
 #include <sstream>
@@ -13,7 +15,17 @@ namespace fs = std::filesystem;
 
 class FederationMembers : public testing::FederationProcesses {
  protected:
-  FederationMembers() : testing::FederationProcesses(3) {}
+  FederationMembers() : testing::FederationProcesses(3) {
+    folder().Write("long.yaml", Replaced(kShared, "rounds: 3", absl::StrCat("rounds: ", kManyRounds)));
+  }
+
+  /// So many rounds that a site stopped in its first ones cannot be done before the signal has come.
+  static constexpr int kManyRounds = 40;
+  const testing::SiteYaml many_rounds_ = {.federation = "long.yaml"};
+
+  static std::string Replaced(std::string text, const std::string& what, const std::string& with) {
+    return text.replace(text.find(what), what.size(), with);
+  }
 
   /// What the site did in each of its rounds.
   std::map<int64_t, nlohmann::json> RoundsOf(const std::string& out, const std::string& site) const {
@@ -28,11 +40,8 @@ class FederationMembers : public testing::FederationProcesses {
   }
   /// A server that closes a round with two of the three sites after two seconds.
   std::string Patient(const std::string& out) const {
-    const std::string yaml = WriteServer(out, {});
-    std::string text = testing::Slurp(folder().path() / yaml);
-    const std::string three = "minimum_cohort: 3";
-    text.replace(text.find(three), three.size(), "minimum_cohort: 2\ndeadline_s: 2");
-    folder().Write(yaml, text);
+    const std::string yaml = WriteServer(out, {.federation = "long.yaml"});
+    folder().Write(yaml, Replaced(testing::Slurp(folder().path() / yaml), "minimum_cohort: 3", "minimum_cohort: 2\ndeadline_s: 2"));
     return yaml;
   }
   std::unique_ptr<testing::FedaltInStep> StartPatientServer(const std::string& out) const {
@@ -48,14 +57,13 @@ class FederationMembers : public testing::FederationProcesses {
 
 TEST_F(FederationMembers, ALateSiteTakesPartFromTheNextRoundOn) {
   const auto server = StartPatientServer("late");
-  const auto a = StartSiteAndReadOn("late", "a");
-  auto b = StartSite("late", "b");
-  // b holds up the second round until c has come.
+  const auto a = StartSiteAndReadOn("late", "a", many_rounds_), b = StartSiteAndReadOn("late", "b", many_rounds_);
   ASSERT_TRUE(server->ReadUntil("round 1: 2 contributions")) << server->messages();
-  auto c = StartSite("late", "c");
-  ASSERT_TRUE(c->ReadUntil("memory   expects")) << c->messages();
+  b->Signal(SIGSTOP);  // a alone closes no round, so there is one left for c
   server->ReadOn();
-  b->ReadOn();
+  auto c = StartSite("late", "c", many_rounds_);
+  ASSERT_TRUE(c->ReadUntil("memory   expects")) << c->messages();
+  b->Signal(SIGCONT);
   c->ReadOn();
   for (auto* process : {a.get(), b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
   const auto rounds = RoundsOf("late", "c");
@@ -69,17 +77,14 @@ TEST_F(FederationMembers, ALateSiteTakesPartFromTheNextRoundOn) {
 }
 
 TEST_F(FederationMembers, ASiteThatLostItsStateComesAnew) {
-  const auto server = StartServerAndReadOn("lost");
-  auto a = StartSite("lost", "a");
-  const auto b = StartSiteAndReadOn("lost", "b");
-  auto c = StartSite("lost", "c");
-  // c is not there for the second round yet, so a dies in it.
-  ASSERT_TRUE(c->ReadUntil("waits for the contributions of ") && a->ReadUntil("waits for the contributions of "))
-      << a->messages() << c->messages();
+  const auto server = StartServer("lost", {.federation = "long.yaml"});
+  server->ReadOn();
+  auto a = StartSite("lost", "a", many_rounds_);
+  const auto b = StartSiteAndReadOn("lost", "b", many_rounds_), c = StartSiteAndReadOn("lost", "c", many_rounds_);
+  ASSERT_TRUE(a->ReadUntil("waits for the contributions of ")) << a->messages();
   Kill(*a);
   fs::remove_all(folder().path() / "lost/a");
-  a = StartSiteAndReadOn("lost", "a");
-  c->ReadOn();
+  a = StartSiteAndReadOn("lost", "a", many_rounds_);
   for (auto* process : {a.get(), b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
   EXPECT_EQ(Sql("lost", "SELECT count(*) FROM departure WHERE site = 0"), "1");
   EXPECT_EQ(Sql("lost", "SELECT count(*) FROM (SELECT DISTINCT round, site FROM contribution WHERE counted = 1)"),
@@ -90,17 +95,15 @@ TEST_F(FederationMembers, ASiteThatLostItsStateComesAnew) {
 TEST_F(FederationMembers, ASiteLeavesAndTheOthersGoOn) {
   const auto server = StartPatientServer("left");
   server->ReadOn();
-  auto a = StartSite("left", "a");
-  const auto b = StartSiteAndReadOn("left", "b");
-  auto c = StartSite("left", "c");
-  c->ReadOn();
+  auto a = StartSite("left", "a", many_rounds_);
+  const auto b = StartSiteAndReadOn("left", "b", many_rounds_), c = StartSiteAndReadOn("left", "c", many_rounds_);
   ASSERT_TRUE(a->ReadUntil("waits for the contributions of ")) << a->messages();
   Kill(*a);
   Fedalt({"site", "left.a.yaml", "--leave", "--cause", "the contract has ended"});
   for (auto* process : {b.get(), c.get(), server.get()}) ExpectEndsWell(*process);
   EXPECT_EQ(Sql("left", "SELECT cause FROM departure WHERE site = 0"), "the site leaves: the contract has ended");
   EXPECT_EQ(Sql("left", "SELECT count(*) FROM contribution WHERE site = 0"), "0");
-  EXPECT_EQ(Sql("left", "SELECT count(*) FROM contributor WHERE round = 3 AND site = 0"), "0");
+  EXPECT_EQ(Sql("left", absl::StrCat("SELECT count(*) FROM contributor WHERE round = ", kManyRounds, " AND site = 0")), "0");
   for (const std::string party : {"server", "a", "b", "c"}) ExpectVerified("left/" + party);
   const auto again = testing::RunFedalt(folder(), {"site", "left.a.yaml", "--leave", "--cause", "\xff"});
   EXPECT_EQ(again.code, 2);
