@@ -19,7 +19,7 @@ StatusOr<Upload> Exchange::Recorded(int64_t round, const Contributor& contributo
   ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, contributor.name));
   const int64_t age = contributor.participated ? 0 : round - sent.round;
   const double weight = AgedWeight(sent.weight, method_.options().rest_of_world.staleness, age);
-  return Upload{round, contributor.site, weight, std::move(sent.values)};
+  return Upload{round, contributor.site, weight, std::move(sent.values), contributor.name};
 }
 
 StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contributor>& contributors,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <span>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
@@ -15,17 +16,21 @@ std::span<const float> SpanOf(const at::Tensor& values) {
   return {values.data_ptr<float>(), static_cast<size_t>(values.numel())};
 }
 
+std::string Whose(const Upload& upload) {
+  return absl::StrCat("site ", upload.name.empty() ? absl::StrCat(upload.site) : upload.name);
+}
+
 }  // namespace
 
 Status LocalTransport::Send(Upload upload) {
   FEDALT_CHECK(upload.values.is_contiguous(), "uploads are flat");
   if (weights_.contains(upload.site))
-    return TrainingError(absl::StrCat("site ", upload.site, " sent a second contribution for round ", upload.round));
+    return TrainingError(absl::StrCat(Whose(upload), " sent a second contribution for round ", upload.round));
   const bool sums = need_ == TransportNeed::kSum;
   const auto length = static_cast<size_t>(upload.values.numel());
   if (sums && weights_.empty()) sum_ = FixedPointSum(length);
   if (sums && length != sum_.length())
-    return TrainingError(absl::StrCat("site ", upload.site, " sent ", length, " values where the others sent ", sum_.length(),
+    return TrainingError(absl::StrCat(Whose(upload), " sent ", length, " values where the others sent ", sum_.length(),
                                       "; all sites must use the same adapter configuration"));
   weights_.emplace(upload.site, upload.weight);
   pending_.push_back(std::move(upload));
@@ -43,7 +48,7 @@ Status LocalTransport::AddPending() {
   for (const Upload& upload : uploads) contributions.push_back({SpanOf(upload.values), upload.weight});
   if (sum_.Add(contributions).ok()) return absl::OkStatus();
   for (const Upload& upload : uploads)  // again one by one, to name the site
-    RETURN_IF_ERROR(Annotate(sum_.Add(SpanOf(upload.values), upload.weight), absl::StrCat("site ", upload.site)));
+    RETURN_IF_ERROR(Annotate(sum_.Add(SpanOf(upload.values), upload.weight), Whose(upload)));
   return absl::OkStatus();
 }
 
@@ -66,7 +71,7 @@ StatusOr<std::vector<Upload>> LocalTransport::CloseRoundWithUploads(int64_t) {
   weights_.clear();
   for (const Upload& upload : uploads)
     if (!at::isfinite(upload.values).all().item<bool>())
-      return TrainingError(absl::StrCat("site ", upload.site, " sent values that are not finite numbers; lower train.lr"));
+      return TrainingError(absl::StrCat(Whose(upload), " sent values that are not finite numbers; lower train.lr"));
   return uploads;
 }
 

@@ -36,7 +36,8 @@ struct Upload {
   int64_t round = 0;  ///< 1-based; the one in which it is counted
   int64_t site = 0;
   double weight = 1.0;
-  at::Tensor values;  ///< theta_k, flat, float32 on the CPU
+  at::Tensor values;      ///< theta_k, flat, float32 on the CPU
+  std::string name = {};  ///< of the site, for messages; empty: its number serves
 };
 
 /// What a round gives to the sites. For methods that need the sum: S = sum w_k theta_k (float32, rounded once), one object for

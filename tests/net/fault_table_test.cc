@@ -151,7 +151,7 @@ TEST_F(FaultTable, UploadBeyondTheGridOfTheSumAbandonsTheAttemptAndNamesTheSite)
   ASSERT_TRUE(Send(kOsaka, large).ok());
   ASSERT_TRUE(Send(kLyon, b_).ok());
   ASSERT_TRUE(Step().ok());
-  EXPECT_SAYS(Sql("SELECT abandoned FROM attempt WHERE attempt = 1"), "site 0");
+  EXPECT_SAYS(Sql("SELECT abandoned FROM attempt WHERE attempt = 1"), "site osaka: the contribution's value 5 is 1e+30");
   EXPECT_EQ(Count("published"), 0);
   ASSERT_TRUE(Step().ok());
   ASSERT_TRUE(Send(kOsaka, a_, 1, 2).ok());
