@@ -66,7 +66,10 @@ StatusOr<Shape> ShapeOf(const RunConfig& config) {
 
 ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const Roster& roster, const Shape& shape) {
   ServerOptions options;
-  for (const RosterSite& site : roster.sites) options.sites.push_back(site.name);
+  for (const RosterSite& site : roster.sites) {
+    if (site.revoked) options.revoked.insert(static_cast<int64_t>(options.sites.size()));
+    options.sites.push_back(site.name);
+  }
   for (int64_t round = 1; round <= config.federation.rounds; ++round)
     if (shape.method->ExchangesIn(round, config.federation.rounds)) options.exchange_rounds.push_back(round);
   options.values = shape.values;
@@ -123,9 +126,10 @@ Status Execute(const std::string& file) {
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const Shape shape, ShapeOf(config));
   ServerOptions options = OptionsOf(party, config, keys.roster, shape);
-  if (party.minimum_cohort > static_cast<int64_t>(options.sites.size()))
-    return ConfigError(absl::StrCat("minimum_cohort is ", party.minimum_cohort, ", but the roster has ", options.sites.size(),
-                                    " sites; expected at most that many"));
+  const auto able = static_cast<int64_t>(options.sites.size() - options.revoked.size());
+  if (party.minimum_cohort > able)
+    return ConfigError(absl::StrCat("minimum_cohort is ", party.minimum_cohort, ", but the roster has ", able,
+                                    " sites that are not revoked; expected at most that many"));
   ASSIGN_OR_RETURN(options.run, RunIdentifier(party.directory, keys.roster.federation));
   ASSIGN_OR_RETURN(options.agreement, AgreementOf(config, keys.roster));
   SystemClock clock;

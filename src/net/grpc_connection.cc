@@ -102,6 +102,8 @@ StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, 
     return absl::UnauthenticatedError(
         absl::StrCat("the server's certificate is not one of the federation's authority for this host name (",
                      ending->status.error_message(), "); check `server` and the folder of keys"));
+  // Nobody here cancelled it: a server that ends does that to the calls which it did not get to answer.
+  if (ending->status.error_code() == grpc::StatusCode::CANCELLED) return absl::UnavailableError("the server ended during the call");
   if (!ending->status.ok()) return FromGrpc(ending->status);
   if (check_server_) RETURN_IF_ERROR(check_server_(PeerCertificate(context.auth_context().get())));
   std::vector<grpc::Slice> slices;

@@ -77,12 +77,19 @@ int64_t ServerCore::OpenRound() const {
   return next == options_.exchange_rounds.end() ? 0 : *next;
 }
 
-/// The sites that are expected in a round: those of its cohort that take part in the run.
+/// The sites that are expected in a round: those of its cohort that take part in the run and can come.
 std::vector<int64_t> ServerCore::Cohort(int64_t round) const {
   std::vector<int64_t> cohort;
   for (const int64_t site : CohortOf(options_.participation, static_cast<int64_t>(options_.sites.size()), round, options_.seed))
-    if (position_.enrolled.contains(site)) cohort.push_back(site);
+    if (position_.enrolled.contains(site) && !options_.revoked.contains(site)) cohort.push_back(site);
   return cohort;
+}
+
+std::vector<int64_t> ServerCore::AwaitedForEnrolment() const {
+  std::vector<int64_t> awaited;
+  for (int64_t site = 0; site < static_cast<int64_t>(options_.sites.size()); ++site)
+    if (!position_.enrolled.contains(site) && !options_.revoked.contains(site)) awaited.push_back(site);
+  return awaited;
 }
 
 std::string ServerCore::WaitingFor() const {
@@ -92,8 +99,8 @@ std::string ServerCore::WaitingFor() const {
     return absl::StrCat("an operator, who paused the run", position_.paused->empty() ? "" : ": ", *position_.paused);
   if (aggregating_) return "the aggregation";
   const bool enrolling = position_.opened_ms == 0;
-  for (size_t k = 0; enrolling && k < options_.sites.size(); ++k)
-    if (!position_.enrolled.contains(static_cast<int64_t>(k))) names.push_back(options_.sites[k]);
+  if (enrolling)
+    for (const int64_t site : AwaitedForEnrolment()) names.push_back(options_.sites[static_cast<size_t>(site)]);
   if (!enrolling)
     for (const int64_t site : Cohort(OpenRound()))
       if (!position_.received.contains(site)) names.push_back(options_.sites[static_cast<size_t>(site)]);
@@ -128,8 +135,11 @@ v1::RunState ServerCore::state() const {
 
 bool ServerCore::everybody_has_read() const {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return position_.closed_round == 0 || std::all_of(position_.enrolled.begin(), position_.enrolled.end(), [&](const auto& site) {
-           return have_read_.contains(site.first) && (!reporters_.contains(site.first) || have_reported_.contains(site.first));
+  return position_.closed_round == 0 ||
+         std::all_of(position_.enrolled.begin(), position_.enrolled.end(), [&](const auto& enrolled) {
+           const int64_t site = enrolled.first;
+           if (options_.revoked.contains(site)) return true;
+           return have_read_.contains(site) && (!reporters_.contains(site) || have_reported_.contains(site));
          });
 }
 

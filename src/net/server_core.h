@@ -31,6 +31,7 @@ struct ServerOptions {
   std::string run;                       ///< identifier of the run
   std::string agreement;                 ///< what all have in common, one fact per line
   std::vector<std::string> sites;        ///< names, by place
+  std::set<int64_t> revoked;             ///< those whose keys are revoked: they cannot come, so nobody waits for them
   std::vector<int64_t> exchange_rounds;  ///< rounds with an exchange, ascending
   int64_t values = 0;                    ///< of a contribution
   UploadFormat upload = UploadFormat::kFloat32;
@@ -95,6 +96,7 @@ class ServerCore {
   Status Refuse(int64_t site, const Status& why);
   Status OpenAttempt(int64_t attempt);
   Status EndLocked(const std::string& cause);
+  std::vector<int64_t> AwaitedForEnrolment() const;
   std::string WaitingFor() const;
   Status Abandon(const std::string& reason);
   Status Depart(int64_t site, const std::string& cause);

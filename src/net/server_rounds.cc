@@ -55,7 +55,7 @@ Status ServerCore::NextAttempt() {
     return EndLocked(absl::StrCat("round ", round, " was abandoned ", options_.attempts, " times"));
   const bool begun = position_.closed_round > 0 || position_.attempt > 1;
   const int64_t sites = static_cast<int64_t>(options_.sites.size()), enrolled = static_cast<int64_t>(position_.enrolled.size());
-  if (begun || enrolled == sites) return OpenAttempt(position_.attempt);
+  if (begun || (enrolled >= options_.minimum_cohort && AwaitedForEnrolment().empty())) return OpenAttempt(position_.attempt);
   if (clock_.NowMs() < recovered_ms_ + options_.deadline_ms) return absl::OkStatus();
   if (enrolled >= options_.minimum_cohort) return OpenAttempt(position_.attempt);
   return EndLocked(absl::StrCat("only ", enrolled, " of ", sites, " sites enrolled before the deadline; at least ",

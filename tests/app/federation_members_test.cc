@@ -15,17 +15,9 @@ namespace fs = std::filesystem;
 
 class FederationMembers : public testing::FederationProcesses {
  protected:
-  FederationMembers() : testing::FederationProcesses(3) {
-    folder().Write("long.yaml", Replaced(kShared, "rounds: 3", absl::StrCat("rounds: ", kManyRounds)));
-  }
+  FederationMembers() : testing::FederationProcesses(3) {}
 
-  /// So many rounds that a site stopped in its first ones cannot be done before the signal has come.
-  static constexpr int kManyRounds = 40;
   const testing::SiteYaml many_rounds_ = {.federation = "long.yaml"};
-
-  static std::string Replaced(std::string text, const std::string& what, const std::string& with) {
-    return text.replace(text.find(what), what.size(), with);
-  }
 
   /// What the site did in each of its rounds.
   std::map<int64_t, nlohmann::json> RoundsOf(const std::string& out, const std::string& site) const {

@@ -60,6 +60,9 @@ class FederationProcesses : public ::testing::Test {
       "keep: {rounds: all}\n"
       "threads: 1\n";
   static constexpr int kRounds = 3;
+  /// With long.yaml in place of shared.yaml: so many rounds that a site stopped in its first ones cannot be done before the signal
+  /// has come.
+  static constexpr int kManyRounds = 40;
 
   /// The sites are called a, b, c.
   explicit FederationProcesses(size_t sites = 2) : sites_({"a", "b", "c"}), port_(FreePort()) {
@@ -69,6 +72,9 @@ class FederationProcesses : public ::testing::Test {
   static void TearDownTestSuite() { world_.reset(); }
 
   const TestFolder& folder() const { return *world_; }
+  static std::string Replaced(std::string text, const std::string& what, const std::string& with) {
+    return text.replace(text.find(what), what.size(), with);
+  }
   void Fedalt(const std::vector<std::string>& arguments) const {
     const auto result = RunFedalt(folder(), arguments);
     ASSERT_EQ(result.code, 0) << result.err;
@@ -149,6 +155,7 @@ class FederationProcesses : public ::testing::Test {
     world_ = std::make_unique<TestFolder>();
     WriteTinyRun(folder());
     folder().Write("shared.yaml", kShared);
+    folder().Write("long.yaml", Replaced(kShared, "rounds: 3", "rounds: " + std::to_string(kManyRounds)));
     Fedalt({"keys", "init", "keys"});
     Fedalt({"keys", "server", "keys", "--host", "127.0.0.1"});
     const std::map<std::string, std::vector<std::string>> data = {

@@ -164,6 +164,21 @@ TEST_F(GrpcServerTest, APollIsAnsweredWhileUploadsWaitForTheDisk) {
   EXPECT_EQ(state->phase(), v1::PHASE_COLLECTING);
 }
 
+TEST_F(GrpcServerTest, AServerThatEndsDuringACallIsNoRefusal) {
+  for (int site = 0; site < kSites; ++site) ASSERT_EQ(Enrol(site), absl::OkStatus());
+  ASSERT_TRUE(core_->Tick().ok());
+  ASSERT_EQ(Call<v1::MissingChunks>(0, Rpc::kBeginUpload, ManifestOf(0)).status(), absl::OkStatus());
+  journal_.Stick();
+  Status answer;
+  std::thread upload([&] { answer = Call<v1::PutChunkReply>(0, Rpc::kPutChunk, PieceOf(0)).status(); });
+  journal_.AwaitWaiting(1);
+  std::thread ends([&] { port_.reset(); });  // which gives the call up after a while
+  upload.join();
+  journal_.Release();
+  ends.join();
+  EXPECT_TRUE(absl::IsUnavailable(answer)) << answer;
+}
+
 TEST_F(GrpcServerTest, WhoWaitsInPollIsToldWhenTheRoundOpens) {
   for (int site = 0; site + 1 < kSites; ++site) ASSERT_EQ(Enrol(site), absl::OkStatus());
   const auto before = Poll(0, 0, 0);

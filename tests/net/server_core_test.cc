@@ -29,11 +29,12 @@ class ServerCoreTest : public ::testing::Test {
     options.sites = {"osaka", "lyon"};
     options.exchange_rounds = {1, 2};
     options.values = kValues;
-    options.minimum_cohort = 2;
     options.deadline_ms = 60'000;
     options.upload = upload_;
     options.instance = absl::StrCat("process ", journal_.starts);
     options.signatures = testing::ToySignatures(Signatures::kServer);
+    options.minimum_cohort = minimum_cohort_;
+    options.revoked = revoked_;
     core_ = std::make_unique<ServerCore>(options, journal_, clock_);
     EXPECT_TRUE(core_->Recover().ok());
   }
@@ -65,6 +66,8 @@ class ServerCoreTest : public ::testing::Test {
   }
 
   UploadFormat upload_ = UploadFormat::kFloat32;
+  int64_t minimum_cohort_ = 2;
+  std::set<int64_t> revoked_;
   MemoryJournal journal_;
   testing::SettableClock clock_;
   std::unique_ptr<ServerCore> core_;
@@ -225,6 +228,34 @@ TEST_F(ServerCoreTest, ASiteThatLeavesCountsNoLonger) {
   back.set_challenge(asked->challenge());
   ASSERT_TRUE(core_->Enrol(1, back).ok()) << "it may come back";
   EXPECT_TRUE(Upload(1, b_, 2).ok());
+}
+
+TEST_F(ServerCoreTest, NobodyWaitsForASiteWhoseKeysAreRevoked) {
+  EnrolBoth();
+  ASSERT_TRUE(Upload(0, a_).ok());
+  ASSERT_TRUE(Upload(1, b_).ok());
+  const auto first = core_->Tick();
+  ASSERT_TRUE(first.ok() && first->has_value());
+  ASSERT_TRUE(core_->Finish(**first, AggregateOf(**first)).ok());
+  revoked_ = {0};
+  minimum_cohort_ = 1;
+  Start();
+  EXPECT_EQ(core_->state().waiting_for(), "the contributions of lyon");
+  ASSERT_TRUE(Upload(1, b_, 2).ok());
+  const auto second = core_->Tick();
+  ASSERT_TRUE(second.ok() && second->has_value()) << "at once, long before the deadline";
+  ASSERT_EQ((*second)->absent.size(), 1u) << "what it sent before stays";
+  EXPECT_EQ((*second)->absent[0].site, 0);
+}
+
+TEST_F(ServerCoreTest, ARunBeginsWithoutASiteWhoseKeysAreRevoked) {
+  revoked_ = {1};
+  minimum_cohort_ = 1;
+  Start();
+  EXPECT_EQ(core_->state().waiting_for(), "the enrolment of osaka");
+  ASSERT_TRUE(core_->Enrol(0, Enrolment()).ok());
+  ASSERT_TRUE(core_->Tick().ok());
+  EXPECT_EQ(core_->state().phase(), v1::PHASE_COLLECTING);
 }
 
 TEST_F(ServerCoreTest, WordsOfASiteAreCutBetweenLetters) {
