@@ -71,10 +71,14 @@ std::optional<SingularTriples> LeadingSvd(const at::Tensor& matrix, int64_t r) {
 
 }  // namespace
 
-int64_t RankOf(const at::Tensor& theta, const std::vector<AdaptedModule>& modules) {
+bool AreFactors(int64_t values, const std::vector<AdaptedModule>& modules) {
   const int64_t width = WidthOf(modules);
-  FEDALT_CHECK(width > 0 && theta.numel() > 0 && theta.numel() % width == 0, "A and B of every module, of one rank");
-  return theta.numel() / width;
+  return width > 0 && values > 0 && values % width == 0;
+}
+
+int64_t RankOf(const at::Tensor& theta, const std::vector<AdaptedModule>& modules) {
+  FEDALT_CHECK(AreFactors(theta.numel(), modules), "A and B of every module, of one rank");
+  return theta.numel() / WidthOf(modules);
 }
 
 std::vector<LoraFactors> SplitFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules) {

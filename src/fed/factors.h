@@ -14,7 +14,9 @@
 
 namespace fedalt {
 
-/// The rank of a flat contribution. Precondition: it holds A and B of every module.
+/// Whether so many values can be A and B of every module, of one rank.
+bool AreFactors(int64_t values, const std::vector<AdaptedModule>& modules);
+/// The rank of a flat contribution. Precondition: AreFactors.
 int64_t RankOf(const at::Tensor& theta, const std::vector<AdaptedModule>& modules);
 /// Its factors per module, float64.
 std::vector<LoraFactors> SplitFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules);

@@ -103,6 +103,12 @@ class Fedalt : public Method {
     return RestOfWorldAtServer(round, rest_of_world());
   }
 
+  /// The rank of products is free, that of factors is the sites'.
+  bool Fits(const Published& published, const Site& site) const override {
+    if (rest_of_world().aggregate == RestOfWorldAggregate::kFactors) return Method::Fits(published, site);
+    return AreFactors(published.values.numel(), site.adapters.modules());
+  }
+
   Status Receive(const Published& published, Site& site) const override {
     const NamedTensors current = Exchanged(site, site.adapters.RestOfWorld());
     if (rest_of_world().aggregate != RestOfWorldAggregate::kFactors) return ReceiveProducts(published, site);

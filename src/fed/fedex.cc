@@ -30,6 +30,10 @@ class Fedex : public Method {
     };
   }
 
+  bool Fits(const Published& published, const Site& site) const override {
+    const std::vector<AdaptedModule>& modules = site.adapters.modules();
+    return AreFactors(published.values.numel(), modules) && RankOf(published.values, modules) > site.adapters.config().r;
+  }
   Status Receive(const Published& published, Site& site) const override {
     const std::vector<LoraFactors> all = SplitFactors(published.values, site.adapters.modules());
     NamedTensors individual = site.adapters.Individual();

@@ -32,6 +32,9 @@ class Flexlora : public Method {
     };
   }
 
+  bool Fits(const Published& published, const Site& site) const override {
+    return AreFactors(published.values.numel(), site.adapters.modules());
+  }
   Status Receive(const Published& published, Site& site) const override {
     const std::vector<LoraFactors> best = SplitFactors(published.values, site.adapters.modules());
     NamedTensors individual = site.adapters.Individual();

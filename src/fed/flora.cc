@@ -28,6 +28,9 @@ class Flora : public Method {
     return [round](int64_t) { return JoinFactors(StackedMean(round)).to(round.uploads.front().values.scalar_type()); };
   }
 
+  bool Fits(const Published& published, const Site& site) const override {
+    return AreFactors(published.values.numel(), site.adapters.modules());
+  }
   Status Receive(const Published& published, Site& site) const override {
     const std::vector<LoraFactors> stacked = SplitFactors(published.values, site.adapters.modules());
     for (size_t i = 0; i < stacked.size(); ++i)

@@ -63,6 +63,10 @@ at::Tensor Method::Contribution(int64_t, const Site&) const {
   FEDALT_CHECK(false, "a method that sends something says what");
 }
 
+bool Method::Fits(const Published& published, const Site& site) const {
+  return published.values.numel() == Contribution(published.round, site).numel();
+}
+
 Status Method::Receive(const Published&, Site&) const {
   FEDALT_CHECK(false, "a method that receives something says what it does with it");
 }

@@ -88,7 +88,9 @@ class Method {
   virtual double Weight(const Site& site) const;
   /// theta_k: what the site sends, flat, in the adapters' dtype. Precondition: needs() is not kNothing.
   virtual at::Tensor Contribution(int64_t round, const Site& site) const;
-  /// What the site does with what the round published.
+  /// Whether Receive can take so many values: a server elsewhere may publish anything. By default as many as the site sends.
+  virtual bool Fits(const Published& published, const Site& site) const;
+  /// What the site does with what the round published. Precondition: Fits.
   virtual Status Receive(const Published& published, Site& site) const;
   /// Turns a site as it is saved into the model that it uses. Called once on a copy that is not saved again.
   virtual Status PrepareUse(Site&) const { return absl::OkStatus(); }

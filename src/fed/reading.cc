@@ -17,13 +17,10 @@ double AgedWeight(double weight, double staleness, int64_t age) {
 }
 
 Status TakeIn(const Method& method, const Published& published, Site& site) {
-  // A server elsewhere may publish anything.
-  if (method.needs() == TransportNeed::kSum) {
-    const int64_t expected = method.Contribution(published.round, site).numel();
-    if (published.values.numel() != expected)
-      return FederationError(absl::StrCat("round ", published.round, " published ", published.values.numel(), " values, expected ",
-                                          expected, " as each site sends; ask who runs the server before going on"));
-  }
+  if (!method.Fits(published, site))
+    return FederationError(
+        absl::StrCat("round ", published.round, " published ", published.values.numel(),
+                     " values, which do not fit the adapters of this site; ask who runs the server before going on"));
   const double weight = site.sent.weight;
   if (site.sent.values.defined())
     site.sent.weight = AgedWeight(weight, method.options().rest_of_world.staleness, published.round - site.sent.round);

@@ -17,7 +17,7 @@ namespace fedalt {
 double AgedWeight(double weight, double staleness, int64_t age);
 
 /// The site takes in what a round published: Method::Receive, with its own contribution weighed as in that sum. Errors:
-/// kFederation (a sum of another length than contributions have), those of Receive.
+/// kFederation (what was published does not fit), those of Receive.
 Status TakeIn(const Method& method, const Published& published, Site& site);
 
 /// How a site decides whether it takes in what a round published.

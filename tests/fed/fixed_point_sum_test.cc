@@ -237,7 +237,7 @@ TEST_P(FixedPointSumOnThreads, RoundsItsValuesOnce) {
 
 TEST_P(FixedPointSumOnThreads, TheRestOfWorldIsWhatAPlainLoopGives) {
   const Floats own = Theta(6, kLong), all = Theta(7, kLong, 1.0);
-  const Published sum{1, 4.5, 3, testing::Flat(all)};
+  const Published sum{1, 4.5, 3, testing::Flat(all), std::nullopt};
   const Floats others = testing::Numbers(RestOfWorld(sum, {testing::Flat(own), 0.7})),
                everybody = testing::Numbers(RestOfWorld(sum, {}));
   for (size_t i = 0; i < kLong; ++i) {

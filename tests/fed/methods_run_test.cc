@@ -183,7 +183,7 @@ TEST_F(MethodsRun, FlexlorasUnusedRanksCanStillLearn) {
   for (const auto& [name, tensor] : one->adapters.Individual()) at::Tensor(tensor).fill_(0.5);
   const at::Tensor before = other->adapters.Individual()[0].second.clone();
   const auto aggregate = method->Aggregator({{{1, 0, 1.0, method->Contribution(1, *one)}}, other->adapters.modules(), /*r=*/4});
-  ASSERT_TRUE(method->Receive({1, 1.0, 1, aggregate(Method::kEverySite)}, *other).ok());
+  ASSERT_TRUE(method->Receive({1, 1.0, 1, aggregate(Method::kEverySite), std::nullopt}, *other).ok());
   const NamedTensors after = other->adapters.Individual();
   EXPECT_FALSE(at::equal(after[0].second[0], before[0]));
   EXPECT_TRUE(at::equal(after[0].second.narrow(0, 1, 3), before.narrow(0, 1, 3)));

@@ -180,7 +180,8 @@ class FaultTable : public ::testing::Test {
     return Ask(site, Rpc::kCommitUpload, manifest).status();
   }
   SiteSession SessionOf(ServerConnection& connection, std::function<void(const std::string&)> tell = nullptr) {
-    return SiteSession({kAgreement, 5, 10 * kDeadlineMs}, connection, clock_, std::move(tell));
+    return SiteSession({.agreement = kAgreement, .train_examples = 5, .patience_ms = 10 * kDeadlineMs, .signatures = {}},
+                       connection, clock_, std::move(tell));
   }
 
   /// A call by a client that is not this program's: no limits, any credentials, any bytes.

@@ -37,7 +37,9 @@ class DirectConnection : public ServerConnection {
   Status refusal = absl::UnavailableError("connection refused");
   StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t) override {
     if (core == nullptr) return refusal;
-    if (ticks) EXPECT_TRUE(core->Tick().ok());
+    if (ticks) {
+      EXPECT_TRUE(core->Tick().ok());
+    }
     return testing::Dispatch(*core, site, rpc, request);
   }
 };
@@ -138,7 +140,7 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
       EXPECT_TRUE(clock_.Sleep(rpc == Rpc::kPoll ? 20'000 : 10).ok());
       if (closing && clock_.NowMs() >= until_ms) {
         const auto& first = closing->received.front();
-        PublishedObject published{closing->round, first.weight, first.chunks, {}, {{first.site, closing->round}}};
+        PublishedObject published{closing->round, first.weight, first.chunks, {}, {{first.site, closing->round}}, {}, {}};
         EXPECT_TRUE(core_.Finish(*std::exchange(closing, std::nullopt), published).ok());
       }
       return testing::Dispatch(core_, 0, rpc, request);
