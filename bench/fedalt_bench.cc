@@ -216,5 +216,7 @@ int Main(int argc, char** argv) {
 }  // namespace fedalt::bench
 
 int main(int argc, char** argv) {
-  return fedalt::bench::Main(argc, argv);
+  const int code = fedalt::bench::Main(argc, argv);
+  std::fflush(nullptr);
+  std::_Exit(code);  // as fedalt itself (src/app/main.cc)
 }

@@ -43,8 +43,10 @@ int main(int argc, char** argv) {
   fedalt::InstallInterruptHandler();
   try {
     const int code = fedalt::RunProgram(argc, argv);
-    std::fflush(stdout);
-    return code;
+    std::fflush(nullptr);
+    // Without destructors of static objects: threads of gRPC's may still be closing a connection and use OpenSSL, which takes its
+    // own state down at exit. All that is ours was written before.
+    std::_Exit(code);
   } catch (...) {
     ReportUncaught();
   }
