@@ -35,7 +35,7 @@ StatusOr<EvalResult> ScoreTest(const FederationInputs& inputs, const Method& met
   RETURN_IF_ERROR(ForEachWeight(inputs, method, model_of, test.tokenized, [&](const std::vector<size_t>& members) -> Status {
     const bool whole = members.size() == test.examples.size();
     ASSIGN_OR_RETURN(Measures part,
-                     Measure(*inputs.model, *inputs.tokenizer, whole ? test : SubsetOf(test, members), options, context));
+                     Measure(*inputs.model, inputs.tokenizer, whole ? test : SubsetOf(test, members), options, context));
     for (size_t i = 0; i < members.size(); ++i) all[members[i]] = std::move(part[i]);
     return absl::OkStatus();
   }));

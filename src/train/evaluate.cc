@@ -123,13 +123,13 @@ StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& to
   return set;
 }
 
-StatusOr<Measures> Measure(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+StatusOr<Measures> Measure(const Transformer& model, const Tokenizer* tokenizer, const EvalSet& set, const EvalOptions& options,
                            const ForwardContext& context) {
   FEDALT_CHECK(set.tokenized.size() == set.examples.size(), "made by MakeEvalSet");
   ASSIGN_OR_RETURN(Measures measures, MeasureLosses(model, set.tokenized, options.loss_batch_size, context));
   if (!options.generate_answers) return measures;
-  FEDALT_CHECK(set.prompts.size() == set.examples.size(), "the set was made with generate_answers");
-  ASSIGN_OR_RETURN(std::vector<std::string> answers, Answers(model, tokenizer, set, options, context));
+  FEDALT_CHECK(set.prompts.size() == set.examples.size() && tokenizer != nullptr, "the set was made with generate_answers");
+  ASSIGN_OR_RETURN(std::vector<std::string> answers, Answers(model, *tokenizer, set, options, context));
   for (size_t i = 0; i < answers.size(); ++i) measures[i].prediction = std::move(answers[i]);
   return measures;
 }
@@ -180,7 +180,7 @@ EvalSet SubsetOf(const EvalSet& set, const std::vector<size_t>& members) {
 
 StatusOr<EvalResult> Evaluate(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
                               const ForwardContext& context) {
-  ASSIGN_OR_RETURN(Measures measures, Measure(model, tokenizer, set, options, context));
+  ASSIGN_OR_RETURN(Measures measures, Measure(model, &tokenizer, set, options, context));
   return ScoreMeasures(set, std::move(measures), options.generate_answers);
 }
 

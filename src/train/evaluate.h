@@ -47,8 +47,8 @@ struct ExampleMeasure {
 };
 using Measures = std::vector<ExampleMeasure>;
 
-/// Every example of `set`, in order. Errors as for Evaluate.
-StatusOr<Measures> Measure(const Transformer& model, const Tokenizer& tokenizer, const EvalSet& set, const EvalOptions& options,
+/// Every example of `set`, in order. Errors as for Evaluate. `tokenizer`: may be null where no answers are generated.
+StatusOr<Measures> Measure(const Transformer& model, const Tokenizer* tokenizer, const EvalSet& set, const EvalOptions& options,
                            const ForwardContext& context);
 /// The losses alone.
 StatusOr<Measures> MeasureLosses(const Transformer& model, const std::vector<TokenizedExample>& examples, int64_t batch_size,

@@ -30,17 +30,6 @@ class FederationMembers : public testing::FederationProcesses {
   std::string Sql(const std::string& out, const std::string& sql) const {
     return testing::RawSql(folder().path() / out / "server/store.db", sql);
   }
-  /// A server that closes a round with two of the three sites after two seconds.
-  std::string Patient(const std::string& out) const {
-    const std::string yaml = WriteServer(out, {.federation = "long.yaml"});
-    folder().Write(yaml, Replaced(testing::Slurp(folder().path() / yaml), "minimum_cohort: 3", "minimum_cohort: 2\ndeadline_s: 2"));
-    return yaml;
-  }
-  std::unique_ptr<testing::FedaltInStep> StartPatientServer(const std::string& out) const {
-    auto server = std::make_unique<testing::FedaltInStep>(folder(), std::vector<std::string>{"server", Patient(out)});
-    EXPECT_TRUE(server->ReadUntil("listens on port ")) << server->messages();
-    return server;
-  }
   void ExpectVerified(const std::string& directory) const {
     const auto audit = testing::RunFedalt(folder(), {"audit", "verify", directory, "--trust", "keys/roster.json"});
     EXPECT_EQ(audit.code, 0) << audit.out << audit.err;
@@ -48,11 +37,15 @@ class FederationMembers : public testing::FederationProcesses {
 };
 
 TEST_F(FederationMembers, ALateSiteTakesPartFromTheNextRoundOn) {
-  const auto server = StartPatientServer("late");
+  // At first c's keys are revoked, so nobody waits for its enrolment.
+  fs::copy(folder().path() / "keys", folder().path() / "late-keys", fs::copy_options::recursive);
+  Fedalt({"keys", "revoke", "late-keys", "c"});
+  auto server = StartServer("late", {.federation = "long.yaml", .keys = "late-keys/server", .minimum_cohort = 2});
   const auto a = StartSiteAndReadOn("late", "a", many_rounds_), b = StartSiteAndReadOn("late", "b", many_rounds_);
   ASSERT_TRUE(server->ReadUntil("round 1: 2 contributions")) << server->messages();
   b->Signal(SIGSTOP);  // a alone closes no round, so there is one left for c
-  server->ReadOn();
+  EXPECT_EQ(WEXITSTATUS(server->End(SIGTERM)), 130) << server->messages();
+  server = StartServerAndReadOn("late", {.federation = "long.yaml", .minimum_cohort = 2});
   auto c = StartSite("late", "c", many_rounds_);
   ASSERT_TRUE(c->ReadUntil("memory   expects")) << c->messages();
   b->Signal(SIGCONT);
@@ -69,8 +62,7 @@ TEST_F(FederationMembers, ALateSiteTakesPartFromTheNextRoundOn) {
 }
 
 TEST_F(FederationMembers, ASiteThatLostItsStateComesAnew) {
-  const auto server = StartServer("lost", {.federation = "long.yaml"});
-  server->ReadOn();
+  const auto server = StartServerAndReadOn("lost", {.federation = "long.yaml"});
   auto a = StartSite("lost", "a", many_rounds_);
   const auto b = StartSiteAndReadOn("lost", "b", many_rounds_), c = StartSiteAndReadOn("lost", "c", many_rounds_);
   ASSERT_TRUE(a->ReadUntil("waits for the contributions of ")) << a->messages();
@@ -85,8 +77,7 @@ TEST_F(FederationMembers, ASiteThatLostItsStateComesAnew) {
 }
 
 TEST_F(FederationMembers, ASiteLeavesAndTheOthersGoOn) {
-  const auto server = StartPatientServer("left");
-  server->ReadOn();
+  const auto server = StartServerAndReadOn("left", {.federation = "long.yaml", .minimum_cohort = 2});
   auto a = StartSite("left", "a", many_rounds_);
   const auto b = StartSiteAndReadOn("left", "b", many_rounds_), c = StartSiteAndReadOn("left", "c", many_rounds_);
   ASSERT_TRUE(a->ReadUntil("waits for the contributions of ")) << a->messages();

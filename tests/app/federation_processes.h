@@ -41,6 +41,7 @@ inline std::string FreePort() {
 /// What the files of a server or a site name that is not the usual.
 struct ServerYaml {
   std::string federation = "shared.yaml", keys = "keys/server";
+  size_t minimum_cohort = 0;  ///< 0: all sites
 };
 struct SiteYaml {
   std::string federation = "shared.yaml";
@@ -82,8 +83,9 @@ class FederationProcesses : public ::testing::Test {
 
   std::string WriteServer(const std::string& out, const ServerYaml& files) const {
     folder().Write(out + ".server.yaml", "federation: " + files.federation + "\nkeys: " + files.keys + "\ndirectory: " + out +
-                                             "/server\nlisten: 127.0.0.1:" + port_ +
-                                             "\nminimum_cohort: " + std::to_string(sites_.size()) + "\nlinger_s: 60\n");
+                                             "/server\nlisten: 127.0.0.1:" + port_ + "\nminimum_cohort: " +
+                                             std::to_string(files.minimum_cohort > 0 ? files.minimum_cohort : sites_.size()) +
+                                             "\nlinger_s: 60\n");
     return out + ".server.yaml";
   }
   std::string WriteSite(const std::string& out, const std::string& site, const SiteYaml& files = {}) const {
@@ -102,8 +104,8 @@ class FederationProcesses : public ::testing::Test {
     return server;
   }
   /// One that needs no more attention.
-  std::unique_ptr<FedaltInStep> StartServerAndReadOn(const std::string& out) const {
-    auto server = StartServer(out);
+  std::unique_ptr<FedaltInStep> StartServerAndReadOn(const std::string& out, const ServerYaml& files = {}) const {
+    auto server = StartServer(out, files);
     server->ReadOn();
     return server;
   }

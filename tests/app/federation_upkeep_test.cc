@@ -18,8 +18,7 @@ class FederationUpkeep : public testing::FederationProcesses {
   };
   Federation Start(const std::string& out) const {
     Federation all;
-    all.server = StartServer(out, {.federation = "long.yaml"});
-    all.server->ReadOn();
+    all.server = StartServerAndReadOn(out, {.federation = "long.yaml"});
     all.a = StartSite(out, "a", {.federation = "long.yaml"});
     all.b = StartSiteAndReadOn(out, "b", {.federation = "long.yaml"});
     all.c = StartSiteAndReadOn(out, "c", {.federation = "long.yaml"});
@@ -87,15 +86,8 @@ TEST_F(FederationUpkeep, RenewedCertificatesServeTheRestOfTheRun) {
 
 TEST_F(FederationUpkeep, ARevokedSiteIsRefusedAndTheOthersGoOn) {
   fs::copy(folder().path() / "keys", folder().path() / "revoked-keys", fs::copy_options::recursive);
-  const auto patient = [&](const std::string& keys) {
-    const std::string yaml = WriteServer("revoked", {.federation = "long.yaml", .keys = keys});
-    folder().Write(yaml, Replaced(testing::Slurp(folder().path() / yaml), "minimum_cohort: 3", "minimum_cohort: 2"));
-    auto server = std::make_unique<testing::FedaltInStep>(folder(), std::vector<std::string>{"server", yaml});
-    server->ReadOn();
-    return server;
-  };
   Federation all;
-  all.server = patient("keys/server");
+  all.server = StartServerAndReadOn("revoked", {.federation = "long.yaml", .minimum_cohort = 2});
   all.a = StartSite("revoked", "a", {.federation = "long.yaml"});
   all.b = StartSiteAndReadOn("revoked", "b", {.federation = "long.yaml"});
   all.c = StartSiteAndReadOn("revoked", "c", {.federation = "long.yaml"});
@@ -104,7 +96,7 @@ TEST_F(FederationUpkeep, ARevokedSiteIsRefusedAndTheOthersGoOn) {
   EXPECT_EQ(WEXITSTATUS(all.server->End(SIGTERM)), 130) << all.server->messages();
 
   Fedalt({"keys", "revoke", "revoked-keys", "a"});
-  all.server = patient("revoked-keys/server");
+  all.server = StartServerAndReadOn("revoked", {.federation = "long.yaml", .keys = "revoked-keys/server", .minimum_cohort = 2});
   EXPECT_EQ(WEXITSTATUS(all.a->Wait()), 10) << all.a->messages();
   EXPECT_NE(all.a->messages().find("the keys of a are revoked"), std::string::npos) << all.a->messages();
   for (auto* process : {all.b.get(), all.c.get(), all.server.get()}) ExpectEndsWell(*process);
