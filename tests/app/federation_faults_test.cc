@@ -234,8 +234,10 @@ TEST_F(FaultTable, SiteWithAnotherSitesCertificate) {
 TEST_F(FaultTable, SiteWithRevokedKeys) {
   fs::copy(folder().path() / "keys", folder().path() / "keys-revoked", fs::copy_options::recursive);
   Fedalt({"keys", "revoke", "keys-revoked", "b"});
-  const auto server = StartServer(out_, {.keys = "keys-revoked/server"});
-  server->ReadOn();
+  const auto refused = RunFedalt(folder(), {"server", WriteServer(out_, {.keys = "keys-revoked/server"})});
+  EXPECT_EQ(refused.code, 3);
+  EXPECT_SAYS(refused.err, "minimum_cohort is 2, but the roster has 1 sites that are not revoked");
+  const auto server = StartServerAndReadOn(out_, {.keys = "keys-revoked/server", .minimum_cohort = 1});
   ExpectSiteRefused(WriteSite(out_, "b"), 10, "the keys of b are revoked");
   EXPECT_EQ(server->End(SIGTERM) >> 8, 130);
   EXPECT_SAYS(server->messages(), "nothing is lost, go on with the same command");
