@@ -27,7 +27,7 @@ class FaultTable : public testing::FederationProcesses {
 
   /// Where a's calls can be held.
   Between BetweenAAndTheServer() const { return {folder().path() / "keys", "a", port_}; }
-  std::string Count(const std::string& sql) const { return testing::RawSql(folder().path() / out_ / "server/store.db", sql); }
+  std::string Count(const std::string& sql) const { return Sql(out_, sql); }
   /// The server comes back, and its first words about what it waits for are these.
   std::unique_ptr<FedaltInStep> RestartServerThatWaitsFor(const std::string& what) const {
     auto server = StartServer(out_);
@@ -300,8 +300,7 @@ TEST_F(FaultTable, IoErrorWhileARoundIsClosed) {
     for (FedaltInStep* process : {a.get(), b.get(), server.get()}) ExpectEndsWell(*process);
   };
   run(out_ + "-before");
-  const fs::path store = folder().path() / (out_ + "-before") / "server/store.db";
-  const std::string piece = testing::RawSql(store, "SELECT lower(hex(pieces)) FROM published WHERE round = 1");
+  const std::string piece = Sql(out_ + "-before", "SELECT lower(hex(pieces)) FROM published WHERE round = 1");
   ASSERT_EQ(piece.size(), 64u);
   const std::string obstacle = out_ + "/server/objects/" + piece.substr(0, 2);
   folder().Write(obstacle, "");

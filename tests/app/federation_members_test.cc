@@ -27,13 +27,6 @@ class FederationMembers : public testing::FederationProcesses {
       if (const auto json = nlohmann::json::parse(line); json["site"] == site) rounds[json["round"]] = json;
     return rounds;
   }
-  std::string Sql(const std::string& out, const std::string& sql) const {
-    return testing::RawSql(folder().path() / out / "server/store.db", sql);
-  }
-  void ExpectVerified(const std::string& directory) const {
-    const auto audit = testing::RunFedalt(folder(), {"audit", "verify", directory, "--trust", "keys/roster.json"});
-    EXPECT_EQ(audit.code, 0) << audit.out << audit.err;
-  }
 };
 
 TEST_F(FederationMembers, ALateSiteTakesPartFromTheNextRoundOn) {

@@ -127,6 +127,16 @@ class FederationProcesses : public ::testing::Test {
     EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << process.messages();
   }
 
+  /// The audit log of a server or a site, and the tables of a server.
+  void ExpectVerified(const std::string& directory) const {
+    const auto audit = RunFedalt(folder(), {"audit", "verify", directory, "--trust", "keys/roster.json"});
+    EXPECT_EQ(audit.code, 0) << audit.out << audit.err;
+  }
+  /// What the statement gives, from the database of the server.
+  std::string Sql(const std::string& out, const std::string& sql) const {
+    return RawSql(folder().path() / out / "server/store.db", sql);
+  }
+
   /// The files of the last round are those of the single machine, each contribution counts once, and the audit log verifies.
   void ExpectAllCountedOnce(const std::string& out) const {
     SCOPED_TRACE(out);
@@ -135,18 +145,16 @@ class FederationProcesses : public ::testing::Test {
       EXPECT_GT(alone.size(), 4u);
       EXPECT_EQ(Checkpoints(folder().path() / out / site / "rounds/003", site), alone) << site;
     }
-    const std::filesystem::path store = folder().path() / out / "server/store.db";
     const std::string all = std::to_string(kRounds * sites_.size());
     // (round, site) is there so many times: received, counted, different ones of those.
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM contribution"), all);
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM contribution WHERE counted = 1"), all);
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM (SELECT DISTINCT round, site FROM contribution WHERE counted = 1)"), all);
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM contributor WHERE round = of_round"), all);
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM contributor"), all);
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM published"), std::to_string(kRounds));
-    EXPECT_EQ(RawSql(store, "SELECT count(*) FROM audit_entry WHERE kind = 'upload'"), all);
-    const auto audit = RunFedalt(folder(), {"audit", "verify", out + "/server", "--trust", "keys/roster.json"});
-    EXPECT_EQ(audit.code, 0) << audit.err;
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM contribution"), all);
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM contribution WHERE counted = 1"), all);
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM (SELECT DISTINCT round, site FROM contribution WHERE counted = 1)"), all);
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM contributor WHERE round = of_round"), all);
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM contributor"), all);
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM published"), std::to_string(kRounds));
+    EXPECT_EQ(Sql(out, "SELECT count(*) FROM audit_entry WHERE kind = 'upload'"), all);
+    ExpectVerified(out + "/server");
   }
 
   std::vector<std::string> sites_;

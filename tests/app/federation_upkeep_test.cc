@@ -33,16 +33,9 @@ class FederationUpkeep : public testing::FederationProcesses {
   static void ExpectAllEndWell(Federation& all) {
     for (auto* process : {all.a.get(), all.b.get(), all.c.get(), all.server.get()}) ExpectEndsWell(*process);
   }
-  void ExpectVerified(const std::string& directory) const {
-    const auto audit = testing::RunFedalt(folder(), {"audit", "verify", directory, "--trust", "keys/roster.json"});
-    EXPECT_EQ(audit.code, 0) << audit.out << audit.err;
-  }
   std::string LastRoundOf(const std::string& out, const std::string& site) const {
     return testing::Slurp(folder().path() / out / site / "rounds" / ("0" + std::to_string(kManyRounds)) / site / "individual" /
                           "adapter_model.safetensors");
-  }
-  std::string Sql(const std::string& out, const std::string& sql) const {
-    return testing::RawSql(folder().path() / out / "server/store.db", sql);
   }
 };
 

@@ -1,7 +1,5 @@
 #include "fed/federation.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 #include <memory>
@@ -20,26 +18,15 @@ using testing::Numbers;
 using testing::RunTiny;
 using testing::TinyOptions;
 using testing::TinySites;
-using testing::TinySource;
 
-class FederationTest : public ::testing::Test {
+class FederationTest : public testing::TinyFederationTest {
  protected:
-  void SetUp() override {
-    at::set_num_threads(1);
-    model_ = testing::TinyModel();
-    ASSERT_NE(model_, nullptr);
-    sites_ = TinySites(3, *model_);
-  }
-
   MemoryJournal Run(const FederationOptions& options) {
     MemoryJournal journal;
     const auto summary = RunTiny(*model_, *sites_, options, journal);
     EXPECT_TRUE(summary.ok()) << summary.status();
     return journal;
   }
-
-  std::shared_ptr<const Transformer> model_;
-  std::unique_ptr<TinySource> sites_;
 };
 
 TEST_F(FederationTest, EverySiteReadsTheMeanOfTheOthers) {

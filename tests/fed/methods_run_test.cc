@@ -1,6 +1,5 @@
 // Every method through whole rounds on the tiny federation: it runs, takes its share of the steps, sends what its rule says, and
 // leaves alone what it must not move. Its arithmetic is in methods_golden_test and fedalt_golden_test.
-#include <ATen/Parallel.h>
 
 #include <algorithm>
 #include <cmath>
@@ -17,8 +16,6 @@ using testing::MemoryJournal;
 using testing::Numbers;
 using testing::RunTiny;
 using testing::TinyOptions;
-using testing::TinySites;
-using testing::TinySource;
 
 constexpr int64_t kSites = 3, kRounds = 3, kSteps = 3;
 
@@ -60,13 +57,10 @@ std::vector<std::pair<std::string, FederationOptions>> AllWays() {
   return ways;
 }
 
-class MethodsRun : public ::testing::Test {
+class MethodsRun : public testing::TinyFederationTest {
  protected:
   void SetUp() override {
-    at::set_num_threads(1);
-    model_ = testing::TinyModel();
-    ASSERT_NE(model_, nullptr);
-    sites_ = TinySites(kSites, *model_);
+    ASSERT_NO_FATAL_FAILURE(TinyFederationTest::SetUp());
     const auto modules = FindAdaptedModules(*model_, TinyOptions("fedalt").adapter);
     ASSERT_TRUE(modules.ok());
     for (const AdaptedModule& module : *modules) {
@@ -110,8 +104,6 @@ class MethodsRun : public ::testing::Test {
     return all;
   }
 
-  std::shared_ptr<const Transformer> model_;
-  std::unique_ptr<TinySource> sites_;
   int64_t a_ = 0, b_ = 0;  // values of all A, or B, at rank 1
 };
 

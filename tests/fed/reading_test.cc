@@ -1,8 +1,6 @@
 // Versions of the rest of world: what a site takes in, keeps, or goes back to; and what others weigh as they grow old.
 #include "fed/reading.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cmath>
 
@@ -18,14 +16,8 @@ using testing::MemoryJournal;
 using testing::Numbers;
 using testing::TinyOptions;
 
-class ReadingTest : public ::testing::Test {
+class ReadingTest : public testing::TinyFederationTest {
  protected:
-  void SetUp() override {
-    at::set_num_threads(1);
-    model_ = testing::TinyModel();
-    ASSERT_NE(model_, nullptr);
-    sites_ = testing::TinySites(3, *model_);
-  }
   StatusOr<RunSummary> Run(const FederationOptions& options, MemoryJournal& journal, std::optional<int64_t> pin = std::nullopt) {
     const auto method = MakeMethod(options.method);
     LocalTransport transport((*method)->ledger_policy(), (*method)->needs());
@@ -35,9 +27,6 @@ class ReadingTest : public ::testing::Test {
   static std::vector<float> ReadBy(const MemoryJournal& journal, int64_t round, int64_t k) {
     return Numbers(Flatten(journal.rest_of_world.at({round, k})));
   }
-
-  std::shared_ptr<const Transformer> model_;
-  std::unique_ptr<testing::TinySource> sites_;
 };
 
 TEST_F(ReadingTest, WeightsAgeByTheRound) {

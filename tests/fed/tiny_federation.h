@@ -2,6 +2,7 @@
 // rules.
 #pragma once
 
+#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <map>
@@ -210,5 +211,19 @@ inline StatusOr<RunSummary> RunTiny(const Transformer& model, const SiteSource& 
   LocalTransport transport((*method)->ledger_policy(), (*method)->needs());
   return RunFederation({&model, nullptr, &sites, nullptr}, options, transport, journal, {});
 }
+
+/// Three such sites, on one thread.
+class TinyFederationTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    at::set_num_threads(1);
+    model_ = TinyModel();
+    ASSERT_NE(model_, nullptr);
+    sites_ = TinySites(3, *model_);
+  }
+
+  std::shared_ptr<const Transformer> model_;
+  std::unique_ptr<TinySource> sites_;
+};
 
 }  // namespace fedalt::testing

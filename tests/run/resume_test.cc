@@ -1,5 +1,4 @@
 // A run that dies at any point of its record and is resumed ends with the same bits as an undisturbed one.
-#include <ATen/Parallel.h>
 #include <gtest/gtest.h>
 
 #include <unistd.h>
@@ -92,13 +91,10 @@ void ExpectEventsOfMetrics(const fs::path& root) {
   EXPECT_TRUE(found == expected) << root;
 }
 
-class ResumeTest : public ::testing::Test {
+class ResumeTest : public testing::TinyFederationTest {
  protected:
   void SetUp() override {
-    at::set_num_threads(1);
-    model_ = testing::TinyModel();
-    ASSERT_NE(model_, nullptr);
-    sites_ = testing::TinySites(3, *model_);
+    ASSERT_NO_FATAL_FAILURE(TinyFederationTest::SetUp());
     // In memory where there is such a place: thousands of small files are synced here.
     const fs::path memory = "/dev/shm";
     root_ = (fs::is_directory(memory) ? memory : fs::path(::testing::TempDir())) / absl::StrCat("fedalt_resume_", ::getpid());
@@ -137,8 +133,6 @@ class ResumeTest : public ::testing::Test {
     return RunDirectory::Open(directory);
   }
 
-  std::shared_ptr<const Transformer> model_;
-  std::unique_ptr<testing::TinySource> sites_;
   fs::path root_;
 };
 
