@@ -4,7 +4,6 @@
 //
 // A site's session against a server that answers with any bytes, spoilt answers, errors, or rightly, on a clock that is made up: it
 // comes to an end, says why, and returns only values that have the hashes that it was told.
-#include <google/protobuf/stubs/logging.h>
 
 #include <cstddef>
 #include <cstdint>
@@ -218,11 +217,6 @@ void RunSite(SiteSession& session, SpoiltConnection& connection) {
 }  // namespace
 }  // namespace fuzz
 }  // namespace fedalt
-
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  google::protobuf::SetLogHandler(nullptr);
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fedalt::fuzz::Script script(data, size);

@@ -3,7 +3,6 @@
 //
 // A server's state machine against calls of any bytes, in any order, from any site, with restarts and a disk that fails: it moves
 // only by what is valid, and says what it refuses.
-#include <google/protobuf/stubs/logging.h>
 
 #include <algorithm>
 #include <cmath>
@@ -390,11 +389,6 @@ class Server {
 }  // namespace
 }  // namespace fuzz
 }  // namespace fedalt
-
-extern "C" int LLVMFuzzerInitialize(int*, char***) {
-  google::protobuf::SetLogHandler(nullptr);
-  return 0;
-}
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   fedalt::fuzz::Script script(data, size);
