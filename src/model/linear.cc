@@ -91,7 +91,7 @@ struct StackFunction : torch::autograd::Function<StackFunction> {
 at::Tensor LinearStack::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
   const bool differentiable = at::GradMode::is_enabled();
   const auto call = c10::make_intrusive<Call>(parts_, weight_oi_, context);
-  if (differentiable && call->terms.empty()) return Trainable(x_ti);
+  if (differentiable && call->terms.empty() && IsTrained()) return WithTrainedWeights(x_ti);
   at::Tensor y_to;
   {
     const at::NoGradGuard no_grad;
@@ -103,10 +103,13 @@ at::Tensor LinearStack::Forward(const at::Tensor& x_ti, const ForwardContext& co
   return y_to;
 }
 
-/// The base alone, through the tensors that a pretraining tool may ask gradients of.
-at::Tensor LinearStack::Trainable(const at::Tensor& x_ti) const {
-  const auto trained = [](const Linear& part) { return NeedsGradient(part.weight()) || NeedsGradient(part.bias()); };
-  if (!std::any_of(parts_.begin(), parts_.end(), trained)) return at::linear(x_ti, weight_oi_, bias_o_);
+bool LinearStack::IsTrained() const {
+  return std::any_of(parts_.begin(), parts_.end(),
+                     [](const Linear& part) { return NeedsGradient(part.weight()) || NeedsGradient(part.bias()); });
+}
+
+/// The base alone, through the tensors that a pretraining tool asks gradients of.
+at::Tensor LinearStack::WithTrainedWeights(const at::Tensor& x_ti) const {
   std::vector<at::Tensor> weights, biases;
   for (const Linear& part : parts_) {
     weights.push_back(part.weight());

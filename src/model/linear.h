@@ -91,7 +91,8 @@ class LinearStack {
   const std::vector<Linear>& parts() const { return parts_; }
 
  private:
-  at::Tensor Trainable(const at::Tensor& x_ti) const;
+  bool IsTrained() const;
+  at::Tensor WithTrainedWeights(const at::Tensor& x_ti) const;
 
   std::vector<Linear> parts_;
   at::Tensor weight_oi_, bias_o_;
