@@ -2,9 +2,14 @@
 
 #include <ATen/Parallel.h>
 
+#include <type_traits>
+
+#include "model/packed_product.h"
+
 namespace fedalt {
 namespace {
 
+constexpr int64_t kLeastOfRows = 16;    // below, copies of the weight cost more than products
 constexpr int64_t kLeastOfShare = 128;  // below, a share saves less in waiting than it loses in reading the weight once more
 
 /// How many threads share a product, or 1.
@@ -37,18 +42,54 @@ at::Tensor Product(const at::Tensor& x_ti, const at::Tensor& weight_io) {
   return y_to;
 }
 
+at::Tensor WithWholeRows(const at::Tensor& matrix) {
+  return matrix.stride(1) == 1 ? matrix : matrix.contiguous();
+}
+
+bool IsOurs(const at::Tensor& x, const at::Tensor& weight) {
+  return x.is_cpu() && x.size(0) >= kLeastOfRows && weight.scalar_type() == x.scalar_type() && HasPackedProduct(x.scalar_type());
+}
+
+template <typename Storage>
+MatrixRows<Storage> RowsOf(const at::Tensor& matrix) {
+  return {matrix.data_ptr<std::remove_const_t<Storage>>(), matrix.stride(0)};
+}
+
+void OurProduct(const at::Tensor& x_in, const at::Tensor& weight_in, WeightOrder order, const at::Tensor& bias_in, at::Tensor& y) {
+  const at::Tensor x = WithWholeRows(x_in), weight = WithWholeRows(weight_in),
+                   bias = bias_in.defined() ? bias_in.to(x.scalar_type()).contiguous() : at::Tensor();
+  const auto run = [&](auto zero) {
+    using Storage = decltype(zero);
+    PackedProduct<Storage>({RowsOf<const Storage>(x), RowsOf<const Storage>(weight), order,
+                            bias.defined() ? bias.data_ptr<Storage>() : nullptr, RowsOf<Storage>(y), x.size(0), y.size(1),
+                            x.size(1)});
+  };
+  x.scalar_type() == at::kFloat ? run(0.0f) : run(at::BFloat16());
+}
+
 }  // namespace
 
 at::Tensor ManyRowsLinear(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
+  if (IsOurs(x_ti, weight_oi)) {
+    at::Tensor y_to = at::empty({x_ti.size(0), weight_oi.size(0)}, x_ti.options());
+    OurProduct(x_ti, weight_oi, WeightOrder::kOutputs, bias_o, y_to);
+    return y_to;
+  }
   if (bias_o.defined()) return at::linear(x_ti, weight_oi, bias_o);
   return Product(x_ti, weight_oi.t());
 }
 
 at::Tensor ManyRowsLinearBackward(const at::Tensor& d_to, const at::Tensor& weight_oi) {
+  if (IsOurs(d_to, weight_oi)) {
+    at::Tensor dx_ti = at::empty({d_to.size(0), weight_oi.size(1)}, d_to.options());
+    OurProduct(d_to, weight_oi, WeightOrder::kDepth, {}, dx_ti);
+    return dx_ti;
+  }
   return Product(d_to, weight_oi);
 }
 
 void ManyOutputsLinearBackward(const at::Tensor& d_to, const at::Tensor& weight_oi, at::Tensor& dx_ti) {
+  if (IsOurs(d_to, weight_oi) && dx_ti.stride(1) == 1) return OurProduct(d_to, weight_oi, WeightOrder::kDepth, {}, dx_ti);
   const int64_t outputs = weight_oi.size(0), shares = SharesOf(d_to, outputs);
   if (shares == 1) {
     at::mm_out(dx_ti, d_to, weight_oi);

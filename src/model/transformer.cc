@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "model/few_rows_linear.h"
+#include "model/many_rows_product.h"
 #include "model/transformer_families.h"
 
 namespace fedalt {
@@ -108,8 +109,10 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
 }
 
 at::Tensor Transformer::Logits(const at::Tensor& hidden_nd) const {
-  const bool few = !at::GradMode::is_enabled() && TakesFewRows(hidden_nd, head(), {});
-  const at::Tensor logits = few ? FewRowsLinear(hidden_nd, head(), {}) : at::linear(hidden_nd, head());
+  const at::Tensor& weight = head();
+  const at::Tensor logits = at::GradMode::is_enabled()            ? at::linear(hidden_nd, weight)
+                            : TakesFewRows(hidden_nd, weight, {}) ? FewRowsLinear(hidden_nd, weight, {})
+                                                                  : ManyRowsLinear(hidden_nd, weight, {});
   return logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
 }
 

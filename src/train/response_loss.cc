@@ -64,7 +64,7 @@ ResponseLoss ForwardLoss(const Transformer& model, const PackedBatch& batch, con
   ResponseLoss loss;
   const at::Tensor hidden_nd = model.Hidden(TokensOf(batch), context);
   ForPieces(model, batch, hidden_nd, [&](int64_t, const at::Tensor& piece_nd, const at::Tensor& targets_n) {
-    at::Tensor logits_nv = at::linear(piece_nd, model.head());
+    at::Tensor logits_nv = ManyRowsLinear(piece_nd, model.head(), {});
     AddLoss(logits_nv, targets_n, 0.0, loss);
   });
   return loss;
@@ -79,7 +79,7 @@ ResponseLoss ForwardBackward(const Transformer& model, const PackedBatch& batch,
   at::Tensor d_hidden_nd = at::empty_like(hidden_nd);
   ForPieces(model, batch, hidden_nd.detach(), [&](int64_t first, const at::Tensor& piece_nd, const at::Tensor& targets_n) {
     const at::NoGradGuard no_grad;
-    at::Tensor logits_nv = at::linear(piece_nd, model.head());
+    at::Tensor logits_nv = ManyRowsLinear(piece_nd, model.head(), {});
     AddLoss(logits_nv, targets_n, 1.0 / divisor, loss);
     at::Tensor d_piece_nd = d_hidden_nd.narrow(0, first, piece_nd.size(0));
     ManyOutputsLinearBackward(logits_nv, model.head(), d_piece_nd);
