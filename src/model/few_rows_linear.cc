@@ -3,6 +3,7 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <atomic>
 #include <type_traits>
 
 #include "base/check.h"
@@ -13,8 +14,9 @@ namespace fedalt {
 namespace {
 
 constexpr int kRowsAtOnce = 8;
-constexpr int64_t kWorthAFork = 1 << 16;  // multiply-adds
-constexpr int64_t kPairStep = 32;         // features of one step of PairProducts
+constexpr int64_t kLeastElements = 1 << 15;  // of a weight, that a thread takes at once
+constexpr int64_t kGroup = 16;               // outputs that pass by a part of x before the next part
+constexpr int64_t kPairStep = 32;            // features of one step of PairProducts
 
 /// y[r][o] for o in [begin, end) and all rows of x.
 template <typename Storage>
@@ -53,19 +55,32 @@ struct Portable {
 };
 
 #if defined(__x86_64__)
-/// kAhead: what comes next in memory is fetched into the second-level cache; the first is full of x. Only while it is cold.
-template <bool kAhead>
-FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* first, const c10::BFloat16* second,
-                                                        const c10::BFloat16* x, int64_t in) {
-  constexpr int64_t kDistance = 8192;
+constexpr int64_t kDepthAtOnce = 1408;  // features of eight rows of x that the first-level cache holds beside the weight
+
+/// What is fetched into the second-level cache while two outputs are summed; the first is full of x.
+enum class Ahead {
+  kNothing,     ///< the weight is in cache
+  kNextInLine,  ///< the two are read from front to back
+  kNextGroup,   ///< the same features of the next group
+};
+
+/// Lane r, and 8 + r: features [begin, end) of two outputs, one behind the other in `weight`, with row r.
+template <Ahead ahead>
+FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* weight, int64_t second, const c10::BFloat16* x,
+                                                        int64_t in, int64_t begin, int64_t end) {
   const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_AVX512_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
   using L = simd::Lanes<float, 64>;
   L::V sums[L::kCount] = {};
-  for (int64_t i = 0; i < in; i += kPairStep) {
-    const __m512bh w0 = load(first + i), w1 = load(second + i);
-    if constexpr (kAhead) {
-      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kDistance, _MM_HINT_T1);
-      _mm_prefetch(reinterpret_cast<const char*>(first + 2 * i) + kDistance + 64, _MM_HINT_T1);
+  for (int64_t i = begin; i < end; i += kPairStep) {
+    const __m512bh w0 = load(weight + i), w1 = load(weight + second + i);
+    if constexpr (ahead == Ahead::kNextInLine) {
+      constexpr int64_t kDistance = 4096;
+      __builtin_prefetch(weight + kDistance + 2 * i, 0, 2);
+      __builtin_prefetch(weight + kDistance + 2 * i + kPairStep, 0, 2);
+    }
+    if constexpr (ahead == Ahead::kNextGroup) {
+      __builtin_prefetch(weight + kGroup * in + i, 0, 2);
+      __builtin_prefetch(weight + (kGroup + 1) * in + i, 0, 2);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRowsAtOnce; ++r) {
@@ -77,26 +92,54 @@ FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* fir
   return (__m512)L::SumOfEach(sums);
 }
 
-/// Two outputs at a time, for all rows in groups of eight: sixteen sums of products of pairs. `in` is a multiple of kPairStep; x is
+/// Outputs o and, if `two`, o + 1 of the eight rows from `row` on: their sums, and the bias, are rounded and stored.
+FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE void StorePair(const Task<c10::BFloat16>& task, int64_t o, bool two, int64_t row,
+                                                       __m512 sums) {
+  if (task.bias != nullptr) {
+    const float bias[2] = {simd::Widen(task.bias[o]), two ? simd::Widen(task.bias[o + 1]) : 0.0f};
+    sums = _mm512_add_ps(sums, _mm512_insertf32x8(_mm512_set1_ps(bias[0]), _mm256_set1_ps(bias[1]), 1));
+  }
+  alignas(32) c10::BFloat16 rounded[16];
+  _mm256_store_si256(reinterpret_cast<__m256i*>(rounded), (__m256i)_mm512_cvtneps_pbh(sums));
+  c10::BFloat16* const y = task.y + row * task.out + o;
+  const int64_t rows = std::min<int64_t>(kRowsAtOnce, task.rows - row);
+  for (int64_t r = 0; r < rows; ++r) y[r * task.out] = rounded[r];
+  for (int64_t r = 0; two && r < rows; ++r) y[r * task.out + 1] = rounded[8 + r];
+}
+
+/// Outputs [begin, end) where x is small: two at a time, for all rows in groups of eight. `in` is a multiple of kPairStep; x is
 /// laid out as Interleaved does.
 FEDALT_TARGET_AVX512_BF16 void PairProducts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
   for (int64_t o = begin; o < end; o += 2) {
     const bool two = o + 1 < end;
-    const c10::BFloat16 *const first = task.weight + o * task.in, *const second = two ? first + task.in : first;
-    const float bias[2] = {task.bias != nullptr ? simd::Widen(task.bias[o]) : 0.0f,
-                           task.bias != nullptr && two ? simd::Widen(task.bias[o + 1]) : 0.0f};
-    const __m512 biases = _mm512_insertf32x8(_mm512_set1_ps(bias[0]), _mm256_set1_ps(bias[1]), 1);
+    const c10::BFloat16* const weight = task.weight + o * task.in;
     for (int64_t row = 0; row < task.rows; row += kRowsAtOnce) {
       const c10::BFloat16* const x = task.x + row * task.in;
-      const __m512 sums = row == 0 ? PairSums<true>(first, second, x, task.in) : PairSums<false>(first, second, x, task.in);
-      alignas(32) c10::BFloat16 rounded[16];
-      _mm256_store_si256(reinterpret_cast<__m256i*>(rounded), (__m256i)_mm512_cvtneps_pbh(_mm512_add_ps(sums, biases)));
-      c10::BFloat16* const y = task.y + row * task.out + o;
-      const int64_t rows = std::min<int64_t>(kRowsAtOnce, task.rows - row);
-      for (int64_t r = 0; r < rows; ++r) y[r * task.out] = rounded[r];
-      for (int64_t r = 0; two && r < rows; ++r) y[r * task.out + 1] = rounded[8 + r];
+      const int64_t second = two ? task.in : 0;
+      StorePair(task, o, two, row,
+                row == 0 ? PairSums<Ahead::kNextInLine>(weight, second, x, task.in, 0, task.in)
+                         : PairSums<Ahead::kNothing>(weight, second, x, task.in, 0, task.in));
     }
   }
+}
+
+/// The same where eight rows of x are larger than the first-level cache: a part of them stays there for a group of outputs.
+FEDALT_TARGET_AVX512_BF16 void PairProductsInParts(const Task<c10::BFloat16>& task, int64_t begin, int64_t end) {
+  for (int64_t group = begin; group < end; group += kGroup)
+    for (int64_t row = 0; row < task.rows; row += kRowsAtOnce) {
+      const c10::BFloat16* const x = task.x + row * task.in;
+      const int64_t group_end = std::min(group + kGroup, end);
+      __m512 sums[kGroup / 2] = {};
+      for (int64_t i = 0; i < task.in; i += kDepthAtOnce)
+        for (int64_t o = group; o < group_end; o += 2) {
+          const c10::BFloat16* const weight = task.weight + o * task.in;
+          const int64_t second = o + 1 < end ? task.in : 0, i_end = std::min(i + kDepthAtOnce, task.in);
+          __m512& sum = sums[(o - group) / 2];
+          sum = _mm512_add_ps(sum, row == 0 ? PairSums<Ahead::kNextGroup>(weight, second, x, task.in, i, i_end)
+                                            : PairSums<Ahead::kNothing>(weight, second, x, task.in, i, i_end));
+        }
+      for (int64_t o = group; o < group_end; o += 2) StorePair(task, o, o + 1 < end, row, sums[(o - group) / 2]);
+    }
 }
 #endif
 
@@ -126,19 +169,28 @@ void Compute(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tens
   const at::Tensor laid_out = pairs ? Interleaved(x_ti) : x_ti;
   const Task<Storage> task{
       laid_out.data_ptr<Storage>(), weight_oi.data_ptr<Storage>(), bias, y_to.data_ptr<Storage>(), rows, in, out};
-  constexpr int64_t kOutputs = 2;  // of one step
-  at::parallel_for(0, (out + kOutputs - 1) / kOutputs,
-                   std::max<int64_t>(1, kWorthAFork / (in * std::max<int64_t>(rows, kRowsAtOnce) * kOutputs)),
-                   [&](int64_t begin, int64_t end) {
-                     begin *= kOutputs;
-                     end = std::min(end * kOutputs, out);
+  const auto compute = [&](int64_t begin, int64_t end) {
 #if defined(__x86_64__)
-                     if constexpr (std::is_same_v<Storage, at::BFloat16>) {
-                       if (pairs) return PairProducts(task, begin, end);
-                     }
+    if constexpr (std::is_same_v<Storage, at::BFloat16>) {
+      if (pairs) return in <= kDepthAtOnce ? PairProducts(task, begin, end) : PairProductsInParts(task, begin, end);
+    }
 #endif
-                     simd::Dispatch<Portable>(&task, begin, end);
-                   });
+    simd::Dispatch<Portable>(&task, begin, end);
+  };
+  // Threads that wait for memory do not keep step: each takes a part of what is left, so large pieces first, small ones at the end.
+  const int64_t threads = at::get_num_threads(), least = (kLeastElements / in + kGroup) / kGroup * kGroup;
+  std::atomic<int64_t> next{0};
+  const auto take = [&](int64_t& begin, int64_t& end) {
+    begin = next.load();
+    do {
+      if (begin >= out) return false;
+      end = std::min(out, begin + std::max(least, (out - begin) / (2 * threads) / kGroup * kGroup));
+    } while (!next.compare_exchange_weak(begin, end));
+    return true;
+  };
+  at::parallel_for(0, std::min(threads, (out + least - 1) / least), 1, [&](int64_t, int64_t) {
+    for (int64_t begin = 0, end = 0; take(begin, end);) compute(begin, end);
+  });
 }
 
 }  // namespace

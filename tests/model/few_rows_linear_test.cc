@@ -14,7 +14,7 @@ TEST(FewRowsLinear, EqualsTheProduct) {
     const CpuKernelsLimit limit(level);
     for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
       for (const int64_t rows : {1, 3, 8, 9, 16, 31})
-        for (const int64_t in : {1, 31, 64, 160})
+        for (const int64_t in : {1, 31, 64, 160, 1440, 2976})
           for (const int64_t out : {1, 2, 37}) {
             SCOPED_TRACE(testing::Message() << CpuKernelsName(level) << ' ' << dtype << ' ' << rows << " x " << in << " x " << out);
             at::manual_seed(static_cast<uint64_t>(rows * in + out));
@@ -36,13 +36,15 @@ TEST(FewRowsLinear, EqualsTheProduct) {
 }
 
 TEST(FewRowsLinear, ThreadsDoNotChangeABit) {
-  const at::Tensor x = at::randn({8, 512}).to(at::kBFloat16), w = at::randn({3001, 512}).to(at::kBFloat16);
   const int threads = at::get_num_threads();
-  at::set_num_threads(1);
-  const at::Tensor one = FewRowsLinear(x, w, {});
-  at::set_num_threads(3);
-  EXPECT_TRUE(at::equal(one, FewRowsLinear(x, w, {})));
-  at::set_num_threads(threads);
+  for (const int64_t in : {512, 2976}) {
+    const at::Tensor x = at::randn({8, in}).to(at::kBFloat16), w = at::randn({3001, in}).to(at::kBFloat16);
+    at::set_num_threads(1);
+    const at::Tensor one = FewRowsLinear(x, w, {});
+    at::set_num_threads(3);
+    EXPECT_TRUE(at::equal(one, FewRowsLinear(x, w, {})));
+    at::set_num_threads(threads);
+  }
 }
 
 TEST(FewRowsLinear, LeavesTheRestToLibtorch) {
