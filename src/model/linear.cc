@@ -64,16 +64,18 @@ struct StackFunction : torch::autograd::Function<StackFunction> {
                             const c10::intrusive_ptr<Call>& call, const ForwardContext& context) {
     (void)parameters;  // named as inputs so that the graph leads to them
     call->AddTerms(x_ti, y_to, context, /*differentiable=*/true);
-    ctx->save_for_backward({x_ti});
+    if (!call->terms.empty())
+      ctx->save_for_backward({x_ti});  // only terms ask for it; the activations of the others are given back
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
     ctx->mark_dirty({y_to});
     return y_to;
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grad_outputs) {
-    const at::Tensor x_ti = ctx->get_saved_variables()[0], d_to = grad_outputs[0].contiguous();
+    const at::Tensor d_to = grad_outputs[0].contiguous();
     const auto capsule = ctx->saved_data["call"].toCapsule();
     const Call& call = static_cast<const Call&>(*capsule);
+    const at::Tensor x_ti = call.terms.empty() ? at::Tensor() : ctx->get_saved_variables()[0];
     at::Tensor dx_ti = ctx->needs_input_grad(0) ? ManyRowsLinearBackward(d_to, call.weight_oi) : at::Tensor();
     variable_list gradients = {dx_ti};
     for (const Term& term : call.terms) {

@@ -72,6 +72,26 @@ TEST(LinearStack, IsItsLinearsSideBySideWithTheirTerms) {
   EXPECT_TRUE(at::equal(three.stack.Forward(x, context), y)) << "with and without a graph: the same bits";
 }
 
+TEST(LinearStack, KeepsItsInputOnlyForTerms) {
+  at::manual_seed(2);
+  const ThreeLinears three;
+  const Scaled first(0.5);
+  const std::vector<const LinearExtension*> extensions = {nullptr, nullptr, nullptr, nullptr, &first};
+  const ForwardContext plain, with_term{.extensions = &extensions};
+  for (const bool has_term : {false, true}) {
+    const at::Tensor leaf = at::randn({3, 5}, at::kDouble).set_requires_grad(true);
+    at::Tensor x = leaf * 2.0;
+    const at::Tensor same_memory = x.detach();
+    const at::Tensor y = three.stack.Forward(x, has_term ? with_term : plain);
+    x = at::Tensor();
+    EXPECT_EQ(same_memory.storage().use_count() > 1, has_term);
+    y.sum().backward();
+    at::Tensor expected = 2.0 * three.weight.sum(0).expand({3, 5});
+    if (has_term) expected = expected + 2.0 * 0.5;
+    EXPECT_LT((leaf.grad() - expected).abs().max().item<double>(), 1e-12);
+  }
+}
+
 TEST(LinearStack, WithoutTermsGradientsReachTheWeightsOfItsLinears) {
   at::manual_seed(2);
   const ThreeLinears three;
