@@ -1,10 +1,9 @@
 #include "model/packed_product.h"
 
 #include <ATen/Parallel.h>
+#include <sys/mman.h>
 
-#include <cstdlib>
 #include <limits>
-#include <memory>
 #include <new>
 #include <tuple>
 #include <type_traits>
@@ -44,26 +43,36 @@ int64_t OddLines(int64_t words) {
   return (Ceiling(words, kLine) | 1) * kLine;
 }
 
-/// Memory of one thread for copies. It only grows.
+/// Memory of one thread for copies. It only grows, and lies outside the heap: in the midst of tensors that come and go it would
+/// leave holes.
 class Scratch {
  public:
+  Scratch() = default;
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  ~Scratch() { Release(); }
+
   Word* Take(int64_t words) {
-    if (words > size_) {
-      size_ = words;
-      words_.reset(static_cast<Word*>(
-          std::aligned_alloc(kAlignment, (static_cast<size_t>(words) * sizeof(Word) + kAlignment - 1) / kAlignment * kAlignment)));
-      if (words_ == nullptr) throw std::bad_alloc();
+    const size_t bytes = static_cast<size_t>(words) * sizeof(Word);
+    if (bytes > bytes_) {
+      Release();
+      void* const memory = ::mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      if (memory == MAP_FAILED) throw std::bad_alloc();
+      words_ = static_cast<Word*>(memory);
+      bytes_ = bytes;
     }
-    return words_.get();
+    return words_;
   }
 
  private:
-  static constexpr size_t kAlignment = 64;
-  struct Free {
-    void operator()(Word* words) const { std::free(words); }
-  };
-  std::unique_ptr<Word, Free> words_;
-  int64_t size_ = 0;
+  void Release() {
+    if (words_ != nullptr) ::munmap(words_, bytes_);
+    words_ = nullptr;
+    bytes_ = 0;
+  }
+
+  Word* words_ = nullptr;
+  size_t bytes_ = 0;
 };
 
 /// How a product is cut. "Words" of the depth, tiles of rows, panels of outputs.
