@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "fed/exchange.h"
 #include "fed/reading.h"
+#include "fed/rest_of_world.h"
 #include "fed/round_journal.h"
 #include "fed/site_evaluation.h"
 #include "fed/site_training.h"
@@ -320,8 +321,8 @@ Status Federation::JoinAfter(int64_t round) {
 
 /// For methods whose sites read a weighted mean of the ledger, and federations of which all is here and a table can be read.
 Status Federation::NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const {
-  constexpr int64_t kMostSites = 64;
-  if (method_.ledger_policy() != LedgerPolicy::kKeepAbsent || models() > kMostSites || !everybody_here()) return absl::OkStatus();
+  if (method_.ledger_policy() != LedgerPolicy::kKeepAbsent || models() > kSitesInInfluence || !everybody_here())
+    return absl::OkStatus();
   ASSIGN_OR_RETURN(const auto shares, exchange_.Influences(round, contributors, models()));
   for (size_t k = 0; k < shares.size(); ++k)
     for (size_t j = 0; j < contributors.size(); ++j)

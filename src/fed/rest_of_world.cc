@@ -174,14 +174,19 @@ std::vector<std::vector<double>> Influence(const RoundUploads& round, const std:
   // <B_i A_i, B_j A_j> over all modules. With one common A, B alone: equal but for the spread of A's singular values.
   std::vector<std::vector<double>> products(n, std::vector<double>(n, 0.0));
   const bool only_b = OnlyB(round);
-  const std::vector<std::vector<LoraFactors>> terms = only_b ? std::vector<std::vector<LoraFactors>>{} : FactorsByModule(round);
-  for (size_t i = 0; i < n; ++i)
+  const auto factors = [&](size_t i) {  // of two at a time: in float64 those of all would be twice the contributions
+    return only_b ? std::vector<LoraFactors>() : SplitFactors(round.uploads[i].values, round.modules);
+  };
+  for (size_t i = 0; i < n; ++i) {
+    const std::vector<LoraFactors> of_i = factors(i);
     for (size_t j = 0; j <= i; ++j) {
       double product = 0.0;
       if (only_b) product = round.uploads[i].values.to(at::kDouble).dot(round.uploads[j].values.to(at::kDouble)).item<double>();
-      for (const std::vector<LoraFactors>& module : terms) product += InnerProduct(module[i], module[j]);
+      const std::vector<LoraFactors> of_j = i == j ? of_i : factors(j);
+      for (size_t module = 0; module < of_i.size(); ++module) product += InnerProduct(of_i[module], of_j[module]);
       products[i][j] = products[j][i] = product;
     }
+  }
   std::vector<std::vector<double>> shares;
   for (const std::vector<double>& w : weights) {
     std::vector<double> of(n, 0.0);

@@ -48,5 +48,8 @@ class ReadingWeights {
 /// Frobenius inner products summed over the modules; each row sums to 1 (all 0 where M_k is). `weights[k][j]` as ReadingWeights
 /// gives them.
 std::vector<std::vector<double>> Influence(const RoundUploads& round, const std::vector<std::vector<double>>& weights);
+/// Among so many sites it is computed, after the exchange: a larger table cannot be read. It takes all contributions, and the
+/// factors of two in float64.
+constexpr int64_t kSitesInInfluence = 64;
 
 }  // namespace fedalt

@@ -11,6 +11,7 @@
 
 #include "base/machine.h"
 #include "fed/method.h"
+#include "fed/rest_of_world.h"
 #include "train/response_loss.h"
 
 namespace fedalt {
@@ -19,6 +20,7 @@ namespace {
 // Code and tables of the libraries that come in with the first products, and BLAS's buffers: 12 to 17 MB in all runs measured.
 constexpr int64_t kWorkingCode = 15'000'000;
 constexpr int64_t kFloat = 4;  ///< adapters and their arithmetic, whatever the base computes in
+constexpr int64_t kDouble = 8;
 
 struct LinearShape {
   std::string name;
@@ -229,7 +231,6 @@ namespace {
 
 /// The exchange of a round: at the one who sums, while no site is at work.
 int64_t ExchangeBytes(TransportNeed need, int64_t sites, int64_t pair) {
-  constexpr int64_t kDouble = 8;
   // The sum on its grid and as published, and as many contributions as are added together.
   constexpr int64_t kContributions = 4;
   if (need == TransportNeed::kSum) return (kDouble + kFloat + kContributions * kFloat) * pair;
@@ -265,7 +266,10 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
   plan.evaluation = at_once * EvaluationBytes(config, inputs);
   if (sent > 0) {
     plan.training += kFloat * size.pair;  // what was published
-    plan.exchange = std::max<int64_t>(0, ExchangeBytes(need, sites, size.pair) - plan.adapters);
+    int64_t exchange = ExchangeBytes(need, sites, size.pair);
+    if (method->ledger_policy() == LedgerPolicy::kKeepAbsent && sites <= kSitesInInfluence)
+      exchange = std::max(exchange, (sites * kFloat + 2 * kDouble) * size.pair);
+    plan.exchange = std::max<int64_t>(0, exchange - plan.adapters);
   }
   plan.available = DescribeMachine().memory_available_bytes;
   return plan;
