@@ -146,8 +146,9 @@ class Share {
     for (int64_t tile = 0; tile < cut_.tiles; tile += cut_.tiles_at_once) RunRows(part, next, panels, tile, ahead);
   }
 
+  /// At least one, also for an empty depth.
   int64_t StepsOf(const Part& part, int64_t tiles) const {
-    return tiles * Ceiling(part.outputs, kPanel) * Ceiling(WordsOf<Storage>(part.depth), packed::kStep);
+    return std::max<int64_t>(1, tiles * Ceiling(part.outputs, kPanel) * Ceiling(WordsOf<Storage>(part.depth), packed::kStep));
   }
 
   void RunRows(const Part& part, const Part& next, const Word* panels, int64_t first_tile, packed::LookAheads& ahead) {
