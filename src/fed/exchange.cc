@@ -77,15 +77,23 @@ StatusOr<Published> Exchange::ReceivedBy(int64_t round, const std::string& name)
 
 StatusOr<std::vector<std::vector<double>>> Exchange::Influences(int64_t round, const std::vector<Contributor>& contributors,
                                                                 int64_t readers) const {
+  const RestOfWorldOptions& options = method_.options().rest_of_world;
   RoundUploads uploads{{}, shape_.modules, shape_.r};
   for (const Contributor& contributor : contributors) {
     ASSIGN_OR_RETURN(Upload upload, Recorded(round, contributor));
+    if (!NeedsServer(options)) upload.values.reset();  // then their weights do not depend on what they sent
     uploads.uploads.push_back(std::move(upload));
   }
   std::vector<std::vector<double>> weights;
-  const ReadingWeights reading(uploads, method_.options().rest_of_world);
+  const ReadingWeights reading(uploads, options);
   for (int64_t k = 0; k < readers; ++k) weights.push_back(reading.For(k));
-  return Influence(uploads, weights);
+  uploads.uploads.clear();
+  const auto load = [&](size_t i) -> StatusOr<at::Tensor> {
+    ASSIGN_OR_RETURN(Upload upload, Recorded(round, contributors[i]));
+    return std::move(upload.values);
+  };
+  ASSIGN_OR_RETURN(const auto products, ContributionProducts(contributors.size(), load, shape_.modules, shape_.r));
+  return Influence(products, weights);
 }
 
 }  // namespace fedalt

@@ -48,8 +48,8 @@ class Exchange {
   /// Frees what is kept of the last round.
   void Forget() { common_.reset(); }
 
-  /// Who is in whose rest of world after `round`: shares by reader and contributor (fed/rest_of_world.h). Reads all contributions
-  /// into memory.
+  /// Who is in whose rest of world after `round`: shares by reader and contributor (fed/rest_of_world.h). Reads the
+  /// contributions from the journal, a few at a time.
   StatusOr<std::vector<std::vector<double>>> Influences(int64_t round, const std::vector<Contributor>& contributors,
                                                         int64_t readers) const;
 

@@ -81,20 +81,23 @@ int64_t RankOf(const at::Tensor& theta, const std::vector<AdaptedModule>& module
   return theta.numel() / WidthOf(modules);
 }
 
-std::vector<LoraFactors> SplitFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules) {
+std::vector<LoraFactors> ViewFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules) {
   const int64_t r = RankOf(theta, modules);
   std::vector<LoraFactors> factors;
   int64_t begin = 0;
-  const at::Tensor values = theta.to(at::kDouble);
   for (const AdaptedModule& module : modules) {
     LoraFactors pair;
-    pair.a_ri = values.narrow(0, begin, r * module.in_features).view({r, module.in_features});
+    pair.a_ri = theta.narrow(0, begin, r * module.in_features).view({r, module.in_features});
     begin += r * module.in_features;
-    pair.b_or = values.narrow(0, begin, module.out_features * r).view({module.out_features, r});
+    pair.b_or = theta.narrow(0, begin, module.out_features * r).view({module.out_features, r});
     begin += module.out_features * r;
     factors.push_back(std::move(pair));
   }
   return factors;
+}
+
+std::vector<LoraFactors> SplitFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules) {
+  return ViewFactors(theta.to(at::kDouble), modules);
 }
 
 at::Tensor JoinFactors(const std::vector<LoraFactors>& factors) {
@@ -166,7 +169,8 @@ LoraFactors WithRank(const LoraFactors& factors, int64_t r) {
 }
 
 double InnerProduct(const LoraFactors& i, const LoraFactors& j) {
-  return (at::mm(i.b_or.t(), j.b_or) * at::mm(i.a_ri, j.a_ri.t())).sum().item<double>();
+  const auto product = [](const at::Tensor& x, const at::Tensor& y) { return at::mm(x.to(at::kDouble), y.to(at::kDouble)); };
+  return (product(i.b_or.t(), j.b_or) * product(i.a_ri, j.a_ri.t())).sum().item<double>();
 }
 
 ProductSum::ProductSum(const std::vector<LoraFactors>& terms) {

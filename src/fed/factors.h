@@ -18,6 +18,8 @@ namespace fedalt {
 bool AreFactors(int64_t values, const std::vector<AdaptedModule>& modules);
 /// The rank of a flat contribution. Precondition: AreFactors.
 int64_t RankOf(const at::Tensor& theta, const std::vector<AdaptedModule>& modules);
+/// Its factors per module, as views in its own dtype.
+std::vector<LoraFactors> ViewFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules);
 /// Its factors per module, float64.
 std::vector<LoraFactors> SplitFactors(const at::Tensor& theta, const std::vector<AdaptedModule>& modules);
 /// The inverse, float64.
@@ -40,7 +42,7 @@ LoraFactors Stacked(const std::vector<LoraFactors>& terms, const std::vector<dou
 /// The first `r` of the ranks, padded with zeros if there are fewer.
 LoraFactors WithRank(const LoraFactors& factors, int64_t r);
 
-/// <B_i A_i, B_j A_j>, the Frobenius inner product, through r x r matrices.
+/// <B_i A_i, B_j A_j>, the Frobenius inner product, through r x r matrices; of factors of any dtype.
 double InnerProduct(const LoraFactors& i, const LoraFactors& j);
 
 /// sum_j w_j B_j A_j for changing weights: the factors are orthogonalised once, in O(d (n r)^2), then every set of weights costs

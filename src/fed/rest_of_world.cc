@@ -12,11 +12,14 @@
 namespace fedalt {
 namespace {
 
-/// Whether the uploads hold B alone (a shared, frozen A does not travel).
-bool OnlyB(const RoundUploads& round) {
+/// Whether contributions of so many values hold B alone (a shared, frozen A does not travel).
+bool OnlyB(int64_t values, const std::vector<AdaptedModule>& modules, int64_t r) {
   int64_t both = 0;
-  for (const AdaptedModule& module : round.modules) both += module.in_features + module.out_features;
-  return round.uploads.front().values.numel() != round.r * both;
+  for (const AdaptedModule& module : modules) both += module.in_features + module.out_features;
+  return values != r * both;
+}
+bool OnlyB(const RoundUploads& round) {
+  return OnlyB(round.uploads.front().values.numel(), round.modules, round.r);
 }
 
 /// Uploads as rows of one matrix, of the values in [begin, begin + count).
@@ -169,24 +172,39 @@ std::function<at::Tensor(int64_t reader)> RestOfWorldAtServer(RoundUploads round
   return [server](int64_t reader) { return server->For(reader); };
 }
 
-std::vector<std::vector<double>> Influence(const RoundUploads& round, const std::vector<std::vector<double>>& weights) {
-  const size_t n = round.uploads.size();
-  // <B_i A_i, B_j A_j> over all modules. With one common A, B alone: equal but for the spread of A's singular values.
-  std::vector<std::vector<double>> products(n, std::vector<double>(n, 0.0));
-  const bool only_b = OnlyB(round);
-  const auto factors = [&](size_t i) {  // of two at a time: in float64 those of all would be twice the contributions
-    return only_b ? std::vector<LoraFactors>() : SplitFactors(round.uploads[i].values, round.modules);
+StatusOr<std::vector<std::vector<double>>> ContributionProducts(size_t n, const LoadContribution& load,
+                                                                const std::vector<AdaptedModule>& modules, int64_t r) {
+  const auto product = [&](const at::Tensor& x, const at::Tensor& y) {
+    if (OnlyB(x.numel(), modules, r)) return x.to(at::kDouble).dot(y.to(at::kDouble)).item<double>();
+    const std::vector<LoraFactors> of_x = ViewFactors(x, modules), of_y = ViewFactors(y, modules);
+    double sum = 0.0;
+    for (size_t module = 0; module < modules.size(); ++module) sum += InnerProduct(of_x[module], of_y[module]);
+    return sum;
   };
-  for (size_t i = 0; i < n; ++i) {
-    const std::vector<LoraFactors> of_i = factors(i);
-    for (size_t j = 0; j <= i; ++j) {
-      double product = 0.0;
-      if (only_b) product = round.uploads[i].values.to(at::kDouble).dot(round.uploads[j].values.to(at::kDouble)).item<double>();
-      const std::vector<LoraFactors> of_j = i == j ? of_i : factors(j);
-      for (size_t module = 0; module < of_i.size(); ++module) product += InnerProduct(of_i[module], of_j[module]);
-      products[i][j] = products[j][i] = product;
+  std::vector<std::vector<double>> products(n, std::vector<double>(n, 0.0));
+  for (size_t begin = 0; begin < n; begin += kHeldForProducts) {
+    std::vector<at::Tensor> held;
+    for (size_t i = begin; i < std::min(n, begin + kHeldForProducts); ++i) {
+      ASSIGN_OR_RETURN(at::Tensor values, load(i));
+      held.push_back(std::move(values));
+    }
+    for (size_t j = 0; j < begin + held.size(); ++j) {
+      at::Tensor other;
+      if (j < begin) {
+        ASSIGN_OR_RETURN(other, load(j));
+      } else {
+        other = held[j - begin];
+      }
+      for (size_t i = std::max(begin, j); i < begin + held.size(); ++i)
+        products[i][j] = products[j][i] = product(held[i - begin], other);
     }
   }
+  return products;
+}
+
+std::vector<std::vector<double>> Influence(const std::vector<std::vector<double>>& products,
+                                           const std::vector<std::vector<double>>& weights) {
+  const size_t n = products.size();
   std::vector<std::vector<double>> shares;
   for (const std::vector<double>& w : weights) {
     std::vector<double> of(n, 0.0);

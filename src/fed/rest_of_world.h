@@ -10,6 +10,7 @@
 #include <functional>
 #include <vector>
 
+#include "base/status.h"
 #include "fed/method.h"
 
 namespace fedalt {
@@ -44,12 +45,20 @@ class ReadingWeights {
   at::Tensor cosines_;  ///< (n, n), for kSimilarity and kKindred
 };
 
-/// Who is in whose rest of world: shares[k][j] = <w_j B_j A_j, M_k> / <M_k, M_k> with M_k = sum over i != k of w_i B_i A_i,
-/// Frobenius inner products summed over the modules; each row sums to 1 (all 0 where M_k is). `weights[k][j]` as ReadingWeights
-/// gives them.
-std::vector<std::vector<double>> Influence(const RoundUploads& round, const std::vector<std::vector<double>>& weights);
-/// Among so many sites it is computed, after the exchange: a larger table cannot be read. It takes all contributions, and the
-/// factors of two in float64.
+/// What contributor `i` sent, flat.
+using LoadContribution = std::function<StatusOr<at::Tensor>(size_t i)>;
+/// So many contributions are held at once for their products, and one beside them.
+inline constexpr size_t kHeldForProducts = 4;
+/// <B_i A_i, B_j A_j> of `n` contributors, Frobenius inner products summed over the modules. With one common A, B alone travels and
+/// <B_i, B_j> is given: equal but for the spread of A's singular values. Errors: those of `load`.
+StatusOr<std::vector<std::vector<double>>> ContributionProducts(size_t n, const LoadContribution& load,
+                                                                const std::vector<AdaptedModule>& modules, int64_t r);
+
+/// Who is in whose rest of world: shares[k][j] = <w_j B_j A_j, M_k> / <M_k, M_k> with M_k = sum over i != k of w_i B_i A_i;
+/// each row sums to 1 (all 0 where M_k is). `products` as ContributionProducts gives them, `weights[k][j]` as ReadingWeights does.
+std::vector<std::vector<double>> Influence(const std::vector<std::vector<double>>& products,
+                                           const std::vector<std::vector<double>>& weights);
+/// Among so many sites it is computed, after the exchange: a larger table cannot be read.
 constexpr int64_t kSitesInInfluence = 64;
 
 }  // namespace fedalt

@@ -11,7 +11,6 @@
 
 #include "base/machine.h"
 #include "fed/method.h"
-#include "fed/rest_of_world.h"
 #include "train/response_loss.h"
 
 namespace fedalt {
@@ -231,7 +230,7 @@ namespace {
 
 /// The exchange of a round: at the one who sums, while no site is at work.
 int64_t ExchangeBytes(TransportNeed need, int64_t sites, int64_t pair) {
-  // The sum on its grid and as published, and as many contributions as are added together.
+  // The sum on its grid and as published, and as many contributions as are added together. The table of influence takes no more.
   constexpr int64_t kContributions = 4;
   if (need == TransportNeed::kSum) return (kDouble + kFloat + kContributions * kFloat) * pair;
   // All contributions as they came and as factors, and what is made of them (stacks, orthogonal bases) beside.
@@ -266,10 +265,7 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
   plan.evaluation = at_once * EvaluationBytes(config, inputs);
   if (sent > 0) {
     plan.training += kFloat * size.pair;  // what was published
-    int64_t exchange = ExchangeBytes(need, sites, size.pair);
-    if (method->ledger_policy() == LedgerPolicy::kKeepAbsent && sites <= kSitesInInfluence)
-      exchange = std::max(exchange, (sites * kFloat + 2 * kDouble) * size.pair);
-    plan.exchange = std::max<int64_t>(0, exchange - plan.adapters);
+    plan.exchange = std::max<int64_t>(0, ExchangeBytes(need, sites, size.pair) - plan.adapters);
   }
   plan.available = DescribeMachine().memory_available_bytes;
   return plan;

@@ -228,7 +228,10 @@ TEST(FedaltGolden, InfluenceIsEachOnesShareOfWhatIsRead) {
     const RoundUploads uploads = federation.Uploads(1);
     std::vector<std::vector<double>> reading;
     for (int64_t k = 0; k < 5; ++k) reading.push_back(ReadingWeights(uploads, federation.method().options().rest_of_world).For(k));
-    const std::vector<std::vector<double>> shares = Influence(uploads, reading);
+    const auto load = [&](size_t i) -> StatusOr<at::Tensor> { return uploads.uploads[i].values; };
+    const auto products = ContributionProducts(uploads.uploads.size(), load, uploads.modules, uploads.r);
+    ASSERT_TRUE(products.ok()) << products.status();
+    const std::vector<std::vector<double>> shares = Influence(*products, reading);
     ASSERT_EQ(shares.size(), 5u);
     for (size_t k = 0; k < shares.size(); ++k)
       ExpectNear(at::tensor(shares[k], at::kDouble), Matrix(Case("influence")[name][k], 1).view({-1}), name);
