@@ -45,8 +45,7 @@ double DecodeShare(const Geometry& full, bool quick) {
 
 constexpr char kHow[] =
     "batch 8, prompts of 32 tokens, 100 new ones, greedy, FedALT r 8 on q and v; bytes of linears, head and cache per token over "
-    "the "
-    "rate at which all threads read 256 MB just before and after";
+    "the rate at which all threads read 256 MB just before and after, both in pages of 2 MB where the kernel gives them";
 
 }  // namespace
 

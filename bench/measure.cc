@@ -8,6 +8,8 @@
 #include <chrono>
 #include <cstdint>
 
+#include "model/tensor_memory.h"
+
 namespace fedalt::bench {
 
 double SecondsOf(const std::function<void()>& work) {
@@ -46,7 +48,11 @@ double ProductProbe::Rate(double least_seconds) const {
 double ReadBandwidth() {
   constexpr int64_t kWords = int64_t{1} << 25;  // 256 MB: more than any cache
   constexpr int kPasses = 5;
-  static const at::Tensor memory = at::ones({kWords}, at::kLong);
+  static const at::Tensor memory = [] {
+    at::Tensor words = at::ones({kWords}, at::kLong);
+    UseLargePages({words});  // as the weights have: the most that the machine reads
+    return words;
+  }();
   const int64_t* const words = memory.data_ptr<int64_t>();
   std::atomic<int64_t> total{0};
   double fastest = 0.0;

@@ -218,6 +218,7 @@ at::Tensor CachedAttention(const at::Tensor& qkv_in, const AttentionPlan& plan, 
       task.queries -= first;
       if (task.queries == 0) return;
       task.rotate_keys = false;
+      task.next_k = head_stride;
       task.q = RowsOf(in, layout.q, row + first, head * task.group);
       task.k = {key_rows.data, d, slots, slot_stride};
       task.v = {value_rows.data, d, slots, slot_stride};

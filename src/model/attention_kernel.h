@@ -46,6 +46,7 @@ struct Task {
   T scale = 1;
   const double* slopes = nullptr;  // of the group's heads
   bool rotate_keys = true;         // false: they come from a cache, already rotated
+  int64_t next_k = 0;              // of a cache: the next task's keys lie so many elements behind k, 0 if that is not known
   RopeRows<T> rope;
   Rows<const Storage> q, k, v;
   Rows<Storage> out;  // q and out: the group's first head, the others follow at q_head
@@ -325,14 +326,35 @@ FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
   }
 }
 
+/// Rows of a cache come from main memory, which takes longer than the work on a few rows: those of `rows`, and behind them those of
+/// `next`, are fetched this far ahead.
+template <typename Storage>
+struct Ahead {
+  static constexpr int64_t kRows = 32;
+  Rows<const Storage> rows, next;
+  int64_t low, high, columns;
+
+  /// To be called for every row j in turn.
+  FEDALT_INLINE void Fetch(int64_t j) const {
+    const int64_t i = j + kRows;
+    const Storage* const row = i <= high              ? rows.at(i)
+                               : next.data == nullptr ? nullptr
+                                                      : next.at(std::min(low + i - high - 1, high));
+    if (row == nullptr) return;
+    for (int64_t c = 0; c < columns; c += static_cast<int64_t>(64 / sizeof(Storage))) __builtin_prefetch(row + c);
+  }
+};
+
 /// p[j] = q . row j for rows [low, high]. Whole vectors of rows at once: their sums across lanes are one transposition.
 template <typename T, int kBytes, typename Storage>
-FEDALT_INLINE void Scores(const T* q, const Rows<const Storage>& rows, int64_t low, int64_t high, int64_t d, T* p) {
+FEDALT_INLINE void Scores(const T* q, const Rows<const Storage>& rows, const Ahead<Storage>& ahead, int64_t low, int64_t high,
+                          int64_t d, T* p) {
   using L = simd::Lanes<T, kBytes>;
   int64_t j = low;
   for (; d % L::kCount == 0 && j + L::kCount <= high + 1; j += L::kCount) {
     typename L::V sums[L::kCount];
     for (int64_t r = 0; r < L::kCount; ++r) {
+      ahead.Fetch(j + r);
       const Storage* const row = rows.at(j + r);
       sums[r] = L::Load(q) * L::Load(row);
       for (int64_t c = L::kCount; c < d; c += L::kCount) sums[r] += L::Load(q + c) * L::Load(row + c);
@@ -345,10 +367,12 @@ FEDALT_INLINE void Scores(const T* q, const Rows<const Storage>& rows, int64_t l
 /// out = sum over rows [low, high] of p times the row, for kVectors vectors from column c on; kChains rows are on their way at
 /// once.
 template <typename T, int kBytes, int kVectors, int kChains, typename Storage>
-FEDALT_INLINE void WeightedSum(const Rows<const Storage>& rows, const T* p, int64_t low, int64_t high, int64_t c, T* out) {
+FEDALT_INLINE void WeightedSum(const Rows<const Storage>& rows, const Ahead<Storage>& ahead, const T* p, int64_t low, int64_t high,
+                               int64_t c, T* out) {
   using L = simd::Lanes<T, kBytes>;
   typename L::V sums[kChains][kVectors] = {};
   const auto add = [&](int chain, int64_t j) FEDALT_INLINE_LAMBDA {
+    ahead.Fetch(j);
     const Storage* const row = rows.at(j) + c;
     for (int v = 0; v < kVectors; ++v) sums[chain][v] += L::Load(row + v * L::kCount) * p[j];
   };
@@ -374,11 +398,14 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
     const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
     for (int64_t head = 0; head < task.group; ++head) {
       LoadRow<T>(task.q.at(i) + head * task.q_head, q, d, task.rope, high);
-      Scores<T, kBytes>(q, task.k, low, high, d, p);
+      Rows<const Storage> next_k = task.k;
+      next_k.data = task.next_k != 0 ? task.k.data + task.next_k : nullptr;
+      Scores<T, kBytes>(q, task.k, {task.k, task.v, low, high, d}, low, high, d, p);
+      const Ahead<Storage> ahead{task.v, next_k, low, high, d};
       SoftmaxRow<T, kBytes>(p, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
       int64_t c = 0;
-      for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4, 1>(task.v, p, low, high, c, out);
-      for (; c + L::kCount <= d; c += L::kCount) WeightedSum<T, kBytes, 1, 4>(task.v, p, low, high, c, out);
+      for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4, 1>(task.v, ahead, p, low, high, c, out);
+      for (; c + L::kCount <= d; c += L::kCount) WeightedSum<T, kBytes, 1, 4>(task.v, ahead, p, low, high, c, out);
       for (; c < d; ++c) {
         out[c] = 0;
         for (int64_t j = low; j <= high; ++j) out[c] += p[j] * simd::Widen(task.v.at(j)[c]);

@@ -23,7 +23,7 @@ void Insert(Ranked* best, int64_t count, float value, int64_t id) {
   best[place] = {value, id};
 }
 
-/// The best of one row, and the logarithm of the sum of exponentials relative to the greatest.
+/// The best of one row and, unless it is null, the logarithm of the sum of exponentials relative to the greatest.
 struct Row {
   template <int kBytes>
   static FEDALT_INLINE void Run(const float* logits, int64_t vocabulary, int64_t count, Ranked* best, float* log_sum) {
@@ -39,6 +39,7 @@ struct Row {
     for (int64_t i = 0; i < whole; i += L::kCount)
       if (L::Max(L::Load(logits + i)) > best[count - 1].first) take(i, i + L::kCount);
     take(whole, vocabulary);
+    if (log_sum == nullptr) return;
     const typename L::V top = L::Fill(best[0].first);
     typename L::V sums{};
     for (int64_t i = 0; i < whole; i += L::kCount) sums += simd::Exp<kBytes>(L::Load(logits + i) - top);
@@ -75,6 +76,24 @@ BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t cou
     }
   });
   return out;
+}
+
+at::Tensor MostLikely(const at::Tensor& logits_nv) {
+  FEDALT_CHECK(logits_nv.scalar_type() == at::kFloat && logits_nv.size(1) >= 1, "float32 logits");
+  if (ByExpressions(logits_nv)) return logits_nv.argmax(1).cpu();
+  const at::Tensor logits = logits_nv.contiguous();
+  const int64_t rows = logits.size(0), vocabulary = logits.size(1);
+  at::Tensor ids_n = at::empty({rows}, at::kLong);
+  const float* const from = logits.data_ptr<float>();
+  int64_t* const ids = ids_n.data_ptr<int64_t>();
+  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      Ranked best;
+      simd::Dispatch<Row>(from + r * vocabulary, vocabulary, int64_t{1}, &best, static_cast<float*>(nullptr));
+      ids[r] = best.second;
+    }
+  });
+  return ids_n;
 }
 
 }  // namespace fedalt

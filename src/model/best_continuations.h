@@ -1,4 +1,5 @@
-// The most likely next tokens of each row of logits, with their log probabilities: what beam search asks for at every step.
+// The most likely next tokens of each row of logits: what greedy decoding and, with their log probabilities, beam search ask for at
+// every step.
 //
 // On the CPU one pass for the sum of the softmax and one that keeps the best few, instead of a table of all log probabilities and a
 // general selection; elsewhere, tensor expressions. Thread-safe; parallel inside; the same bits for any number of threads.
@@ -16,5 +17,7 @@ struct BestContinuations {
 
 /// logits (N, vocabulary), kFloat; 1 <= count <= vocabulary.
 BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count);
+/// Per row the best alone (N), kLong, on the CPU; of equal ones the smallest id.
+at::Tensor MostLikely(const at::Tensor& logits_nv);
 
 }  // namespace fedalt

@@ -3,7 +3,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
+#include <cstring>
 #include <type_traits>
 
 #include "base/check.h"
@@ -64,13 +66,15 @@ enum class Ahead {
   kNextGroup,   ///< the same features of the next group
 };
 
-/// Lane r, and 8 + r: features [begin, end) of two outputs, one behind the other in `weight`, with row r.
+/// Lanes 2 r and 2 r + 1: features [begin, end) of two outputs, `second` behind the other, with row r.
 template <Ahead ahead>
 FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* weight, int64_t second, const c10::BFloat16* x,
                                                         int64_t in, int64_t begin, int64_t end) {
   const auto load = [](const c10::BFloat16* from) FEDALT_TARGET_AVX512_BF16 { return (__m512bh)_mm512_loadu_si512(from); };
   using L = simd::Lanes<float, 64>;
-  L::V sums[L::kCount] = {};
+  L::V sums[L::kCount];
+#pragma GCC unroll 16
+  for (L::V& sum : sums) sum = L::V{};
   for (int64_t i = begin; i < end; i += kPairStep) {
     const __m512bh w0 = load(weight + i), w1 = load(weight + second + i);
     if constexpr (ahead == Ahead::kNextInLine) {
@@ -85,8 +89,8 @@ FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* wei
 #pragma GCC unroll 8
     for (int r = 0; r < kRowsAtOnce; ++r) {
       const __m512bh row = load(x + i * kRowsAtOnce + r * kPairStep);
-      sums[r] = (L::V)_mm512_dpbf16_ps((__m512)sums[r], w0, row);
-      sums[8 + r] = (L::V)_mm512_dpbf16_ps((__m512)sums[8 + r], w1, row);
+      sums[2 * r] = (L::V)_mm512_dpbf16_ps((__m512)sums[2 * r], w0, row);
+      sums[2 * r + 1] = (L::V)_mm512_dpbf16_ps((__m512)sums[2 * r + 1], w1, row);
     }
   }
   return (__m512)L::SumOfEach(sums);
@@ -96,15 +100,15 @@ FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE __m512 PairSums(const c10::BFloat16* wei
 FEDALT_TARGET_AVX512_BF16 FEDALT_INLINE void StorePair(const Task<c10::BFloat16>& task, int64_t o, bool two, int64_t row,
                                                        __m512 sums) {
   if (task.bias != nullptr) {
-    const float bias[2] = {simd::Widen(task.bias[o]), two ? simd::Widen(task.bias[o + 1]) : 0.0f};
-    sums = _mm512_add_ps(sums, _mm512_insertf32x8(_mm512_set1_ps(bias[0]), _mm256_set1_ps(bias[1]), 1));
+    const float first = simd::Widen(task.bias[o]), second = two ? simd::Widen(task.bias[o + 1]) : 0.0f;
+    sums = _mm512_add_ps(sums, _mm512_mask_blend_ps(0xaaaa, _mm512_set1_ps(first), _mm512_set1_ps(second)));
   }
-  alignas(32) c10::BFloat16 rounded[16];
+  alignas(32) c10::BFloat16 rounded[2 * kRowsAtOnce];
   _mm256_store_si256(reinterpret_cast<__m256i*>(rounded), (__m256i)_mm512_cvtneps_pbh(sums));
   c10::BFloat16* const y = task.y + row * task.out + o;
   const int64_t rows = std::min<int64_t>(kRowsAtOnce, task.rows - row);
-  for (int64_t r = 0; r < rows; ++r) y[r * task.out] = rounded[r];
-  for (int64_t r = 0; two && r < rows; ++r) y[r * task.out + 1] = rounded[8 + r];
+  for (int64_t r = 0; two && r < rows; ++r) std::memcpy(y + r * task.out, rounded + 2 * r, 2 * sizeof(c10::BFloat16));
+  for (int64_t r = 0; !two && r < rows; ++r) y[r * task.out] = rounded[2 * r];
 }
 
 /// Outputs [begin, end) where x is small: two at a time, for all rows in groups of eight. `in` is a multiple of kPairStep; x is
@@ -147,7 +151,9 @@ FEDALT_TARGET_AVX512_BF16 void PairProductsInParts(const Task<c10::BFloat16>& ta
 /// are not there are zeros.
 at::Tensor Interleaved(const at::Tensor& x_ti) {
   const int64_t rows = x_ti.size(0), groups = (rows + kRowsAtOnce - 1) / kRowsAtOnce;
-  at::Tensor out = at::zeros({groups, x_ti.size(1) / kPairStep, kRowsAtOnce, kPairStep}, x_ti.options());
+  const bool full = rows == groups * kRowsAtOnce;
+  const std::array<int64_t, 4> shape = {groups, x_ti.size(1) / kPairStep, kRowsAtOnce, kPairStep};
+  at::Tensor out = full ? at::empty(shape, x_ti.options()) : at::zeros(shape, x_ti.options());
   const at::BFloat16* from = x_ti.data_ptr<at::BFloat16>();
   for (int64_t r = 0; r < rows; ++r) {
     at::BFloat16* const to =

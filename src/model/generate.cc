@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "base/random.h"
+#include "model/best_continuations.h"
 #include "model/generate_batch.h"
 
 namespace fedalt {
@@ -66,7 +67,7 @@ std::vector<int64_t> Choose(const at::Tensor& logits, const GenerateBatch& batch
                             int64_t position) {
   std::vector<int64_t> chosen(active.size());
   if (batch.options.temperature == 0.0) {
-    const at::Tensor best = logits.argmax(1).cpu();  // the lowest id among equals
+    const at::Tensor best = MostLikely(logits);
     std::copy_n(best.data_ptr<int64_t>(), active.size(), chosen.begin());
     return chosen;
   }

@@ -7,13 +7,14 @@
 #include "base/check.h"
 #include "model/few_rows_linear.h"
 #include "model/many_rows_product.h"
+#include "model/tensor_memory.h"
 #include "model/transformer_families.h"
 
 namespace fedalt {
 namespace {
 
-StatusOr<std::shared_ptr<const Transformer>> Build(const ModelConfig& config, const NamedTensors& tensors,
-                                                   const TransformerLoadOptions& options) {
+StatusOr<std::shared_ptr<const Transformer>> MakeFamily(const ModelConfig& config, const NamedTensors& tensors,
+                                                        const TransformerLoadOptions& options) {
   switch (config.family) {
     case ModelFamily::kLlama:
     case ModelFamily::kMistral:
@@ -23,6 +24,15 @@ StatusOr<std::shared_ptr<const Transformer>> Build(const ModelConfig& config, co
       return MakeBloom(config, tensors, options);
   }
   return ModelError("unknown model family");
+}
+
+StatusOr<std::shared_ptr<const Transformer>> Build(const ModelConfig& config, const NamedTensors& tensors,
+                                                   const TransformerLoadOptions& options) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Transformer> model, MakeFamily(config, tensors, options));
+  std::vector<at::Tensor> weights;
+  for (const auto& [name, weight] : model->parameters()) weights.push_back(weight);
+  UseLargePages(weights);
+  return model;
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ namespace {
 using torch::autograd::AutogradContext;
 using torch::autograd::variable_list;
 
-constexpr int64_t kWorthAFork = 16'384;  // elements
+constexpr int64_t kWorthAFork = 16'384;     // elements
+constexpr int64_t kSiluWorthAFork = 4'096;  // of which each takes an exponential
 
 // One row of the norm, or of its gradient.
 struct NormForward {
@@ -162,7 +163,7 @@ class SiluProductFunction : public torch::autograd::Function<SiluProductFunction
       using T = decltype(compute);
       const Storage* const in = gate_up.data_ptr<Storage>();
       Storage* const o = out.data_ptr<Storage>();
-      at::parallel_for(0, rows, std::max<int64_t>(1, kWorthAFork / d), [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, rows, std::max<int64_t>(1, kSiluWorthAFork / d), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) simd::Dispatch<SiluForward>(in + 2 * r * d, in + (2 * r + 1) * d, o + r * d, T(0), d);
       });
     });
@@ -179,7 +180,7 @@ class SiluProductFunction : public torch::autograd::Function<SiluProductFunction
       using T = decltype(compute);
       const Storage *const in = gate_up.data_ptr<Storage>(), *const from = d_out.data_ptr<Storage>();
       Storage* const to = d_gate_up.data_ptr<Storage>();
-      at::parallel_for(0, rows, std::max<int64_t>(1, kWorthAFork / d), [&](int64_t begin, int64_t end) {
+      at::parallel_for(0, rows, std::max<int64_t>(1, kSiluWorthAFork / d), [&](int64_t begin, int64_t end) {
         for (int64_t r = begin; r < end; ++r) {
           const int64_t gate = 2 * r * d, up = gate + d;
           simd::Dispatch<SiluBackward>(in + gate, in + up, from + r * d, to + gate, to + up, T(0), d);

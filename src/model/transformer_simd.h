@@ -149,8 +149,7 @@ struct Lanes {
   }
   /// Lane i of the result is the sum of vectors[i], which are overwritten.
   static FEDALT_INLINE V SumOfEach(V (&vectors)[kCount]) {
-    for (int64_t left = kCount / 2; left > 0; left /= 2)
-      for (int64_t i = 0; i < left; ++i) vectors[i] = SumOfNeighbours(vectors[2 * i], vectors[2 * i + 1]);
+    SumPairs<kCount / 2>(vectors);
     return vectors[0];
   }
   /// Lane i of line j becomes lane j of line i.
@@ -171,6 +170,14 @@ struct Lanes {
       second = __builtin_shufflevector(a, b, (kLanes / 2 + i / 2 + i % 2 * kLanes)...);
     }
     (std::make_integer_sequence<int, static_cast<int>(kCount)>());
+  }
+
+  /// Vector i becomes the sums of neighbours of 2 i and 2 i + 1, until one is left. Unrolled, so that all stay in registers.
+  template <int64_t left>
+  static FEDALT_INLINE void SumPairs(V (&vectors)[kCount]) {
+#pragma GCC unroll 8
+    for (int64_t i = 0; i < left; ++i) vectors[i] = SumOfNeighbours(vectors[2 * i], vectors[2 * i + 1]);
+    if constexpr (left > 1) SumPairs<left / 2>(vectors);
   }
 
   /// a0 + a1, a2 + a3, ..., b0 + b1, ...

@@ -23,6 +23,7 @@ TEST(BestContinuations, AreTheFirstOfAStableSort) {
       const auto [sorted, order] = at::sort(at::log_softmax(logits.to(at::kDouble), 1), /*stable=*/true, 1, /*descending=*/true);
       const BestContinuations best = FindBestContinuations(logits, 8);
       EXPECT_TRUE(at::equal(best.ids_nk, order.narrow(1, 0, 8)));
+      EXPECT_TRUE(at::equal(MostLikely(logits), order.select(1, 0)));
       EXPECT_LE((best.log_p_nk.to(at::kDouble) - sorted.narrow(1, 0, 8)).abs().max().item<double>(), 3e-5);
     }
 }

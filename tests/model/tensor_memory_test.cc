@@ -47,5 +47,19 @@ TEST_F(TensorMemory, SaysWhenThereIsNone) {
   EXPECT_THROW(c10::GetCPUAllocator()->allocate(SIZE_MAX / 2), std::bad_alloc);
 }
 
+// Whether the kernel gives large pages is its own affair; what the tensors hold, and where, must not change.
+TEST_F(TensorMemory, LargePagesHoldWhatWasThere) {
+  constexpr int64_t kNumbers = 5 << 20;
+  const at::Tensor large = at::arange(kNumbers, at::kInt), view = large.narrow(0, 7, kNumbers / 2), small = at::ones({3});
+  std::vector<float> foreign(kMany, 2.5f);
+  const at::Tensor not_ours = at::from_blob(foreign.data(), {kMany});
+  const void* const address = large.data_ptr();
+  UseLargePages({large, view, small, not_ours, at::Tensor(), at::empty({0})});
+  EXPECT_EQ(large.data_ptr(), address);
+  EXPECT_TRUE(at::equal(large, at::arange(kNumbers, at::kInt)));
+  EXPECT_TRUE(at::equal(small, at::ones({3})));
+  EXPECT_TRUE(at::equal(not_ours, at::full({kMany}, 2.5f)));
+}
+
 }  // namespace
 }  // namespace fedalt
