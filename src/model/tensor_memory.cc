@@ -48,22 +48,24 @@ void KeepTensorMemory() {
 }
 
 void UseLargePages(const std::vector<at::Tensor>& tensors) {
-  constexpr uintptr_t kPage = 2 << 20, kGap = 64 << 10;  // what lies between neighbours goes with them
-  constexpr int kCollapse = 25;                          // MADV_COLLAPSE
-  std::vector<std::pair<uintptr_t, uintptr_t>> ranges;
+  constexpr int64_t kPage = 2 << 20, kGap = 64 << 10;  // what lies between neighbours goes with them
+  constexpr int kCollapse = 25;                        // MADV_COLLAPSE
+  std::vector<std::pair<char*, char*>> ranges;
   for (const at::Tensor& tensor : tensors) {
     const bool ours =
         tensor.defined() && tensor.is_cpu() && tensor.has_storage() && tensor.storage().allocator() != nullptr;  // null: a file's
-    const auto begin = ours ? reinterpret_cast<uintptr_t>(tensor.data_ptr()) : 0;
-    if (ours) ranges.emplace_back(begin, begin + tensor.nbytes());
+    if (!ours) continue;
+    auto* const begin = static_cast<char*>(tensor.data_ptr());
+    ranges.emplace_back(begin, begin + tensor.nbytes());
   }
   std::sort(ranges.begin(), ranges.end());
   for (size_t i = 0; i < ranges.size();) {
-    const uintptr_t begin = ranges[i].first;
-    uintptr_t end = ranges[i].second;
-    for (++i; i < ranges.size() && ranges[i].first <= end + kGap; ++i) end = std::max(end, ranges[i].second);
-    const uintptr_t first = (begin + kPage - 1) / kPage * kPage, last = end / kPage * kPage;
-    if (first < last) ::madvise(reinterpret_cast<void*>(first), last - first, kCollapse);
+    char* const begin = ranges[i].first;
+    char* end = ranges[i].second;
+    for (++i; i < ranges.size() && ranges[i].first - end <= kGap; ++i) end = std::max(end, ranges[i].second);
+    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin) % kPage), to_first = past > 0 ? kPage - past : 0;
+    const int64_t whole = (end - begin - to_first) / kPage * kPage;
+    if (whole > 0) ::madvise(begin + to_first, static_cast<size_t>(whole), kCollapse);
   }
 }
 
