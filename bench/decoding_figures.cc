@@ -1,4 +1,5 @@
 // Decoding: greedy generation by the product's generator with a site's adapters, against the bytes that it has to read.
+#include <cstdio>
 #include <string>
 
 #include "base/check.h"
@@ -34,11 +35,13 @@ double DecodeShare(const Geometry& full, bool quick) {
   const double mean_length = static_cast<double>(kPrompt) + static_cast<double>(long_run + short_run) / 2.0;
   const double cache = 2.0 * 2.0 * static_cast<double>(kBatch * geometry.layers * geometry.hidden) * mean_length;
   std::vector<double> shares;
-  for (int i = 0; i < (quick ? 1 : 5); ++i) {
+  for (int i = 0; i < (quick ? 1 : 9); ++i) {
     const double before = ReadBandwidth();
     const double taken = seconds(long_run) - seconds(short_run);
     const double after = ReadBandwidth();
-    shares.push_back((weights + cache) * steps / taken / ((before + after) / 2));
+    const double ours = (weights + cache) * steps / taken;
+    std::fprintf(stderr, "read at %.1f GB/s of %.1f and %.1f\n", ours / 1e9, before / 1e9, after / 1e9);
+    shares.push_back(ours / ((before + after) / 2));
   }
   return Median(shares);
 }

@@ -24,7 +24,7 @@ class ProductProbe {
   at::Tensor x_ti_, weight_oi_;
 };
 
-/// Bytes per second at which all threads read memory, by the fastest of a few passes.
+/// Bytes per second at which all threads read memory in large pages: some 60 ms of it.
 double ReadBandwidth();
 
 }  // namespace fedalt::bench
