@@ -86,7 +86,7 @@ class Phases:
         self.pending = [
             ("rounds_before", lambda: self.journal_lines() >= (rounds - 1) * (sites + 1)),
             ("train", lambda: self.journal_lines() >= (rounds - 1) * (sites + 1) + sites),
-            ("before_swap", lambda: (run / "rounds" / self.last / "sum.safetensors").exists()),
+            ("before_swap", lambda: (run / "rounds" / self.last / "published.safetensors").exists()),
             ("after_swap", lambda: (run / "predictions" / self.last).exists()),
         ]
         self.ends = {}
@@ -137,7 +137,7 @@ def aggregation_seconds(directory, spec):
     """From the last file of the last site to the sum's file, in a round without evaluation: so it is with writing the sum."""
     round_1 = directory / "rounds/001"
     last_site = max(path.stat().st_mtime for k in range(spec["sites"]) for path in (round_1 / f"site-{k}").rglob("*.safetensors"))
-    return (round_1 / "sum.safetensors").stat().st_mtime - last_site
+    return (round_1 / "published.safetensors").stat().st_mtime - last_site
 
 
 # the peer
