@@ -1,6 +1,7 @@
 #include "model/many_rows_product.h"
 
 #include <ATen/Parallel.h>
+#include <ATen/core/grad_mode.h>
 
 #include <type_traits>
 

@@ -4,6 +4,7 @@
 #include <c10/core/CPUAllocator.h>
 #include <malloc.h>
 #include <sys/mman.h>
+#include <torch/version.h>
 
 #include <algorithm>
 #include <cstdint>
@@ -21,9 +22,17 @@ void Free(void* aligned) {
   if (aligned != nullptr) std::free(static_cast<void**>(aligned)[-1]);
 }
 
+// From 2.3 on an allocator may change with what it gives, and copies.
+#if TORCH_VERSION_MAJOR > 2 || (TORCH_VERSION_MAJOR == 2 && TORCH_VERSION_MINOR >= 3)
+#define FEDALT_ALLOCATE_CONST
+#define FEDALT_ALLOCATOR_COPIES
+#else
+#define FEDALT_ALLOCATE_CONST const
+#endif
+
 class TensorAllocator final : public c10::Allocator {
  public:
-  c10::DataPtr allocate(size_t bytes) const override {
+  c10::DataPtr allocate(size_t bytes) FEDALT_ALLOCATE_CONST override {
     if (bytes == 0) return {nullptr, nullptr, &Free, c10::DeviceType::CPU};
     if (bytes > SIZE_MAX - kAlignment) throw std::bad_alloc();
     void* const memory = std::malloc(bytes + kAlignment);
@@ -33,6 +42,11 @@ class TensorAllocator final : public c10::Allocator {
     return {aligned, aligned, &Free, c10::DeviceType::CPU};
   }
   c10::DeleterFnPtr raw_deleter() const override { return &Free; }
+#ifdef FEDALT_ALLOCATOR_COPIES
+  void copy_data(void* to, const void* from, size_t bytes) const override {
+    default_copy_data(to, from, bytes);
+  }
+#endif
 };
 
 }  // namespace
