@@ -49,6 +49,21 @@ struct Row {
   }
 };
 
+/// take(row, the best `count` of it, the logarithm of the sum if it is asked for) for all rows, in parallel.
+template <typename Take>
+void RankRows(const at::Tensor& logits_nv, int64_t count, bool with_sum, const Take& take) {
+  const int64_t vocabulary = logits_nv.size(1);
+  const float* const from = logits_nv.data_ptr<float>();
+  at::parallel_for(0, logits_nv.size(0), 1, [&](int64_t begin, int64_t end) {
+    std::vector<Ranked> best(static_cast<size_t>(count));
+    for (int64_t r = begin; r < end; ++r) {
+      float log_sum = 0;
+      simd::Dispatch<Row>(from + r * vocabulary, vocabulary, count, best.data(), with_sum ? &log_sum : nullptr);
+      take(r, best.data(), log_sum);
+    }
+  });
+}
+
 }  // namespace
 
 BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count) {
@@ -58,21 +73,14 @@ BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t cou
     return {log_p.cpu().contiguous(), ids.cpu().contiguous()};
   }
   const at::Tensor logits = logits_nv.contiguous();
-  const int64_t rows = logits.size(0), vocabulary = logits.size(1);
+  const int64_t rows = logits.size(0);
   BestContinuations out{at::empty({rows, count}, at::kFloat), at::empty({rows, count}, at::kLong)};
-  const float* const from = logits.data_ptr<float>();
   float* const log_p = out.log_p_nk.data_ptr<float>();
   int64_t* const ids = out.ids_nk.data_ptr<int64_t>();
-  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
-    std::vector<Ranked> best(static_cast<size_t>(count));
-    for (int64_t r = begin; r < end; ++r) {
-      float log_sum = 0;
-      simd::Dispatch<Row>(from + r * vocabulary, vocabulary, count, best.data(), &log_sum);
-      for (int64_t i = 0; i < count; ++i) {
-        const auto& [logit, id] = best[static_cast<size_t>(i)];
-        log_p[r * count + i] = (logit - best[0].first) - log_sum;
-        ids[r * count + i] = id;
-      }
+  RankRows(logits, count, /*with_sum=*/true, [&](int64_t r, const Ranked* best, float log_sum) {
+    for (int64_t i = 0; i < count; ++i) {
+      log_p[r * count + i] = (best[i].first - best[0].first) - log_sum;
+      ids[r * count + i] = best[i].second;
     }
   });
   return out;
@@ -82,17 +90,9 @@ at::Tensor MostLikely(const at::Tensor& logits_nv) {
   FEDALT_CHECK(logits_nv.scalar_type() == at::kFloat && logits_nv.size(1) >= 1, "float32 logits");
   if (ByExpressions(logits_nv)) return logits_nv.argmax(1).cpu();
   const at::Tensor logits = logits_nv.contiguous();
-  const int64_t rows = logits.size(0), vocabulary = logits.size(1);
-  at::Tensor ids_n = at::empty({rows}, at::kLong);
-  const float* const from = logits.data_ptr<float>();
+  at::Tensor ids_n = at::empty({logits.size(0)}, at::kLong);
   int64_t* const ids = ids_n.data_ptr<int64_t>();
-  at::parallel_for(0, rows, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      Ranked best;
-      simd::Dispatch<Row>(from + r * vocabulary, vocabulary, int64_t{1}, &best, static_cast<float*>(nullptr));
-      ids[r] = best.second;
-    }
-  });
+  RankRows(logits, 1, /*with_sum=*/false, [&](int64_t r, const Ranked* best, float) { ids[r] = best->second; });
   return ids_n;
 }
 
