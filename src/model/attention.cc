@@ -4,6 +4,7 @@
 #include <torch/csrc/autograd/custom_function.h>
 
 #include <type_traits>
+#include <utility>
 
 #include "base/check.h"
 #include "model/attention_kernel.h"
@@ -28,9 +29,14 @@ struct OnePass {
     if constexpr (pass == Pass::kDecode) attention::Decode<T, kBytes>(*task, *scratch);
   }
 };
+template <typename T>
+attention::Scratch<T>& ThreadScratch() {
+  thread_local attention::Scratch<T> scratch;
+  return scratch;
+}
 template <Pass pass, typename Storage, typename T>
 void Run(const Task<Storage, T>& task) {
-  thread_local attention::Scratch<T> scratch;
+  attention::Scratch<T>& scratch = ThreadScratch<T>();
 #if defined(__x86_64__)
   if constexpr (std::is_same_v<Storage, at::BFloat16> && pass != Pass::kDecode) {
     if (ActiveCpuKernels() == CpuKernels::kAvx512Bf16)
@@ -171,18 +177,13 @@ class AttentionFunction : public torch::autograd::Function<AttentionFunction> {
   }
 };
 
-// Copies this call's keys (rotated) and values of one head behind those that the cache holds.
-template <typename Storage, typename T>
-void Append(const Task<Storage, T>& task, attention::Rows<const Storage> k, attention::Rows<const Storage> v,
-            attention::Rows<Storage> keys, attention::Rows<Storage> values) {
-  std::vector<T> line(static_cast<size_t>(task.head_dim));
-  const int64_t first = task.keys - task.queries;
-  for (int64_t i = 0; i < task.queries; ++i) {
-    attention::LoadRow<T>(k.at(i), line.data(), task.head_dim, task.rope, first + i);
-    std::copy(line.begin(), line.end(), keys.at(first + i));
-    std::copy(v.at(i), v.at(i) + task.head_dim, values.at(first + i));
+struct Appending {
+  template <int kBytes, typename Storage, typename T>
+  static FEDALT_INLINE void Run(const Task<Storage, T>* task, attention::Rows<const Storage> k, attention::Rows<const Storage> v,
+                                attention::Rows<Storage> keys, attention::Rows<Storage> values, attention::Scratch<T>* scratch) {
+    attention::Append(*task, k, v, keys, values, *scratch);
   }
-}
+};
 
 }  // namespace
 
@@ -197,31 +198,42 @@ at::Tensor CachedAttention(const at::Tensor& qkv_in, const AttentionPlan& plan, 
   if (ByExpressions(qkv_in)) return expressions::CachedAttention(qkv_in, plan, window, cache);
   const at::Tensor qkv = qkv_in.contiguous();
   const Layout layout = LayoutOf(plan.shape);
-  const int64_t d = plan.shape.head_dim, head_stride = cache.capacity * d, slot_stride = plan.shape.kv_heads * head_stride;
+  const int64_t d = plan.shape.head_dim, head_stride = cache.capacity * d, slot_stride = cache.keys.size(1) * head_stride;
+  const int64_t first_head = plan.first_kv_head * head_stride;
   at::Tensor out = at::empty({qkv.size(0), plan.shape.heads * d}, qkv.options());
   simd::WithTypes(qkv.scalar_type(), [&](auto storage, auto compute) {
     using Storage = decltype(storage);
     using T = decltype(compute);
     const Storage* const in = qkv.data_ptr<Storage>();
     Storage* const out_data = out.data_ptr<Storage>();
-    Storage *const keys = cache.keys.data_ptr<Storage>(), *const values = cache.values.data_ptr<Storage>();
+    Storage* const keys = cache.keys.data_ptr<Storage>() + first_head;
+    Storage* const values = cache.values.data_ptr<Storage>() + first_head;
+    const auto rows_of = [&](Storage* data, int64_t sequence, int64_t head) {
+      return attention::Rows<Storage>{data + head * head_stride, d, cache.slots + sequence * cache.capacity, slot_stride};
+    };
+    const auto read = [](const attention::Rows<Storage>& rows) {
+      return attention::Rows<const Storage>{rows.data, rows.row, rows.slots, rows.slot};
+    };
+    const int64_t sequences = static_cast<int64_t>(plan.offsets.size()) - 1;
     ForEachHead(plan, Cost(plan) + out.numel() * 64, [&](int64_t sequence, int64_t head) {
       auto task = BaseTask<Storage, T>(plan, sequence, head, window);
       if (task.queries == 0) return;
       task.keys += cache.lengths[sequence];
       const int64_t row = plan.offsets[static_cast<size_t>(sequence)];
-      const int32_t* const slots = cache.slots + sequence * cache.capacity;
-      const attention::Rows<Storage> key_rows{keys + head * head_stride, d, slots, slot_stride};
-      const attention::Rows<Storage> value_rows{values + head * head_stride, d, slots, slot_stride};
-      Append(task, RowsOf(in, layout.k, row, head), RowsOf(in, layout.v, row, head), key_rows, value_rows);
+      const auto key_rows = rows_of(keys, sequence, head), value_rows = rows_of(values, sequence, head);
+      simd::Dispatch<Appending>(&std::as_const(task), RowsOf(in, layout.k, row, head), RowsOf(in, layout.v, row, head), key_rows,
+                                value_rows, &ThreadScratch<T>());
       const int64_t first = FirstQuery(plan, sequence, queries);
       task.queries -= first;
       if (task.queries == 0) return;
       task.rotate_keys = false;
-      task.next_k = head_stride;
       task.q = RowsOf(in, layout.q, row + first, head * task.group);
-      task.k = {key_rows.data, d, slots, slot_stride};
-      task.v = {value_rows.data, d, slots, slot_stride};
+      task.k = read(key_rows);
+      task.v = read(value_rows);
+      if (head + 1 < plan.shape.kv_heads)
+        task.next_k = read(rows_of(keys, sequence, head + 1));
+      else if (sequence + 1 < sequences)
+        task.next_k = read(rows_of(keys, sequence + 1, 0));
       task.out = RowsOf(out_data, layout.out, row + first, head * task.group);
       task.q_head = layout.q.head;
       task.out_head = layout.out.head;

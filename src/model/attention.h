@@ -39,6 +39,7 @@ struct AttentionShape {
 /// What all layers of one forward call share.
 struct AttentionPlan : public torch::CustomClassHolder {
   AttentionShape shape;
+  int64_t first_kv_head = 0;                            ///< of a cache's, which of them is the shape's first
   std::vector<int64_t> offsets;                         ///< (B + 1) rows of the packed tokens
   std::vector<std::shared_ptr<const RopeTable>> ropes;  ///< per sequence; empty: q and k are not rotated
   std::vector<int64_t> first_wanted;                    ///< per sequence: its first row that is wanted; empty: all are

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 #include <vector>
 
 #include "model/transformer_simd.h"
@@ -46,10 +47,10 @@ struct Task {
   T scale = 1;
   const double* slopes = nullptr;  // of the group's heads
   bool rotate_keys = true;         // false: they come from a cache, already rotated
-  int64_t next_k = 0;              // of a cache: the next task's keys lie so many elements behind k, 0 if that is not known
   RopeRows<T> rope;
   Rows<const Storage> q, k, v;
-  Rows<Storage> out;  // q and out: the group's first head, the others follow at q_head
+  Rows<const Storage> next_k;  // of a cache: the keys of the thread's next task, null if there is none
+  Rows<Storage> out;           // q and out: the group's first head, the others follow at q_head
   int64_t q_head = 0, out_head = 0;
   // Backward only.
   Rows<const Storage> d_out;
@@ -330,7 +331,7 @@ FEDALT_INLINE void Backward(const Task<Storage, T>& task, Scratch<T>& scratch) {
 /// `next`, are fetched this far ahead.
 template <typename Storage>
 struct Ahead {
-  static constexpr int64_t kRows = 32;
+  static constexpr int64_t kRows = 64;
   Rows<const Storage> rows, next;
   int64_t low, high, columns;
 
@@ -341,7 +342,7 @@ struct Ahead {
                                : next.data == nullptr ? nullptr
                                                       : next.at(std::min(low + i - high - 1, high));
     if (row == nullptr) return;
-    for (int64_t c = 0; c < columns; c += static_cast<int64_t>(64 / sizeof(Storage))) __builtin_prefetch(row + c);
+    for (int64_t c = 0; c < columns; c += static_cast<int64_t>(64 / sizeof(Storage))) __builtin_prefetch(row + c, 0, 2);
   }
 };
 
@@ -386,11 +387,12 @@ FEDALT_INLINE void WeightedSum(const Rows<const Storage>& rows, const Ahead<Stor
   }
 }
 
-/// A few queries against a long cache: without transposing the keys, one dot product per key.
-template <typename T, int kBytes, typename Storage>
-FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
+/// A few queries against a long cache: without transposing the keys, one dot product per key. kHeadDim: 0 where the compiler does
+/// not know it.
+template <typename T, int kBytes, int64_t kHeadDim, typename Storage>
+FEDALT_INLINE void DecodeHeads(const Task<Storage, T>& task, Scratch<T>& scratch) {
   using L = simd::Lanes<T, kBytes>;
-  const int64_t d = task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(task.keys);
+  const int64_t d = kHeadDim > 0 ? kHeadDim : task.head_dim, d_pad = simd::PadColumns<T>(d), s_pad = simd::PadColumns<T>(task.keys);
   scratch.Reserve(2 * d_pad + s_pad);
   T *q = scratch.Take(d_pad), *out = scratch.Take(d_pad), *p = scratch.Take(s_pad);
   for (int64_t i = 0; i < task.queries; ++i) {
@@ -398,10 +400,8 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
     const int64_t begin = low / simd::kTileColumns<T> * simd::kTileColumns<T>, end = simd::PadColumns<T>(high + 1);
     for (int64_t head = 0; head < task.group; ++head) {
       LoadRow<T>(task.q.at(i) + head * task.q_head, q, d, task.rope, high);
-      Rows<const Storage> next_k = task.k;
-      next_k.data = task.next_k != 0 ? task.k.data + task.next_k : nullptr;
       Scores<T, kBytes>(q, task.k, {task.k, task.v, low, high, d}, low, high, d, p);
-      const Ahead<Storage> ahead{task.v, next_k, low, high, d};
+      const Ahead<Storage> ahead{task.v, task.next_k, low, high, d};
       SoftmaxRow<T, kBytes>(p, begin, end, low, high, task.scale, task.slopes ? static_cast<T>(task.slopes[head]) : T(0));
       int64_t c = 0;
       for (; c + 4 * L::kCount <= d; c += 4 * L::kCount) WeightedSum<T, kBytes, 4, 1>(task.v, ahead, p, low, high, c, out);
@@ -412,6 +412,27 @@ FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
       }
       StoreGradientRow<T>(out, task.out.at(i) + head * task.out_head, d, RopeRows<T>{}, 0);
     }
+  }
+}
+
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void Decode(const Task<Storage, T>& task, Scratch<T>& scratch) {
+  if (task.head_dim == 64) return DecodeHeads<T, kBytes, 64>(task, scratch);
+  if (task.head_dim == 128) return DecodeHeads<T, kBytes, 128>(task, scratch);
+  DecodeHeads<T, kBytes, 0>(task, scratch);
+}
+
+/// Copies a call's keys (rotated) and values of one head, k and v, behind those that the task's cache holds.
+template <typename T, typename Storage>
+FEDALT_INLINE void Append(const Task<Storage, T>& task, Rows<const Storage> k, Rows<const Storage> v, Rows<Storage> keys,
+                          Rows<Storage> values, Scratch<T>& scratch) {
+  const int64_t d = task.head_dim, first = task.keys - task.queries;
+  scratch.Reserve(simd::PadColumns<T>(d));
+  T* const line = scratch.Take(simd::PadColumns<T>(d));
+  for (int64_t i = 0; i < task.queries; ++i) {
+    LoadRow<T>(k.at(i), line, d, task.rope, first + i);
+    StoreGradientRow<T>(line, keys.at(first + i), d, RopeRows<T>{}, 0);
+    std::memcpy(values.at(first + i), v.at(i), static_cast<size_t>(d) * sizeof(Storage));
   }
 }
 

@@ -59,23 +59,33 @@ at::ScalarType ComputeType(const at::Tensor& x) {
   return x.scalar_type() == at::kDouble ? at::kDouble : at::kFloat;
 }
 
+/// The rows of x (contiguous, weight too), and what each was multiplied by, unless that is null.
+at::Tensor NormRows(const at::Tensor& x, const at::Tensor& weight, double eps, at::Tensor* inverse) {
+  const int64_t d = x.size(-1), rows = d == 0 ? 0 : x.numel() / d;
+  at::Tensor y = at::empty_like(x);
+  if (inverse != nullptr) *inverse = at::empty({rows}, x.options().dtype(ComputeType(x)));
+  simd::WithTypes(x.scalar_type(), [&](auto storage, auto compute) {
+    using Storage = decltype(storage);
+    using T = decltype(compute);
+    const Storage *xs = x.data_ptr<Storage>(), *w = weight.data_ptr<Storage>();
+    Storage* const ys = y.data_ptr<Storage>();
+    T* const inverses = inverse != nullptr ? inverse->data_ptr<T>() : nullptr;
+    at::parallel_for(0, rows, std::max<int64_t>(1, kWorthAFork / d), [&](int64_t begin, int64_t end) {
+      T unused = 0;
+      for (int64_t r = begin; r < end; ++r)
+        simd::Dispatch<NormForward>(xs + r * d, w, ys + r * d, inverses != nullptr ? inverses + r : &unused, d,
+                                    static_cast<T>(eps));
+    });
+  });
+  return y;
+}
+
 class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight_in, double eps) {
     const at::Tensor x = x_in.contiguous(), weight = weight_in.contiguous();
-    const int64_t d = x.size(-1), rows = d == 0 ? 0 : x.numel() / d;
-    at::Tensor y = at::empty_like(x), inverse = at::empty({rows}, x.options().dtype(ComputeType(x)));
-    simd::WithTypes(x.scalar_type(), [&](auto storage, auto compute) {
-      using Storage = decltype(storage);
-      using T = decltype(compute);
-      const Storage *xs = x.data_ptr<Storage>(), *w = weight.data_ptr<Storage>();
-      Storage* const ys = y.data_ptr<Storage>();
-      T* const inverses = inverse.data_ptr<T>();
-      at::parallel_for(0, rows, std::max<int64_t>(1, kWorthAFork / d), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r)
-          simd::Dispatch<NormForward>(xs + r * d, w, ys + r * d, inverses + r, d, static_cast<T>(eps));
-      });
-    });
+    at::Tensor inverse;
+    const at::Tensor y = NormRows(x, weight, eps, &inverse);
     ctx->save_for_backward({x, weight, inverse});
     return y;
   }
@@ -152,21 +162,25 @@ struct SiluBackward {
   }
 };
 
+at::Tensor SiluRows(const at::Tensor& gate_up) {
+  const int64_t rows = gate_up.size(0), d = gate_up.size(1) / 2;
+  at::Tensor out = at::empty({rows, d}, gate_up.options());
+  simd::WithTypes(gate_up.scalar_type(), [&](auto storage, auto compute) {
+    using Storage = decltype(storage);
+    using T = decltype(compute);
+    const Storage* const in = gate_up.data_ptr<Storage>();
+    Storage* const o = out.data_ptr<Storage>();
+    at::parallel_for(0, rows, std::max<int64_t>(1, kSiluWorthAFork / d), [&](int64_t begin, int64_t end) {
+      for (int64_t r = begin; r < end; ++r) simd::Dispatch<SiluForward>(in + 2 * r * d, in + (2 * r + 1) * d, o + r * d, T(0), d);
+    });
+  });
+  return out;
+}
+
 class SiluProductFunction : public torch::autograd::Function<SiluProductFunction> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up_in) {
-    const at::Tensor gate_up = gate_up_in.contiguous();
-    const int64_t rows = gate_up.size(0), d = gate_up.size(1) / 2;
-    at::Tensor out = at::empty({rows, d}, gate_up.options());
-    simd::WithTypes(gate_up.scalar_type(), [&](auto storage, auto compute) {
-      using Storage = decltype(storage);
-      using T = decltype(compute);
-      const Storage* const in = gate_up.data_ptr<Storage>();
-      Storage* const o = out.data_ptr<Storage>();
-      at::parallel_for(0, rows, std::max<int64_t>(1, kSiluWorthAFork / d), [&](int64_t begin, int64_t end) {
-        for (int64_t r = begin; r < end; ++r) simd::Dispatch<SiluForward>(in + 2 * r * d, in + (2 * r + 1) * d, o + r * d, T(0), d);
-      });
-    });
+    const at::Tensor gate_up = gate_up_in.contiguous(), out = SiluRows(gate_up);
     ctx->save_for_backward({gate_up});
     return out;
   }
@@ -195,12 +209,14 @@ class SiluProductFunction : public torch::autograd::Function<SiluProductFunction
 
 at::Tensor RmsNorm(const at::Tensor& x_td, const at::Tensor& weight_d, double eps) {
   if (ByExpressions(x_td)) return expressions::RmsNorm(x_td, weight_d, eps);
+  if (!at::GradMode::is_enabled()) return NormRows(*x_td.expect_contiguous(), *weight_d.expect_contiguous(), eps, nullptr);
   return RmsNormFunction::apply(x_td, weight_d, eps);
 }
 
 at::Tensor SiluProduct(const at::Tensor& gate_up) {
   FEDALT_CHECK(gate_up.dim() == 2 && gate_up.size(1) % 2 == 0, "gate and up side by side");
   if (ByExpressions(gate_up)) return expressions::SiluProduct(gate_up);
+  if (!at::GradMode::is_enabled()) return SiluRows(*gate_up.expect_contiguous());
   return SiluProductFunction::apply(gate_up);
 }
 

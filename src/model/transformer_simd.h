@@ -108,9 +108,13 @@ struct Lanes {
     static_assert(sizeof(T) == sizeof(float));
     Halves halves;
     std::memcpy(&halves, from, sizeof(Halves));
-    const Words words = __builtin_convertvector(halves, Words) << 16;
     V v;
-    std::memcpy(&v, &words, sizeof(V));
+    if constexpr (kBytes == 64) {  // GCC 12 makes four instructions and more of the conversion
+      Interleave(Halves{}, halves, v);
+    } else {
+      const Words words = __builtin_convertvector(halves, Words) << 16;
+      std::memcpy(&v, &words, sizeof(V));
+    }
     return v;
   }
   static FEDALT_INLINE void Store(c10::BFloat16* to, const V& v) {
@@ -162,6 +166,15 @@ struct Lanes {
   }
 
  private:
+  /// a0, b0, a1, b1, ... as the bits of `all`.
+  static FEDALT_INLINE void Interleave(const Halves& a, const Halves& b, V& all) {
+    [&]<int... i>(std::integer_sequence<int, i...>) FEDALT_INLINE_LAMBDA {
+      constexpr int kHalves = static_cast<int>(kCount);
+      const auto words = __builtin_shufflevector(a, b, (i / 2 + i % 2 * kHalves)...);
+      std::memcpy(&all, &words, sizeof(V));
+    }
+    (std::make_integer_sequence<int, 2 * static_cast<int>(kCount)>());
+  }
   /// a0, b0, a1, b1, ...
   static FEDALT_INLINE void Interleave(const V& a, const V& b, V& first, V& second) {
     [&]<int... i>(std::integer_sequence<int, i...>) FEDALT_INLINE_LAMBDA {

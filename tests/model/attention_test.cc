@@ -259,6 +259,10 @@ TEST(RmsNorm, AgreesWithPlainTensorOperations) {
     w.mutable_grad().reset();
     const at::Tensor y = RmsNorm(x, w, 1e-5);
     EXPECT_LE(MaxDifference(y, expected), 1e-13);
+    {
+      const at::NoGradGuard no_grad;
+      EXPECT_TRUE(at::equal(RmsNorm(x, w, 1e-5), y));
+    }
     (y * weight).sum().backward();
     EXPECT_LE(MaxDifference(x.grad(), dx), 1e-12);
     EXPECT_LE(MaxDifference(w.grad(), dw), 1e-12);
@@ -281,6 +285,10 @@ TEST(SiluProduct, AgreesWithPlainTensorOperations) {
     up.mutable_grad().reset();
     const at::Tensor out = SiluProduct(Beside({gate, up}));
     EXPECT_LE(MaxDifference(out, expected), 10 * tolerance);
+    {
+      const at::NoGradGuard no_grad;
+      EXPECT_TRUE(at::equal(SiluProduct(Beside({gate, up})), out));
+    }
     (out * weight).sum().backward();
     EXPECT_LE(MaxDifference(gate.grad(), d_gate), 10 * tolerance);
     EXPECT_LE(MaxDifference(up.grad(), d_up), 10 * tolerance);
