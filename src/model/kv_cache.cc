@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "model/attention.h"
+#include "model/tensor_memory.h"
 #include "model/transformer.h"
 
 namespace fedalt {
@@ -17,9 +18,12 @@ KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at:
       write_slots_(static_cast<size_t>(batch)),
       slots_(static_cast<size_t>(batch * capacity), 0) {
   std::iota(write_slots_.begin(), write_slots_.end(), 0);
+  const at::Tensor all =
+      at::empty({2 * config.num_layers, batch, config.num_kv_heads, capacity, config.head_dim}, at::device(device).dtype(dtype));
+  UseLargePages({all});
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
-    keys_.push_back(at::empty({batch, config.num_kv_heads, capacity, config.head_dim}, at::device(device).dtype(dtype)));
-    values_.push_back(at::empty_like(keys_.back()));
+    keys_.push_back(all[2 * layer]);
+    values_.push_back(all[2 * layer + 1]);
   }
 }
 

@@ -62,8 +62,9 @@ void KeepTensorMemory() {
 }
 
 void UseLargePages(const std::vector<at::Tensor>& tensors) {
-  constexpr int64_t kPage = 2 << 20, kGap = 64 << 10;  // what lies between neighbours goes with them
-  constexpr int kCollapse = 25;                        // MADV_COLLAPSE
+  constexpr uintptr_t kPage = 2 << 20;
+  constexpr int64_t kGap = 64 << 10;  // what lies between neighbours goes with them
+  constexpr int kCollapse = 25;       // MADV_COLLAPSE: what was touched; MADV_HUGEPAGE: what will be
   std::vector<std::pair<char*, char*>> ranges;
   for (const at::Tensor& tensor : tensors) {
     const bool ours =
@@ -77,9 +78,11 @@ void UseLargePages(const std::vector<at::Tensor>& tensors) {
     char* const begin = ranges[i].first;
     char* end = ranges[i].second;
     for (++i; i < ranges.size() && ranges[i].first - end <= kGap; ++i) end = std::max(end, ranges[i].second);
-    const auto past = static_cast<int64_t>(reinterpret_cast<uintptr_t>(begin) % kPage), to_first = past > 0 ? kPage - past : 0;
-    const int64_t whole = (end - begin - to_first) / kPage * kPage;
-    if (whole > 0) ::madvise(begin + to_first, static_cast<size_t>(whole), kCollapse);
+    // What shares the first and the last page lies in the same heap and goes with them.
+    const auto page_of = [](const char* address) { return reinterpret_cast<uintptr_t>(address) / kPage; };
+    char* const first = begin - reinterpret_cast<uintptr_t>(begin) % kPage;
+    const size_t bytes = (page_of(end - 1) - page_of(begin) + 1) * kPage;
+    for (const int advice : {MADV_HUGEPAGE, kCollapse}) ::madvise(first, bytes, advice);
   }
 }
 
