@@ -7,6 +7,7 @@
 #include "adapter/low_rank_products.h"
 #include "base/check.h"
 #include "model/tensor_expressions.h"
+#include "model/tensor_parallel.h"
 
 // Legend: t token, i input feature, o output feature, c column of the stacked branches [rest of world | individual], r rank.
 //
@@ -179,12 +180,19 @@ struct Activations {
   at::Tensor z_t1;  ///< undefined without a mixer
 };
 
+/// Of rows that stand for outputs those that are computed.
+at::Tensor OwnOutputs(const at::Tensor& rows_o, const TeamMember* member) {
+  if (member == nullptr) return rows_o;
+  return rows_o.narrow(0, member->First(rows_o.size(0)), member->Count(rows_o.size(0)));
+}
+
 /// y += the term.
-Activations AddTerm(const Recipe& recipe, const Factors& factors, const at::Tensor& x_ti, at::Tensor& y_to) {
+Activations AddTerm(const Recipe& recipe, const Factors& factors, const at::Tensor& x_ti, at::Tensor& y_to,
+                    const TeamMember* member) {
   const at::Tensor direction_1i = recipe.mixer == MixerUse::kToken ? factors.direction_1i : at::Tensor();
   const Projection down = ProjectRows(x_ti, factors.a_ci, recipe.mask(), direction_1i);
   Activations passing{down.u_tc, recipe.mixer == MixerUse::kLayer ? factors.direction_1i : down.z_t1};
-  AddRankUpdate(y_to, Gate(recipe, passing.u_tc, passing.z_t1), factors.b_oc.t(), nullptr);
+  AddRankUpdate(y_to, Gate(recipe, passing.u_tc, passing.z_t1), OwnOutputs(factors.b_oc, member).t(), nullptr);
   return passing;
 }
 
@@ -273,20 +281,35 @@ class SavedTerms final : public LinearExtension::Saved {
 class PreparedLinear final : public LinearExtension {
  public:
   PreparedLinear(Recipe recipe, Factors factors, at::Tensor fold_oi)
-      : recipe_(std::move(recipe)), factors_(std::move(factors)), fold_oi_(std::move(fold_oi)) {}
+      : recipe_(std::move(recipe)), factors_(std::move(factors)), fold_oi_(std::move(fold_oi)) {
+    if (recipe_.columns() > 0 && recipe_.work == at::kFloat)
+      laid_out_ =
+          LayOut(factors_.a_ci, factors_.b_oc.t(), recipe_.mixer == MixerUse::kToken ? factors_.direction_1i : at::Tensor());
+  }
 
   std::vector<at::Tensor> Parameters() const override { return {}; }
   std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
                              bool differentiable) const override {
     FEDALT_CHECK(context.rows == nullptr && !differentiable, "a prepared layer neither trains nor drops out");
-    if (fold_oi_.defined()) AddFold(fold_oi_, x_ti, y_to);
-    if (recipe_.columns() > 0) AddTerm(recipe_, factors_, x_ti, y_to);
+    if (fold_oi_.defined()) AddFold(OwnOutputs(fold_oi_, context.member), x_ti, y_to);
+    if (recipe_.columns() == 0) return nullptr;
+    context.member == nullptr ? void(AddTerm(recipe_, factors_, x_ti, y_to, nullptr)) : AddShare(x_ti, y_to, *context.member);
     return nullptr;
   }
 
  private:
+  /// AddTerm for few rows, as a member's.
+  void AddShare(const at::Tensor& x_ti, at::Tensor& y_to, const TeamMember& member) const {
+    const float* const shared_z = recipe_.mixer == MixerUse::kLayer ? factors_.direction_1i.data_ptr<float>() : nullptr;
+    const auto gate = [&](const float* u, int64_t row, const float* z, float* h) {
+      GateRows(recipe_, u, row, shared_z != nullptr ? shared_z : z, shared_z != nullptr ? 0 : 1, x_ti.size(0), h);
+    };
+    AddFewRows(x_ti, laid_out_, member.First(factors_.b_oc.size(0)), gate, y_to);
+  }
+
   Recipe recipe_;
   Factors factors_;
+  FewRowsFactors laid_out_;
   at::Tensor fold_oi_;
 };
 
@@ -320,11 +343,11 @@ std::unique_ptr<LinearExtension::Saved> FedaltLinear::Add(const at::Tensor& x_ti
                                                           bool differentiable) const {
   Recipe recipe = MakeRecipe(adapters_, *mode_, x_ti.scalar_type());
   const at::Tensor fold_oi = FoldOf(adapters_, *mode_);
-  if (fold_oi.defined()) AddFold(fold_oi, x_ti, y_to);
+  if (fold_oi.defined()) AddFold(OwnOutputs(fold_oi, context.member), x_ti, y_to);
   const auto add = [&](const Recipe& part) -> std::unique_ptr<Saved> {
     if (part.columns() == 0) return nullptr;
     Factors factors = Stack(part, adapters_);
-    Activations activations = AddTerm(part, factors, x_ti, y_to);
+    Activations activations = AddTerm(part, factors, x_ti, y_to, context.member);
     if (!differentiable) return nullptr;
     return std::make_unique<SavedTerm>(part, std::move(factors), std::move(activations), WantedOf(part, adapters_),
                                        adapters_.mixer.defined());

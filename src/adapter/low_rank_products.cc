@@ -62,6 +62,15 @@ FEDALT_INLINE void WidenRow(const Storage* from, T* to, int64_t n) {
   for (int64_t i = 0; i < n; ++i) to[i] = simd::Widen(from[i]);
 }
 
+/// to += line.
+template <typename T, int kBytes, typename Storage>
+FEDALT_INLINE void AddLine(const T* line, Storage* to, int64_t n) {
+  using L = simd::Lanes<T, kBytes>;
+  int64_t i = 0;
+  for (; i + L::kCount <= n; i += L::kCount) L::Store(to + i, L::Load(to + i) + L::Load(line + i));
+  for (; i < n; ++i) simd::Narrow(simd::Widen(to[i]) + line[i], to + i);
+}
+
 /// Tokens [begin, end): u = mask(x) A^T and z = x g.
 struct ProjectKernel {
   template <int kBytes, typename Storage, typename T>
@@ -100,7 +109,7 @@ struct UpdateKernel {
             const T factor = p[t + r];
             for (int64_t i = 0; i < count; ++i) line[i] += factor * g[f + i];
           }
-          for (int64_t i = 0; i < count; ++i) simd::Narrow(simd::Widen(to[i]) + line[i], to + i);
+          AddLine<T, kBytes>(line, to, count);
         }
       }
     }
@@ -205,8 +214,9 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
   simd::WithTypes(y_tf.scalar_type(), [&](auto storage, auto work) {
     using Storage = decltype(storage);
     using T = decltype(work);
-    const int64_t b_row = simd::PadColumns<T>(features);
-    const at::Tensor b = Padded(b_cf, b_row);
+    const bool whole = b_cf.stride(1) == 1 && features % simd::kTileColumns<T> == 0;
+    const at::Tensor b = whole ? b_cf : Padded(b_cf, simd::PadColumns<T>(features));
+    const int64_t b_row = b.stride(0);
     Storage* const y = y_tf.data_ptr<Storage>();
     const T *const hs = h.data_ptr<T>(), *const bs = b.data_ptr<T>(), *const p = DataOrNull<T>(p_t1),
                    *const g = DataOrNull<T>(g_1f);
@@ -216,6 +226,34 @@ void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b
                                    std::min(end * kRows, tokens), static_cast<T*>(buffer));
     });
   });
+}
+
+FewRowsFactors LayOut(const at::Tensor& a_cf, const at::Tensor& b_cf, const at::Tensor& g_1f) {
+  // A share of B's columns that ends with them is read in whole vectors from wherever it begins.
+  const int64_t b_columns = simd::PadColumns<float>(b_cf.size(1)) + simd::kTileColumns<float>;
+  return {a_cf.size(0), Padded(a_cf.t(), PaddedColumns<float>(a_cf)), Padded(b_cf, b_columns),
+          g_1f.defined() ? g_1f.contiguous() : g_1f};
+}
+
+void AddFewRows(const at::Tensor& x_tf, const FewRowsFactors& factors, int64_t first, const GateFunction& gate, at::Tensor& y_tf) {
+  const int64_t tokens = x_tf.size(0), features = x_tf.size(1), padded = factors.a_fc.size(1);
+  FEDALT_CHECK(x_tf.stride(1) == 1 && y_tf.stride(1) == 1 && y_tf.scalar_type() == x_tf.scalar_type(), "rows of one dtype");
+  thread_local std::vector<float> scratch;
+  scratch.resize(static_cast<size_t>(kRows * features + tokens * (padded + 1 + factors.columns) + kRows * kFeatureBlock));
+  float *const buffer = scratch.data(), *const u = buffer + kRows * features, *const z = u + tokens * padded;
+  float *const h = z + tokens, *const block = h + tokens * factors.columns;
+  const auto run = [&](auto storage) {
+    using Storage = decltype(storage);
+    simd::Dispatch<ProjectKernel>(static_cast<const Storage*>(x_tf.data_ptr<Storage>()), x_tf.stride(0), features,
+                                  static_cast<const float*>(factors.a_fc.data_ptr<float>()), padded,
+                                  DataOrNull<float>(factors.g_1f), Bits<float>{}, u, z, int64_t{0}, tokens, buffer);
+    gate(u, padded, factors.g_1f.defined() ? z : nullptr, h);
+    simd::Dispatch<UpdateKernel>(y_tf.data_ptr<Storage>(), y_tf.stride(0), y_tf.size(1), static_cast<const float*>(h),
+                                 factors.columns, static_cast<const float*>(factors.b_cf.data_ptr<float>() + first),
+                                 factors.b_cf.stride(0), Bits<float>{}, static_cast<const float*>(nullptr),
+                                 static_cast<const float*>(nullptr), int64_t{0}, tokens, block);
+  };
+  x_tf.scalar_type() == at::kFloat ? run(float{}) : run(at::BFloat16{});
 }
 
 ColumnSums SumOverTokens(const at::Tensor& x_in, const at::Tensor& h_tc, const DropoutBits* mask, const at::Tensor& of_tokens_t1) {

@@ -10,6 +10,8 @@
 
 #include <ATen/ATen.h>
 
+#include <functional>
+
 #include "adapter/dropout.h"
 
 namespace fedalt {
@@ -30,6 +32,22 @@ Projection ProjectRows(const at::Tensor& x_tf, const at::Tensor& a_cf, const Dro
 /// y += mask(h b) + of_tokens of_features, rounded to y's dtype once. y (T, d), h (T, C), b (C, d).
 void AddRankUpdate(at::Tensor& y_tf, const at::Tensor& h_tc, const at::Tensor& b_cf, const DropoutBits* mask,
                    const PlainColumn& plain = {});
+
+/// The factors of a term y += gate(x A^T, x g^T) B, laid out once for many calls with a few rows.
+struct FewRowsFactors {
+  int64_t columns = 0;  ///< C
+  at::Tensor a_fc;      ///< A^T (d_in, C padded to whole vectors) kFloat
+  at::Tensor b_cf;      ///< B (C, d_out padded by up to two vectors) kFloat
+  at::Tensor g_1f;      ///< (1, d_in) kFloat; undefined: no g
+};
+/// a (C, d_in) and b (C, d_out) kFloat, g (1, d_in) or undefined.
+FewRowsFactors LayOut(const at::Tensor& a_cf, const at::Tensor& b_cf, const at::Tensor& g_1f);
+
+/// gate(u, row, z, h): h (T, C), contiguous, from u = x A^T, whose rows lie `row` apart, and z = x g^T (null without g).
+using GateFunction = std::function<void(const float* u, int64_t row, const float* z, float* h)>;
+/// y += gate(x A^T, x g^T) B for features `first` and the following of B, one for each of y's. On the CPU, on the calling thread
+/// and without an operation of libtorch: between the threads that share a model each would be a quarrel about reference counts.
+void AddFewRows(const at::Tensor& x_tf, const FewRowsFactors& factors, int64_t first, const GateFunction& gate, at::Tensor& y_tf);
 
 struct ColumnSums {
   at::Tensor sums_fc;   ///< mask(x)^T h

@@ -4,6 +4,7 @@
 
 #include <cmath>
 #include <limits>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -13,6 +14,10 @@
 
 namespace fedalt {
 namespace {
+
+bool IsRanked(at::ScalarType type) {
+  return type == at::kFloat || type == at::kBFloat16;
+}
 
 using Ranked = std::pair<float, int64_t>;  // logit, id; best first
 
@@ -25,26 +30,34 @@ void Insert(Ranked* best, int64_t count, float value, int64_t id) {
 
 /// The best of one row and, unless it is null, the logarithm of the sum of exponentials relative to the greatest.
 struct Row {
-  template <int kBytes>
-  static FEDALT_INLINE void Run(const float* logits, int64_t vocabulary, int64_t count, Ranked* best, float* log_sum) {
+  template <int kBytes, typename Storage>
+  static FEDALT_INLINE void Run(const Storage* logits, int64_t vocabulary, int64_t count, Ranked* best, float* log_sum) {
     using L = simd::Lanes<float, kBytes>;
+    constexpr int64_t kBlock = 64;
     constexpr float kLowest = -std::numeric_limits<float>::infinity();
     const int64_t whole = vocabulary / L::kCount * L::kCount;
     for (int64_t i = 0; i < count; ++i) best[i] = {kLowest, i};
-    // What is not above the last of the best (nearly everything) costs one comparison per vector.
+    // What is not above the last of the best (nearly everything) costs one comparison per block.
     const auto take = [&](int64_t from, int64_t to) FEDALT_INLINE_LAMBDA {
       for (int64_t i = from; i < to; ++i)
-        if (logits[i] > best[count - 1].first) Insert(best, count, logits[i], i);
+        if (const float logit = simd::Widen(logits[i]); logit > best[count - 1].first) Insert(best, count, logit, i);
     };
-    for (int64_t i = 0; i < whole; i += L::kCount)
-      if (L::Max(L::Load(logits + i)) > best[count - 1].first) take(i, i + L::kCount);
-    take(whole, vocabulary);
+    const int64_t blocks = vocabulary / kBlock * kBlock;
+    for (int64_t i = 0; i < blocks; i += kBlock) {
+      typename L::V top = L::Load(logits + i);
+      for (int64_t j = L::kCount; j < kBlock; j += L::kCount) {
+        const typename L::V next = L::Load(logits + i + j);
+        top = next > top ? next : top;
+      }
+      if (L::Max(top) > best[count - 1].first) take(i, i + kBlock);
+    }
+    take(blocks, vocabulary);
     if (log_sum == nullptr) return;
     const typename L::V top = L::Fill(best[0].first);
     typename L::V sums{};
     for (int64_t i = 0; i < whole; i += L::kCount) sums += simd::Exp<kBytes>(L::Load(logits + i) - top);
     float sum = L::Sum(sums);
-    for (int64_t i = whole; i < vocabulary; ++i) sum += std::exp(logits[i] - best[0].first);
+    for (int64_t i = whole; i < vocabulary; ++i) sum += std::exp(simd::Widen(logits[i]) - best[0].first);
     *log_sum = std::log(sum);
   }
 };
@@ -53,13 +66,18 @@ struct Row {
 template <typename Take>
 void RankRows(const at::Tensor& logits_nv, int64_t count, bool with_sum, const Take& take) {
   const int64_t vocabulary = logits_nv.size(1);
-  const float* const from = logits_nv.data_ptr<float>();
-  at::parallel_for(0, logits_nv.size(0), 1, [&](int64_t begin, int64_t end) {
-    std::vector<Ranked> best(static_cast<size_t>(count));
-    for (int64_t r = begin; r < end; ++r) {
-      float log_sum = 0;
-      simd::Dispatch<Row>(from + r * vocabulary, vocabulary, count, best.data(), with_sum ? &log_sum : nullptr);
-      take(r, best.data(), log_sum);
+  simd::WithTypes(logits_nv.scalar_type(), [&](auto storage, auto) {
+    using Storage = decltype(storage);
+    if constexpr (!std::is_same_v<Storage, double>) {
+      const Storage* const from = logits_nv.data_ptr<Storage>();
+      at::parallel_for(0, logits_nv.size(0), 1, [&](int64_t begin, int64_t end) {
+        std::vector<Ranked> best(static_cast<size_t>(count));
+        for (int64_t r = begin; r < end; ++r) {
+          float log_sum = 0;
+          simd::Dispatch<Row>(from + r * vocabulary, vocabulary, count, best.data(), with_sum ? &log_sum : nullptr);
+          take(r, best.data(), log_sum);
+        }
+      });
     }
   });
 }
@@ -67,9 +85,9 @@ void RankRows(const at::Tensor& logits_nv, int64_t count, bool with_sum, const T
 }  // namespace
 
 BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count) {
-  FEDALT_CHECK(logits_nv.scalar_type() == at::kFloat && count >= 1 && count <= logits_nv.size(1), "float32 logits, a few of them");
+  FEDALT_CHECK(IsRanked(logits_nv.scalar_type()) && count >= 1 && count <= logits_nv.size(1), "float32 or bfloat16, some of them");
   if (ByExpressions(logits_nv)) {
-    const auto [log_p, ids] = at::topk(at::log_softmax(logits_nv, 1), count, 1);
+    const auto [log_p, ids] = at::topk(at::log_softmax(logits_nv.to(at::kFloat), 1), count, 1);
     return {log_p.cpu().contiguous(), ids.cpu().contiguous()};
   }
   const at::Tensor logits = logits_nv.contiguous();
@@ -87,7 +105,7 @@ BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t cou
 }
 
 at::Tensor MostLikely(const at::Tensor& logits_nv) {
-  FEDALT_CHECK(logits_nv.scalar_type() == at::kFloat && logits_nv.size(1) >= 1, "float32 logits");
+  FEDALT_CHECK(IsRanked(logits_nv.scalar_type()) && logits_nv.size(1) >= 1, "float32 or bfloat16");
   if (ByExpressions(logits_nv)) return logits_nv.argmax(1).cpu();
   const at::Tensor logits = logits_nv.contiguous();
   at::Tensor ids_n = at::empty({logits.size(0)}, at::kLong);

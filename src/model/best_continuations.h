@@ -15,7 +15,7 @@ struct BestContinuations {
   at::Tensor ids_nk;    ///< kLong
 };
 
-/// logits (N, vocabulary), kFloat; 1 <= count <= vocabulary.
+/// logits (N, vocabulary), kFloat or kBFloat16; 1 <= count <= vocabulary.
 BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count);
 /// Per row the best alone (N), kLong, on the CPU; of equal ones the smallest id.
 at::Tensor MostLikely(const at::Tensor& logits_nv);

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "model/tensor_parallel.h"
 #include "model/transformer_families.h"
 #include "model/transformer_weights.h"
 
@@ -29,18 +30,6 @@ class Bloom final : public Transformer {
   const std::vector<const Linear*>& linears() const override { return linears_; }
   NamedTensors parameters() const override { return parameters_; }
 
-  at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const override {
-    return Run(tokens, context, nullptr);
-  }
-
-  at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const override {
-    const at::NoGradGuard no_grad;
-    cache.Reserve(tokens.offsets);
-    at::Tensor hidden = Run(tokens, context, &cache);
-    cache.Advance(tokens.offsets);
-    return hidden;
-  }
-
   const at::Tensor& head() const override { return head_vd_; }
 
  private:
@@ -49,7 +38,7 @@ class Bloom final : public Transformer {
   at::Tensor Apply(const Norm& norm, const at::Tensor& x_td) const {
     return at::layer_norm(x_td, {config_.hidden_size}, norm.weight_d, norm.bias_d, config_.norm_eps);
   }
-  at::Tensor Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const;
+  at::Tensor Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const override;
 
   ModelConfig config_;
   at::ScalarType dtype_;
@@ -120,7 +109,7 @@ BloomLayer Bloom::ReadLayer(int64_t index, WeightReader& reader) {
 }
 
 at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
-  const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, nullptr, cache);
+  const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, nullptr, cache, context.member);
   const WantedRows wanted(tokens, context, device());
   at::Tensor x = Apply(embedding_norm_, at::embedding(embedding_vd_, tokens.token_ids_t.to(device())));
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -137,10 +126,11 @@ at::Tensor Bloom::Run(const PackedTokens& tokens, const ForwardContext& context,
       x = wanted.Of(x);
     }
     const ForwardContext& rest = last ? wanted.context() : context;
-    x = layer.dense.Forward(attended, rest) + (config_.residual_after_layernorm ? normed : x);
+    attended = AllGather(rest.member, attended);
+    x = AllGather(rest.member, layer.dense.Forward(attended, rest)) + (config_.residual_after_layernorm ? normed : x);
     normed = Apply(layer.post_attention_norm, x);
-    const at::Tensor activated = at::gelu(layer.up.Forward(normed, rest), "tanh");
-    x = layer.down.Forward(activated, rest) + (config_.residual_after_layernorm ? normed : x);
+    const at::Tensor activated = AllGather(rest.member, at::gelu(layer.up.Forward(normed, rest), "tanh"));
+    x = AllGather(rest.member, layer.down.Forward(activated, rest)) + (config_.residual_after_layernorm ? normed : x);
   }
   return Apply(final_norm_, x);
 }

@@ -20,7 +20,7 @@ constexpr int64_t kLeastElements = 1 << 15;  // of a weight, that a thread takes
 constexpr int64_t kGroup = 16;               // outputs that pass by a part of x before the next part
 constexpr int64_t kPairStep = 32;            // features of one step of PairProducts
 
-/// y[r][o] for o in [begin, end) and all rows of x.
+/// y[r][o] for o in [begin, end) and all rows of x; rows of y lie `out` apart.
 template <typename Storage>
 struct Task {
   const Storage *x, *weight, *bias;  // bias may be null
@@ -164,25 +164,46 @@ at::Tensor Interleaved(const at::Tensor& x_ti) {
   return out;
 }
 
+/// What a call computes outputs of.
 template <typename Storage>
-void Compute(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o, at::Tensor& y_to) {
-  const int64_t rows = x_ti.size(0), in = x_ti.size(1), out = y_to.size(1);
-  const Storage* const bias = bias_o.defined() ? bias_o.data_ptr<Storage>() : nullptr;
-  bool pairs = false;
+struct Operands {
+  Operands(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
 #if defined(__x86_64__)
-  pairs = std::is_same_v<Storage, at::BFloat16> && ActiveCpuKernels() == CpuKernels::kAvx512Bf16 && in % 32 == 0;
+    pairs = std::is_same_v<Storage, at::BFloat16> && ActiveCpuKernels() == CpuKernels::kAvx512Bf16 && x_ti.size(1) % kPairStep == 0;
 #endif
-  const at::Tensor laid_out = pairs ? Interleaved(x_ti) : x_ti;
-  const Task<Storage> task{
-      laid_out.data_ptr<Storage>(), weight_oi.data_ptr<Storage>(), bias, y_to.data_ptr<Storage>(), rows, in, out};
-  const auto compute = [&](int64_t begin, int64_t end) {
+    laid_out = pairs ? Interleaved(x_ti) : x_ti;
+    const Storage* const bias = bias_o.defined() ? bias_o.data_ptr<Storage>() : nullptr;
+    task = {laid_out.data_ptr<Storage>(), weight_oi.data_ptr<Storage>(), bias, nullptr, x_ti.size(0), x_ti.size(1), 0};
+  }
+
+  /// The task for outputs `first` and the following, as the first columns of y, whose rows lie y_row apart.
+  Task<Storage> From(int64_t first, Storage* y, int64_t y_row) const {
+    Task<Storage> part = task;
+    part.weight += first * task.in;
+    if (part.bias != nullptr) part.bias += first;
+    part.y = y;
+    part.out = y_row;
+    return part;
+  }
+
+  void Compute(const Task<Storage>& part, int64_t begin, int64_t end) const {
 #if defined(__x86_64__)
     if constexpr (std::is_same_v<Storage, at::BFloat16>) {
-      if (pairs) return in <= kDepthAtOnce ? PairProducts(task, begin, end) : PairProductsInParts(task, begin, end);
+      if (pairs) return part.in <= kDepthAtOnce ? PairProducts(part, begin, end) : PairProductsInParts(part, begin, end);
     }
 #endif
-    simd::Dispatch<Portable>(&task, begin, end);
-  };
+    simd::Dispatch<Portable>(&part, begin, end);
+  }
+
+  bool pairs = false;
+  at::Tensor laid_out;
+  Task<Storage> task;
+};
+
+template <typename Storage>
+void ComputeAll(const Operands<Storage>& operands, at::Tensor& y_to) {
+  const int64_t in = operands.task.in, out = y_to.size(1);
+  const Task<Storage> task = operands.From(0, y_to.data_ptr<Storage>(), out);
   // Threads that wait for memory do not keep step: each takes a part of what is left, so large pieces first, small ones at the end.
   const int64_t threads = at::get_num_threads(), least = (kLeastElements / in + kGroup) / kGroup * kGroup;
   std::atomic<int64_t> next{0};
@@ -195,8 +216,17 @@ void Compute(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tens
     return true;
   };
   at::parallel_for(0, std::min(threads, (out + least - 1) / least), 1, [&](int64_t, int64_t) {
-    for (int64_t begin = 0, end = 0; take(begin, end);) compute(begin, end);
+    for (int64_t begin = 0, end = 0; take(begin, end);) operands.Compute(task, begin, end);
   });
+}
+
+template <typename Storage>
+void ComputeRanges(const Operands<Storage>& operands, const std::vector<OutputRange>& ranges, at::Tensor& y_to) {
+  Storage* y = y_to.data_ptr<Storage>();
+  for (const OutputRange& range : ranges) {
+    operands.Compute(operands.From(range.first, y, y_to.size(1)), 0, range.count);
+    y += range.count;
+  }
 }
 
 }  // namespace
@@ -215,8 +245,19 @@ bool TakesFewRows(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at:
 at::Tensor FewRowsLinear(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o) {
   FEDALT_CHECK(TakesFewRows(x_ti, weight_oi, bias_o), "few rows of one dtype, contiguous");
   at::Tensor y_to = at::empty({x_ti.size(0), weight_oi.size(0)}, x_ti.options().requires_grad(false));
-  x_ti.scalar_type() == at::kFloat ? Compute<float>(x_ti, weight_oi, bias_o, y_to)
-                                   : Compute<at::BFloat16>(x_ti, weight_oi, bias_o, y_to);
+  x_ti.scalar_type() == at::kFloat ? ComputeAll(Operands<float>(x_ti, weight_oi, bias_o), y_to)
+                                   : ComputeAll(Operands<at::BFloat16>(x_ti, weight_oi, bias_o), y_to);
+  return y_to;
+}
+
+at::Tensor FewRowsLinear(const at::Tensor& x_ti, const at::Tensor& weight_oi, const at::Tensor& bias_o,
+                         const std::vector<OutputRange>& ranges) {
+  FEDALT_CHECK(TakesFewRows(x_ti, weight_oi, bias_o), "few rows of one dtype, contiguous");
+  int64_t out = 0;
+  for (const OutputRange& range : ranges) out += range.count;
+  at::Tensor y_to = at::empty({x_ti.size(0), out}, x_ti.options().requires_grad(false));
+  x_ti.scalar_type() == at::kFloat ? ComputeRanges(Operands<float>(x_ti, weight_oi, bias_o), ranges, y_to)
+                                   : ComputeRanges(Operands<at::BFloat16>(x_ti, weight_oi, bias_o), ranges, y_to);
   return y_to;
 }
 

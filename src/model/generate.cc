@@ -92,7 +92,8 @@ at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<
   std::vector<int64_t> last;
   for (size_t i = 0; i < runs.size(); ++i) last.push_back(tokens.offsets[i + 1] - 1);
   tokens.wanted_rows = &last;
-  return batch.model.Logits(batch.model.HiddenWithCache(tokens, cache, batch.context));
+  const at::Tensor logits = batch.model.RawLogits(batch.model.HiddenWithCache(tokens, cache, batch.context));
+  return logits.scalar_type() == at::kDouble ? logits.to(at::kFloat) : logits;
 }
 
 int64_t CacheCapacity(const GenerateBatch& batch) {

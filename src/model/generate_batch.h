@@ -17,8 +17,8 @@ struct GenerateBatch {
   const ForwardContext& context;
 };
 
-/// Feeds one run of tokens per sequence of the cache and returns the logits (B, vocab) after the last token of each. No run may be
-/// empty.
+/// Feeds one run of tokens per sequence of the cache and returns the logits (B, vocab), kFloat or kBFloat16, after the last token
+/// of each. No run may be empty.
 at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<int32_t>>& runs, KvCache& cache);
 
 /// Longest prompt of the batch plus the new tokens.

@@ -105,7 +105,7 @@ std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch) {
   }
   cache.Reorder(parents);  // one sequence per prompt so far
   for (int64_t length = 1; !searches.empty(); ++length) {
-    const at::Tensor logits = NextLogits(batch, runs, cache).to(at::kFloat);
+    const at::Tensor logits = NextLogits(batch, runs, cache);
     const BestContinuations best = FindBestContinuations(logits, std::min(keep, logits.size(1)));
     std::vector<Search> open;
     parents.clear();

@@ -8,6 +8,7 @@
 
 #include "model/few_rows_linear.h"
 #include "model/many_rows_product.h"
+#include "model/tensor_parallel.h"
 
 namespace fedalt {
 namespace {
@@ -17,6 +18,11 @@ using torch::autograd::variable_list;
 
 bool NeedsGradient(const at::Tensor& tensor) {
   return tensor.defined() && tensor.requires_grad();
+}
+
+const LinearExtension* ExtensionOf(const Linear& part, const ForwardContext& context) {
+  const auto index = static_cast<size_t>(part.index());
+  return context.extensions != nullptr && index < context.extensions->size() ? (*context.extensions)[index] : nullptr;
 }
 
 /// One extension at work, on columns [begin, begin + count) of the stack's output.
@@ -37,18 +43,16 @@ struct Call : torch::CustomClassHolder {
   Call(const std::vector<Linear>& parts, at::Tensor weight, const ForwardContext& context) : weight_oi(std::move(weight)) {
     int64_t begin = 0;
     for (const Linear& part : parts) {
-      const auto index = static_cast<size_t>(part.index());
-      const bool listed = context.extensions != nullptr && index < context.extensions->size();
-      if (const LinearExtension* const extension = listed ? (*context.extensions)[index] : nullptr)
+      if (const LinearExtension* const extension = ExtensionOf(part, context))
         terms.push_back({extension, begin, part.out_features(), extension->Parameters(), nullptr});
       begin += part.out_features();
     }
   }
 
-  void AddTerms(const at::Tensor& x_ti, const at::Tensor& y_to, const ForwardContext& context, bool differentiable) {
+  void AddTerms(const at::Tensor& x_ti, const at::Tensor& y_to, const ForwardContext& context) {
     for (Term& term : terms) {
       at::Tensor columns_to = term.Columns(y_to);
-      term.saved = term.extension->Add(x_ti, columns_to, context, differentiable);
+      term.saved = term.extension->Add(x_ti, columns_to, context, /*differentiable=*/true);
     }
   }
   std::vector<at::Tensor> Parameters() const {
@@ -63,7 +67,7 @@ struct StackFunction : torch::autograd::Function<StackFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_ti, at::TensorList parameters, const at::Tensor& y_to,
                             const c10::intrusive_ptr<Call>& call, const ForwardContext& context) {
     (void)parameters;  // named as inputs so that the graph leads to them
-    call->AddTerms(x_ti, y_to, context, /*differentiable=*/true);
+    call->AddTerms(x_ti, y_to, context);
     if (!call->terms.empty())
       ctx->save_for_backward({x_ti});  // only terms ask for it; the activations of the others are given back
     ctx->saved_data["call"] = c10::IValue::make_capsule(call);
@@ -88,20 +92,47 @@ struct StackFunction : torch::autograd::Function<StackFunction> {
   }
 };
 
+/// Which outputs of each part are computed.
+std::vector<OutputRange> RangesOf(const std::vector<Linear>& parts, const TeamMember& member) {
+  std::vector<OutputRange> ranges;
+  int64_t begin = 0;
+  for (const Linear& part : parts) {
+    ranges.push_back({begin + member.First(part.out_features()), member.Count(part.out_features())});
+    begin += part.out_features();
+  }
+  return ranges;
+}
+
 }  // namespace
 
 at::Tensor LinearStack::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
-  const bool differentiable = at::GradMode::is_enabled();
+  return at::GradMode::is_enabled() ? WithGradients(x_ti, context) : WithoutGradients(x_ti, context);
+}
+
+at::Tensor LinearStack::WithGradients(const at::Tensor& x_ti, const ForwardContext& context) const {
   const auto call = c10::make_intrusive<Call>(parts_, weight_oi_, context);
-  if (differentiable && call->terms.empty() && IsTrained()) return WithTrainedWeights(x_ti);
+  if (call->terms.empty() && IsTrained()) return WithTrainedWeights(x_ti);
   at::Tensor y_to;
   {
     const at::NoGradGuard no_grad;
-    const bool few = TakesFewRows(x_ti, weight_oi_, bias_o_) && !differentiable;
-    y_to = few ? FewRowsLinear(x_ti, weight_oi_, bias_o_) : ManyRowsLinear(x_ti, weight_oi_, bias_o_);
+    y_to = ManyRowsLinear(x_ti, weight_oi_, bias_o_);
   }
-  if (differentiable) return StackFunction::apply(x_ti, at::TensorList(call->Parameters()), y_to, call, context);
-  call->AddTerms(x_ti, y_to, context, /*differentiable=*/false);
+  return StackFunction::apply(x_ti, at::TensorList(call->Parameters()), y_to, call, context);
+}
+
+at::Tensor LinearStack::WithoutGradients(const at::Tensor& x_ti, const ForwardContext& context) const {
+  const at::Tensor y_to = context.member != nullptr ? FewRowsLinear(x_ti, weight_oi_, bias_o_, RangesOf(parts_, *context.member))
+                          : TakesFewRows(x_ti, weight_oi_, bias_o_) ? FewRowsLinear(x_ti, weight_oi_, bias_o_)
+                                                                    : ManyRowsLinear(x_ti, weight_oi_, bias_o_);
+  int64_t begin = 0;
+  for (const Linear& part : parts_) {
+    const int64_t count = context.member == nullptr ? part.out_features() : context.member->Count(part.out_features());
+    if (const LinearExtension* const extension = ExtensionOf(part, context)) {
+      at::Tensor columns_to = y_to.narrow(1, begin, count);
+      extension->Add(x_ti, columns_to, context, /*differentiable=*/false);
+    }
+    begin += count;
+  }
   return y_to;
 }
 

@@ -23,6 +23,7 @@ struct TokenRows {
 };
 
 class LinearExtension;
+class TeamMember;
 
 /// What comes with one forward call. All pointers may be null and are borrowed for the call.
 struct ForwardContext {
@@ -32,6 +33,9 @@ struct ForwardContext {
   const TokenRows* rows = nullptr;
   /// Key of the dropout draws of this step (seed, site, round, step); 0 with rows == nullptr.
   uint64_t dropout_key = 0;
+  /// Set in a call of ByTeam (model/tensor_parallel.h): every linear, extensions included, computes this member's share of its
+  /// outputs alone.
+  TeamMember* member = nullptr;
 };
 
 /// A term that is added to the output of one linear: y = W0 x + b + term(x).
@@ -49,7 +53,8 @@ class LinearExtension {
   virtual ~LinearExtension() = default;
   /// What may be trained, in a fixed order.
   virtual std::vector<at::Tensor> Parameters() const = 0;
-  /// y += term(x). x (T, d_in) in the base's dtype; y (T, d_out) in x's dtype, rows perhaps apart. Null if `differentiable` is
+  /// y += term(x). x (T, d_in) in the base's dtype; y (T, d_out, or a team member's share of them) in x's dtype, rows
+  /// perhaps apart. Null if `differentiable` is
   /// false or there is no term.
   virtual std::unique_ptr<Saved> Add(const at::Tensor& x_ti, at::Tensor& y_to, const ForwardContext& context,
                                      bool differentiable) const = 0;
@@ -84,13 +89,15 @@ class LinearStack {
   LinearStack(std::vector<Linear> parts, at::Tensor weight_oi, at::Tensor bias_o)
       : parts_(std::move(parts)), weight_oi_(std::move(weight_oi)), bias_o_(std::move(bias_o)) {}
 
-  /// W0 x + b + the terms of the context's extensions: (T, sum of d_out), part beside part. Differentiable in x and in the
-  /// extensions' parameters; without extensions also in the weights and biases of `parts`.
+  /// W0 x + b + the terms of the context's extensions: (T, sum of d_out, or of a team member's shares), part beside part.
+  /// Differentiable in x and in the extensions' parameters; without extensions also in the weights and biases of `parts`.
   at::Tensor Forward(const at::Tensor& x_ti, const ForwardContext& context) const;
 
   const std::vector<Linear>& parts() const { return parts_; }
 
  private:
+  at::Tensor WithGradients(const at::Tensor& x_ti, const ForwardContext& context) const;
+  at::Tensor WithoutGradients(const at::Tensor& x_ti, const ForwardContext& context) const;
   bool IsTrained() const;
   at::Tensor WithTrainedWeights(const at::Tensor& x_ti) const;
 

@@ -4,6 +4,7 @@
 #include <deque>
 
 #include "base/check.h"
+#include "model/tensor_parallel.h"
 #include "model/transformer_families.h"
 #include "model/transformer_ops.h"
 #include "model/transformer_weights.h"
@@ -26,23 +27,11 @@ class Llama final : public Transformer {
   const std::vector<const Linear*>& linears() const override { return linears_; }
   NamedTensors parameters() const override { return parameters_; }
 
-  at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const override {
-    return Run(tokens, context, nullptr);
-  }
-
-  at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const override {
-    const at::NoGradGuard no_grad;
-    cache.Reserve(tokens.offsets);
-    at::Tensor hidden = Run(tokens, context, &cache);
-    cache.Advance(tokens.offsets);
-    return hidden;
-  }
-
   const at::Tensor& head() const override { return head_vd_; }
 
  private:
   LlamaLayer ReadLayer(int64_t index, WeightReader& reader);
-  at::Tensor Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const;
+  at::Tensor Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const override;
   at::Tensor Attend(const LlamaLayer& layer, const at::Tensor& x_td, const AttentionPlanPtr& plan, Queries queries,
                     const ForwardContext& context, const CacheView* cache) const;
 
@@ -102,7 +91,7 @@ at::Tensor Llama::Attend(const LlamaLayer& layer, const at::Tensor& x_td, const 
 }
 
 at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const {
-  const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, rope_.get(), cache);
+  const AttentionPlanPtr plan = MakeAttentionPlan(shape_, tokens, config_.vocab_size, rope_.get(), cache, context.member);
   const WantedRows wanted(tokens, context, device());
   at::Tensor x = at::embedding(embedding_vd_, tokens.token_ids_t.to(device()));
   for (size_t i = 0; i < layers_.size(); ++i) {
@@ -117,10 +106,11 @@ at::Tensor Llama::Run(const PackedTokens& tokens, const ForwardContext& context,
       x = wanted.Of(x);
     }
     const ForwardContext& rest = last ? wanted.context() : context;
-    x = x + layer.o.Forward(attended, rest);
+    attended = AllGather(rest.member, attended);
+    x = x + AllGather(rest.member, layer.o.Forward(attended, rest));
     const at::Tensor normed = RmsNorm(x, layer.post_attention_norm_d, config_.norm_eps);
-    const at::Tensor gated = SiluProduct(layer.gate_up.Forward(normed, rest));
-    x = x + layer.down.Forward(gated, rest);
+    const at::Tensor gated = AllGather(rest.member, SiluProduct(layer.gate_up.Forward(normed, rest)));
+    x = x + AllGather(rest.member, layer.down.Forward(gated, rest));
   }
   return RmsNorm(x, final_norm_d_, config_.norm_eps);
 }

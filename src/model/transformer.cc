@@ -1,5 +1,7 @@
 #include "model/transformer.h"
 
+#include <ATen/Parallel.h>
+
 #include <algorithm>
 #include <exception>
 #include <new>
@@ -7,7 +9,9 @@
 #include "base/check.h"
 #include "model/few_rows_linear.h"
 #include "model/many_rows_product.h"
+#include "model/tensor_expressions.h"
 #include "model/tensor_memory.h"
+#include "model/tensor_parallel.h"
 #include "model/transformer_families.h"
 
 namespace fedalt {
@@ -99,7 +103,7 @@ std::vector<int64_t> FirstWanted(const PackedTokens& tokens) {
 }  // namespace
 
 AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,
-                                   const KvCache* cache) {
+                                   const KvCache* cache, const TeamMember* member) {
   const at::Tensor& ids = tokens.token_ids_t;
   FEDALT_CHECK(ids.dim() == 1 && ids.scalar_type() == at::kLong && ids.is_contiguous(), "token ids are one row of int64");
   FEDALT_CHECK(!tokens.offsets.empty() && tokens.offsets.front() == 0 && tokens.offsets.back() == ids.size(0),
@@ -108,6 +112,14 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
   for (int64_t t = 0; t < ids.size(0); ++t) FEDALT_CHECK(id[t] >= 0 && id[t] < vocab_size, "a token id outside the vocabulary");
   auto plan = c10::make_intrusive<AttentionPlan>();
   plan->shape = shape;
+  if (member != nullptr) {
+    plan->shape.heads = member->Count(shape.heads);
+    plan->shape.kv_heads = member->Count(shape.kv_heads);
+    plan->first_kv_head = member->First(shape.kv_heads);
+    if (!shape.alibi_slopes.empty())
+      plan->shape.alibi_slopes = {shape.alibi_slopes.begin() + member->First(shape.heads),
+                                  shape.alibi_slopes.begin() + member->First(shape.heads) + plan->shape.heads};
+  }
   plan->offsets = tokens.offsets;
   if (tokens.wanted_rows != nullptr) plan->first_wanted = FirstWanted(tokens);
   if (rope == nullptr) return plan;
@@ -118,11 +130,40 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
   return plan;
 }
 
+/// How many threads share one forward of `rows` rows without gradients; 1: it is not for a team.
+int64_t Transformer::TeamSize(int64_t rows) const {
+  constexpr int64_t kLeastElements = 1 << 15;  // of the smallest linear, for one thread
+  const int64_t threads = at::get_num_threads();
+  const bool kernels = (dtype() == at::kFloat || dtype() == at::kBFloat16) && !ByExpressions(head());
+  if (!kernels || rows > FewRows(dtype()) || threads == 1 || at::in_parallel_region()) return 1;
+  if (config().num_heads % threads != 0 || config().num_kv_heads % threads != 0) return 1;
+  for (const Linear* linear : linears())
+    if (linear->out_features() % threads != 0 || linear->weight().numel() < threads * kLeastElements) return 1;
+  return threads;
+}
+
+at::Tensor Transformer::HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const {
+  const at::NoGradGuard no_grad;
+  cache.Reserve(tokens.offsets);
+  at::Tensor hidden_nd;
+  if (const int64_t team = TeamSize(tokens.token_ids_t.size(0)); team > 1)
+    hidden_nd = ByTeam(team, [&](TeamMember& member) {
+      ForwardContext own = context;
+      own.member = &member;
+      return Run(tokens, own, &cache);
+    });
+  if (!hidden_nd.defined()) hidden_nd = Run(tokens, context, &cache);
+  cache.Advance(tokens.offsets);
+  return hidden_nd;
+}
+
+at::Tensor Transformer::RawLogits(const at::Tensor& hidden_nd) const {
+  const at::NoGradGuard no_grad;
+  return TakesFewRows(hidden_nd, head(), {}) ? FewRowsLinear(hidden_nd, head(), {}) : ManyRowsLinear(hidden_nd, head(), {});
+}
+
 at::Tensor Transformer::Logits(const at::Tensor& hidden_nd) const {
-  const at::Tensor& weight = head();
-  const at::Tensor logits = at::GradMode::is_enabled()            ? at::linear(hidden_nd, weight)
-                            : TakesFewRows(hidden_nd, weight, {}) ? FewRowsLinear(hidden_nd, weight, {})
-                                                                  : ManyRowsLinear(hidden_nd, weight, {});
+  const at::Tensor logits = at::GradMode::is_enabled() ? at::linear(hidden_nd, head()) : RawLogits(hidden_nd);
   return logits.scalar_type() == at::kBFloat16 ? logits.to(at::kFloat) : logits;
 }
 

@@ -84,15 +84,22 @@ class Transformer {
   virtual std::vector<std::pair<std::string, at::Tensor>> parameters() const = 0;
 
   /// Final-norm hidden states (N, d) of packed sequences. Differentiable (in the extensions' parameters).
-  virtual at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const = 0;
+  at::Tensor Hidden(const PackedTokens& tokens, const ForwardContext& context) const { return Run(tokens, context, nullptr); }
   /// Head: (N, d) -> (N, vocab) in float32 (kDouble for a kDouble model).
   at::Tensor Logits(const at::Tensor& hidden_nd) const;
+  /// The same in the model's dtype, in which it is computed. No gradients.
+  at::Tensor RawLogits(const at::Tensor& hidden_nd) const;
   /// The head's weight (vocab, d), in the model's dtype.
   virtual const at::Tensor& head() const = 0;
 
   /// Appends packed tokens (one run per sequence of the cache; a run may be empty) to the cache and returns their hidden states (N,
   /// d). No gradients.
-  virtual at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const = 0;
+  at::Tensor HiddenWithCache(const PackedTokens& tokens, KvCache& cache, const ForwardContext& context) const;
+
+ private:
+  /// Both of the above: with a cache, its rows are reserved and not yet counted.
+  virtual at::Tensor Run(const PackedTokens& tokens, const ForwardContext& context, const KvCache* cache) const = 0;
+  int64_t TeamSize(int64_t rows) const;
 };
 
 }  // namespace fedalt

@@ -31,8 +31,9 @@ class WantedRows {
   ForwardContext context_;
 };
 
-/// The plan of one forward call; `rope` may be null, `cache` too. Checks that offsets and token ids make sense.
+/// The plan of one forward call, for a team member's share of the heads if there is a team; `rope`, `cache` and `member` may be
+/// null. Checks that offsets and token ids make sense.
 AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedTokens& tokens, int64_t vocab_size, const Rope* rope,
-                                   const KvCache* cache);
+                                   const KvCache* cache, const TeamMember* member);
 
 }  // namespace fedalt

@@ -25,6 +25,10 @@ TEST(BestContinuations, AreTheFirstOfAStableSort) {
       EXPECT_TRUE(at::equal(best.ids_nk, order.narrow(1, 0, 8)));
       EXPECT_TRUE(at::equal(MostLikely(logits), order.select(1, 0)));
       EXPECT_LE((best.log_p_nk.to(at::kDouble) - sorted.narrow(1, 0, 8)).abs().max().item<double>(), 3e-5);
+      const at::Tensor rounded = logits.to(at::kBFloat16);
+      const BestContinuations same = FindBestContinuations(rounded.to(at::kFloat), 8), read = FindBestContinuations(rounded, 8);
+      EXPECT_TRUE(at::equal(read.ids_nk, same.ids_nk) && at::equal(read.log_p_nk, same.log_p_nk));
+      EXPECT_TRUE(at::equal(MostLikely(rounded), same.ids_nk.select(1, 0)));
     }
 }
 

@@ -47,6 +47,20 @@ TEST(FewRowsLinear, ThreadsDoNotChangeABit) {
   }
 }
 
+TEST(FewRowsLinear, SomeOutputsAreThoseOfAll) {
+  for (const CpuKernels level : {CpuKernels::kPortable, CpuKernels::kAvx512Bf16})
+    for (const at::ScalarType dtype : {at::kFloat, at::kBFloat16})
+      for (const int64_t rows : {1, 9})
+        for (const int64_t in : {33, 64, 1440}) {
+          const CpuKernelsLimit limit(level);
+          SCOPED_TRACE(testing::Message() << CpuKernelsName(level) << ' ' << dtype << ' ' << rows << " x " << in);
+          const at::Tensor x = at::randn({rows, in}).to(dtype), w = at::randn({37, in}).to(dtype), b = at::randn({37}).to(dtype);
+          const at::Tensor all = FewRowsLinear(x, w, b);
+          const at::Tensor some = FewRowsLinear(x, w, b, {{30, 7}, {0, 0}, {3, 4}, {3, 1}});
+          EXPECT_TRUE(at::equal(some, at::cat({all.narrow(1, 30, 7), all.narrow(1, 3, 4), all.narrow(1, 3, 1)}, 1)));
+        }
+}
+
 TEST(FewRowsLinear, LeavesTheRestToLibtorch) {
   const at::Tensor w = at::randn({4, 8});
   EXPECT_FALSE(TakesFewRows(at::randn({kFewRows + 1, 8}), w, {}));
