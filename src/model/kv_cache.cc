@@ -10,6 +10,12 @@
 #include "model/transformer.h"
 
 namespace fedalt {
+namespace {
+
+// Bytes up to which a cache lies in large pages: those hold what is never written, too, and half of a large cache may be that.
+constexpr int64_t kSmallCache = 32 << 20;
+
+}  // namespace
 
 KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at::ScalarType dtype, at::Device device)
     : capacity_(capacity),
@@ -20,7 +26,7 @@ KvCache::KvCache(const ModelConfig& config, int64_t batch, int64_t capacity, at:
   std::iota(write_slots_.begin(), write_slots_.end(), 0);
   const at::Tensor all =
       at::empty({2 * config.num_layers, batch, config.num_kv_heads, capacity, config.head_dim}, at::device(device).dtype(dtype));
-  UseLargePages({all});
+  if (static_cast<int64_t>(all.nbytes()) <= kSmallCache) UseLargePages({all});
   for (int64_t layer = 0; layer < config.num_layers; ++layer) {
     keys_.push_back(all[2 * layer]);
     values_.push_back(all[2 * layer + 1]);
