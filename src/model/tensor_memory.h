@@ -13,8 +13,9 @@ namespace fedalt {
 void KeepTensorMemory();
 
 /// Moves what these tensors hold into pages of 2 MB, where they are on the CPU, are not a part of a mapped file and the kernel can
-/// (Linux 6.1 and later; otherwise nothing happens). For what is read again and again from main memory: finding the address of a
-/// small page costs as much as reading it.
+/// (Linux 6.1 and later; otherwise nothing happens); what else lies in those pages goes with it. For what is read again and again
+/// from main memory: finding the address of a small page costs as much as reading it. What is never written takes memory in them,
+/// too.
 void UseLargePages(const std::vector<at::Tensor>& tensors);
 
 }  // namespace fedalt
