@@ -121,9 +121,9 @@ at::Tensor LinearStack::WithGradients(const at::Tensor& x_ti, const ForwardConte
 }
 
 at::Tensor LinearStack::WithoutGradients(const at::Tensor& x_ti, const ForwardContext& context) const {
-  const at::Tensor y_to = context.member != nullptr ? FewRowsLinear(x_ti, weight_oi_, bias_o_, RangesOf(parts_, *context.member))
-                          : TakesFewRows(x_ti, weight_oi_, bias_o_) ? FewRowsLinear(x_ti, weight_oi_, bias_o_)
-                                                                    : ManyRowsLinear(x_ti, weight_oi_, bias_o_);
+  at::Tensor y_to = context.member != nullptr ? FewRowsLinear(x_ti, weight_oi_, bias_o_, RangesOf(parts_, *context.member))
+                    : TakesFewRows(x_ti, weight_oi_, bias_o_) ? FewRowsLinear(x_ti, weight_oi_, bias_o_)
+                                                              : ManyRowsLinear(x_ti, weight_oi_, bias_o_);
   int64_t begin = 0;
   for (const Linear& part : parts_) {
     const int64_t count = context.member == nullptr ? part.out_features() : context.member->Count(part.out_features());
