@@ -85,7 +85,7 @@ class RmsNormFunction : public torch::autograd::Function<RmsNormFunction> {
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& x_in, const at::Tensor& weight_in, double eps) {
     const at::Tensor x = x_in.contiguous(), weight = weight_in.contiguous();
     at::Tensor inverse;
-    const at::Tensor y = NormRows(x, weight, eps, &inverse);
+    at::Tensor y = NormRows(x, weight, eps, &inverse);
     ctx->save_for_backward({x, weight, inverse});
     return y;
   }
@@ -180,7 +180,8 @@ at::Tensor SiluRows(const at::Tensor& gate_up) {
 class SiluProductFunction : public torch::autograd::Function<SiluProductFunction> {
  public:
   static at::Tensor forward(AutogradContext* ctx, const at::Tensor& gate_up_in) {
-    const at::Tensor gate_up = gate_up_in.contiguous(), out = SiluRows(gate_up);
+    const at::Tensor gate_up = gate_up_in.contiguous();
+    at::Tensor out = SiluRows(gate_up);
     ctx->save_for_backward({gate_up});
     return out;
   }
