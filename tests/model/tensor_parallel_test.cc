@@ -180,8 +180,8 @@ INSTANTIATE_TEST_SUITE_P(All, WholeModels,
 
 // Prompts of different lengths in pieces, then one token at a time: at every step the same hidden states and logits.
 TEST_P(WholeModels, GiveTheSameBitsAsOneThread) {
-  const auto& [family, dtype] = GetParam();
-  const ModelConfig config = Config(family);
+  const at::ScalarType dtype = std::get<1>(GetParam());
+  const ModelConfig config = Config(std::get<0>(GetParam()));
   const auto model = Model(config, dtype);
   ASSERT_NE(model, nullptr);
   std::vector<Witness> witnesses(model->linears().size());
