@@ -46,7 +46,7 @@ FewRowsFactors LayOut(const at::Tensor& a_cf, const at::Tensor& b_cf, const at::
 /// gate(u, row, z, h): h (T, C), contiguous, from u = x A^T, whose rows lie `row` apart, and z = x g^T (null without g).
 using GateFunction = std::function<void(const float* u, int64_t row, const float* z, float* h)>;
 /// y += gate(x A^T, x g^T) B for features `first` and the following of B, one for each of y's. On the CPU, on the calling thread
-/// and without an operation of libtorch: between the threads that share a model each would be a quarrel about reference counts.
+/// and without an operation of libtorch, which for a few rows cost more than the products (docs/performance.md).
 void AddFewRows(const at::Tensor& x_tf, const FewRowsFactors& factors, int64_t first, const GateFunction& gate, at::Tensor& y_tf);
 
 struct ColumnSums {

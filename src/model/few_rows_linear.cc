@@ -16,9 +16,8 @@ namespace fedalt {
 namespace {
 
 constexpr int kRowsAtOnce = 8;
-constexpr int64_t kLeastElements = 1 << 15;  // of a weight, that a thread takes at once
-constexpr int64_t kGroup = 16;               // outputs that pass by a part of x before the next part
-constexpr int64_t kPairStep = 32;            // features of one step of PairProducts
+constexpr int64_t kGroup = 16;     // outputs that pass by a part of x before the next part
+constexpr int64_t kPairStep = 32;  // features of one step of PairProducts
 
 /// y[r][o] for o in [begin, end) and all rows of x; rows of y lie `out` apart.
 template <typename Storage>

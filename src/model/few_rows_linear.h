@@ -11,7 +11,9 @@ namespace fedalt {
 /// Rows up to which FewRowsLinear is the better choice, and where the processor multiplies pairs of bfloat16 and the model is
 /// bfloat16 (measured: docs/performance.md).
 constexpr int64_t kFewRows = 16, kFewRowsOfPairs = 32;
-/// Which of them holds on this processor for a model of `type`.
+/// Elements of a weight that are worth a thread of their own.
+constexpr int64_t kLeastElements = 1 << 15;
+/// Which of the two holds on this processor for a model of `type`.
 int64_t FewRows(at::ScalarType type);
 
 /// x (T, d_in) W (d_out, d_in)^T + b, in x's dtype (kFloat or kBFloat16, contiguous; b may be undefined). Products and sums in

@@ -132,7 +132,6 @@ AttentionPlanPtr MakeAttentionPlan(const AttentionShape& shape, const PackedToke
 
 /// How many threads share one forward of `rows` rows without gradients; 1: it is not for a team.
 int64_t Transformer::TeamSize(int64_t rows) const {
-  constexpr int64_t kLeastElements = 1 << 15;  // of the smallest linear, for one thread
   const int64_t threads = at::get_num_threads();
   const bool kernels = (dtype() == at::kFloat || dtype() == at::kBFloat16) && !ByExpressions(head());
   if (!kernels || rows > FewRows(dtype()) || threads == 1 || at::in_parallel_region()) return 1;
