@@ -15,7 +15,7 @@
 
 #include "base/check.h"
 #include "base/signature.h"
-#include "fed/federation.h"
+#include "fed/cohort.h"
 #include "fed/server_round.h"
 #include "federation.grpc.pb.h"
 #include "measure.h"
@@ -194,7 +194,9 @@ Keys MakeKeys(int64_t sites) {
 std::vector<int64_t> Uploaders(const Load& load) {
   ParticipationOptions participation;
   participation.count = load.sites;
-  return CohortOf(participation, load.sites + load.idle, kRound, 0);
+  std::vector<std::string> names;
+  for (int64_t place = 0; place < load.sites + load.idle; ++place) names.push_back(absl::StrCat("site-", place));
+  return CohortOf(participation, names, kRound, 0);
 }
 
 std::string Lines::Read() const {

@@ -31,7 +31,7 @@ StatusOr<OrderedJson> EvaluateSite(const EvalArguments& arguments, LoadedRun& ru
                                    int64_t& done) {
   ASSIGN_OR_RETURN(const SiteData data, LoadTestData(run, name, arguments.data));
   ASSIGN_OR_RETURN(SiteModel model, LoadSiteModel(run, arguments.directory, name, arguments.round));
-  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr, 0, 0};
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
   EvalOptions options = run.config.federation.eval.options;
   options.generate.progress = [&](int64_t examples) {
     progress.Update(done + examples, name);

@@ -58,7 +58,7 @@ StatusOr<Shape> ShapeOf(const RunConfig& config) {
     return ConfigError(
         absl::StrCat("method ", shape.method->name(), " exchanges nothing between sites; choose another, such as fedalt"));
   ASSIGN_OR_RETURN(shape.modules, FindAdaptedModules(*loaded.model, options.adapter));
-  const FederationInputs inputs{loaded.model.get(), loaded.tokenizer.get(), nullptr, nullptr, 0, 0};
+  const FederationInputs inputs{loaded.model.get(), loaded.tokenizer.get(), nullptr, nullptr};
   ASSIGN_OR_RETURN(const auto site, MakeSite(inputs, options, *shape.method, 0, {"", 1}));
   shape.values = shape.method->Contribution(1, *site).numel();
   return shape;

@@ -89,7 +89,7 @@ ConfigKey SeedKey();
 ConfigKey ThreadsKey();
 ConfigKey SitesAtOnceKey();
 ConfigKey KeepRoundsKey();
-ConfigKey PlaceKey();
+ConfigKey AllSitesKey();
 
 inline constexpr int64_t kMaxRounds = 100'000;
 inline constexpr int64_t kMaxSteps = 10'000'000;

@@ -140,7 +140,7 @@ void AddEvalKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(ThreadsKey());
   keys.push_back(SitesAtOnceKey());
   keys.push_back(KeepRoundsKey());
-  keys.push_back(PlaceKey());
+  keys.push_back(AllSitesKey());
 }
 
 std::string_view LastComponent(std::string_view name) {

@@ -166,21 +166,14 @@ ConfigKey ParticipationKey() {
 }
 
 // Of a site whose federation is elsewhere.
-ConfigKey PlaceKey() {
-  return {
-      "place", "the site's place among all of its federation, such as \"2 of 8\"",
-      [](const YamlNode& node, RunConfig& config) {
-        const std::pair<std::string, std::string> parts = absl::StrSplit(node.text, absl::MaxSplits(" of ", 1));
-        int64_t place = 0, all = 0;
-        if (node.kind != YamlNode::Kind::kScalar || !absl::SimpleAtoi(parts.first, &place) || !absl::SimpleAtoi(parts.second, &all))
-          return false;
-        config.first_site = place - 1;
-        config.all_sites = all;
-        return place >= 1 && place <= all;
-      },
-      [](const RunConfig& config) {
-        return config.all_sites == 0 ? std::string() : absl::StrCat("\"", config.first_site + 1, " of ", config.all_sites, "\"");
-      }};
+ConfigKey AllSitesKey() {
+  return {"all_sites", "a list of the names of all sites of the federation, such as [north, south]",
+          [](const YamlNode& node, RunConfig& config) {
+            const auto texts = TextList(node);
+            if (texts) config.all_sites = *texts;
+            return texts.has_value();
+          },
+          [](const RunConfig& config) { return config.all_sites.empty() ? std::string() : WriteTextList(config.all_sites); }};
 }
 
 // One integer holds for every round. A list (also of one) gives each round its own steps, and so the number of rounds.

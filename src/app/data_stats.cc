@@ -106,7 +106,7 @@ class Describer {
     ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(files.train));
     TrainValidationSplit split;
     if (files.validation.empty()) {
-      split = SplitValidation(std::move(examples), request_.validation, request_.seed, k);
+      split = SplitValidation(std::move(examples), request_.validation, request_.seed, SiteAddress(files.name));
     } else {
       split.train = std::move(examples);
       ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));

@@ -222,10 +222,7 @@ StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& ros
   RunConfig& config = parsed.config;
   config.model = (party.federation.parent_path() / config.model).lexically_normal();
   if (party.site.empty()) return config;
-  const auto place = FindSiteByName(roster, party.site);
-  FEDALT_CHECK(place.has_value(), "LoadPartyKeys has looked");
-  config.first_site = static_cast<int64_t>(*place);
-  config.all_sites = static_cast<int64_t>(roster.sites.size());
+  config.all_sites = names;
   config.sites = {{party.site, party.train, party.test, party.validation, 0}};
   return config;
 }
@@ -235,13 +232,13 @@ StatusOr<std::string> AgreementOf(const RunConfig& config, const Roster& roster)
   shared.model.clear();
   shared.initial_adapter.clear();
   shared.sites.clear();
-  shared.first_site = shared.all_sites = 0;
+  shared.all_sites.clear();
   shared.threads = 0;
   shared.device = "auto";
   shared.sites_at_once_auto = true;
   shared.federation.sites_at_once = 1;
   shared.keep = {};
-  std::string agreement = absl::StrCat("federation ", roster.federation, "\n");
+  std::string agreement = absl::StrCat("federation ", roster.federation, "\nrun_format ", kRunFormat, "\n");
   for (const RosterSite& site : roster.sites) absl::StrAppend(&agreement, "site ", site.name, "\n");
   RunConfig model;
   model.model = config.model;

@@ -1,6 +1,7 @@
 #include "base/random.h"
 
 #include <numeric>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
@@ -61,6 +62,10 @@ uint64_t StableId(std::string_view text) {
   uint64_t id = 0;
   for (int i = 0; i < 8; ++i) id = (id << 8) | digest[static_cast<size_t>(i)];
   return id;
+}
+
+uint64_t SiteAddress(std::string_view name, int64_t pass) {
+  return StableId(pass == 0 ? std::string(name) : std::string(name) + "\n" + std::to_string(pass));
 }
 
 }  // namespace fedalt

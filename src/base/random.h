@@ -52,4 +52,8 @@ class RandomStream {
 /// A stable 64-bit name for a string (first 8 bytes of its SHA-256), for use in a stream's path.
 uint64_t StableId(std::string_view text);
 
+/// The address of a site's draws, for a stream's path: StableId of its name, so no draw depends on the order of the sites. Later
+/// passes of a round (0-based) have addresses of their own: StableId of the name, a line feed (no name holds one) and the number.
+uint64_t SiteAddress(std::string_view name, int64_t pass = 0);
+
 }  // namespace fedalt

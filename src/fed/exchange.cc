@@ -1,5 +1,6 @@
 #include "fed/exchange.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "fed/reading.h"
@@ -14,6 +15,10 @@ int64_t BytesOf(const at::Tensor& values) {
 }
 
 }  // namespace
+
+void SortByName(std::vector<Contributor>& contributors) {
+  std::sort(contributors.begin(), contributors.end(), [](const Contributor& a, const Contributor& b) { return a.name < b.name; });
+}
 
 StatusOr<Upload> Exchange::Recorded(int64_t round, const Contributor& contributor) const {
   ASSIGN_OR_RETURN(LedgerEntry sent, journal_.LoadSent(round, contributor.name));

@@ -19,6 +19,9 @@ struct Contributor {
   bool participated = false;  ///< false: what it sent in an earlier round stays in the ledger
 };
 
+/// Ascending by name: nothing that is computed of contributions in this order depends on how the sites were listed.
+void SortByName(std::vector<Contributor>& contributors);
+
 /// What contributions hold and how they travel.
 struct ContributionShape {
   std::vector<AdaptedModule> modules;
@@ -49,7 +52,7 @@ class Exchange {
   void Forget() { common_.reset(); }
 
   /// Who is in whose rest of world after `round`: shares by reader and contributor (fed/rest_of_world.h). Reads the
-  /// contributions from the journal, a few at a time.
+  /// contributions from the journal, a few at a time. Sums are made in the order of `contributors`.
   StatusOr<std::vector<std::vector<double>>> Influences(int64_t round, const std::vector<Contributor>& contributors,
                                                         int64_t readers) const;
 

@@ -105,7 +105,7 @@ class Fdlora : public AveragingMethod {
 
   Status SearchFusion(const Transformer& model, const SiteData& data, Site& site) const {
     std::vector<TokenizedExample> shots;
-    const RandomStream stream(site.start.seed, RandomPurpose::kFewShots, {static_cast<uint64_t>(site.index)});
+    const RandomStream stream(site.start.seed, RandomPurpose::kFewShots, {site.address});
     for (const int64_t i : stream.Permutation(static_cast<int64_t>(data.train.size()))) {
       if (static_cast<int64_t>(shots.size()) == options_.fdlora.shots) break;
       shots.push_back(data.train[static_cast<size_t>(i)]);

@@ -82,7 +82,7 @@ class Feddpa : public AveragingMethod {
   Status FinishTraining(int64_t, const Transformer& model, const SiteData& data, Site& site) const override {
     if (!options_.feddpa.instance_wise) return absl::OkStatus();
     const auto examples = static_cast<int64_t>(data.train.size());
-    const RandomStream stream(site.start.seed, RandomPurpose::kFewShots, {static_cast<uint64_t>(site.index)});
+    const RandomStream stream(site.start.seed, RandomPurpose::kFewShots, {site.address});
     std::vector<int64_t> drawn = stream.Permutation(examples);
     drawn.resize(static_cast<size_t>(std::min(options_.feddpa.samples, examples)));
     std::vector<std::vector<int32_t>> prompts;

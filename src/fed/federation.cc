@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "fed/cohort.h"
 #include "fed/exchange.h"
 #include "fed/reading.h"
 #include "fed/rest_of_world.h"
@@ -28,11 +29,19 @@ double SecondsSince(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
 
+/// The places of the sites in the order of their names, so that sums over sites do not depend on how the sites were listed.
+std::vector<size_t> OrderOfNames(const std::vector<SiteInfo>& sites) {
+  std::vector<size_t> order(sites.size());
+  std::iota(order.begin(), order.end(), size_t{0});
+  std::sort(order.begin(), order.end(), [&](size_t a, size_t b) { return sites[a].name < sites[b].name; });
+  return order;
+}
+
 /// All sites' training examples as one site's. Example ids stay distinct, because they address the dropout draws.
 StatusOr<std::shared_ptr<const SiteData>> PoolOf(const SiteSource& sites) {
   auto pool = std::make_shared<SiteData>();
-  pool->name = "all sites";
-  for (size_t k = 0; k < sites.sites().size(); ++k) {
+  pool->name = kPooledSite;
+  for (const size_t k : OrderOfNames(sites.sites())) {
     ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> site, sites.Load(k));
     for (TokenizedExample example : site->train) {
       example.id = static_cast<int64_t>(pool->train.size());
@@ -76,9 +85,7 @@ class Federation {
   const std::vector<SiteInfo>& infos() const { return inputs_.sites->sites(); }
   /// Models that there are: one per site, or the pooled one.
   int64_t models() const { return method_.pools_data() ? 1 : static_cast<int64_t>(infos().size()); }
-  /// The place of model k among all sites of the federation, some of which may be elsewhere.
-  int64_t PlaceOf(int64_t k) const { return inputs_.first_site + k; }
-  bool everybody_here() const { return inputs_.all_sites == 0 || inputs_.all_sites == static_cast<int64_t>(infos().size()); }
+  bool everybody_here() const { return inputs_.all_sites.empty(); }
   SiteInfo InfoOf(int64_t k) const {
     if (pool_) return {pool_->name, static_cast<int64_t>(pool_->train.size())};
     return infos()[static_cast<size_t>(k)];
@@ -90,7 +97,8 @@ class Federation {
   /// Model k as it was saved in round `saved` (0: as it starts), before or after that round's swap, in the mode of `round`.
   StatusOr<std::unique_ptr<Site>> Open(int64_t saved, Moment moment, int64_t round, int64_t k) const;
   StatusOr<RoundResult> RunRound(int64_t round);
-  std::vector<int64_t> Cohort(int64_t round) const;
+  const std::vector<int64_t>& Cohort(int64_t round) const { return cohorts_[static_cast<size_t>(round - 1)]; }
+  std::vector<int64_t> DrawCohort(int64_t round) const;
   TrainOptions TrainOptionsOf(int64_t round) const;
   int64_t StepsOf(int64_t round, int64_t k) const;
   int64_t StepsBefore(int64_t round) const;
@@ -124,9 +132,10 @@ class Federation {
   const FederationHooks& hooks_;
   Exchange exchange_;
 
-  std::shared_ptr<const SiteData> pool_;  // only of methods that pool the data
-  std::vector<int64_t> cost_;             // per site: tokens of its last training; before it, examples
-  std::vector<bool> sent_;                // per model: whether it is in the ledger, up to the last closed round
+  std::shared_ptr<const SiteData> pool_;       // only of methods that pool the data
+  std::vector<std::vector<int64_t>> cohorts_;  // by round
+  std::vector<int64_t> cost_;                  // per site: tokens of its last training; before it, examples
+  std::vector<bool> sent_;                     // per model: whether it is in the ledger, up to the last closed round
   JournalPosition position_;
   std::mutex mutex_;  // journal_, steps_done_ and the hooks
   int64_t steps_done_ = 0;
@@ -155,7 +164,7 @@ void Federation::NoteHistory(int64_t round) {
 }
 
 StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, int64_t round, int64_t k) const {
-  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
   if (saved > 0) {
     RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
     if (moment == Moment::kAfterSwap && ExchangesIn(saved) && site->refused_round != saved) {
@@ -164,20 +173,25 @@ StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, i
     }
     if (moment == Moment::kAfterSwap) site->refused_round = 0;
   } else if (inputs_.initial_individual) {
-    ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(PlaceOf(k))));
+    ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(k)));
     RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual(initial), "initial adapter"));
   }
   method_.BeginRound(round, *site);
   return site;
 }
 
-std::vector<int64_t> Federation::Cohort(int64_t round) const {
+std::vector<int64_t> Federation::DrawCohort(int64_t round) const {
   if (!method_.trains()) return {};
   if (method_.pools_data()) return {0};
-  if (everybody_here()) return CohortOf(options_.participation, models(), round, options_.seed);
+  std::vector<std::string> names;
+  for (const SiteInfo& site : infos()) names.push_back(site.name);
+  if (everybody_here()) return CohortOf(options_.participation, names, round, options_.seed);
   std::vector<int64_t> here;
-  for (const int64_t site : CohortOf(options_.participation, inputs_.all_sites, round, options_.seed))
-    if (site >= PlaceOf(0) && site < PlaceOf(models())) here.push_back(site - inputs_.first_site);
+  for (const int64_t site : CohortOf(options_.participation, inputs_.all_sites, round, options_.seed)) {
+    const auto found = std::find(names.begin(), names.end(), inputs_.all_sites[static_cast<size_t>(site)]);
+    if (found != names.end()) here.push_back(found - names.begin());
+  }
+  std::sort(here.begin(), here.end());
   return here;
 }
 
@@ -231,7 +245,7 @@ Status Federation::KeepAbsent(int64_t round, int64_t k) {
 
 Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
   result.participated = true;
-  if (auto known = position_.trained.find(PlaceOf(k)); known != position_.trained.end()) {
+  if (auto known = position_.trained.find(k); known != position_.trained.end()) {
     result.train = known->second;
     std::lock_guard<std::mutex> lock(mutex_);
     steps_done_ += result.train.steps;
@@ -264,11 +278,11 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
     // Where a server aggregates, it has the ledger.
     const bool kept =
         method_.ledger_policy() == LedgerPolicy::kKeepAbsent && sent_[static_cast<size_t>(k)] && !transport_.Aggregates();
-    if (site.participated || kept) contributors.push_back({PlaceOf(k), site.site, site.participated});
+    if (site.participated || kept) contributors.push_back({k, site.site, site.participated});
   }
+  SortByName(contributors);
   ASSIGN_OR_RETURN(const Exchange::Bytes bytes, exchange_.Run(round, contributors, readers));
-  for (size_t i = 0; i < contributors.size(); ++i)
-    result.sites[static_cast<size_t>(contributors[i].site - inputs_.first_site)].bytes_up = bytes.up[i];
+  for (size_t i = 0; i < contributors.size(); ++i) result.sites[static_cast<size_t>(contributors[i].site)].bytes_up = bytes.up[i];
   for (size_t k = 0; k < readers.size(); ++k) result.sites[k].bytes_down = bytes.down[k];
   RETURN_IF_ERROR(DecideOnReading(round, result));
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
@@ -287,7 +301,7 @@ Status Federation::DecideOnReading(int64_t round, RoundResult& result) {
   for (SiteRoundResult& site : result.sites) site.reads_round = round;
   if (rules.guard < 0.0 && !rules.pinned_round && !transport_.Aggregates()) return absl::OkStatus();
   for (int64_t k = 0; k < models(); ++k) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
     rules.validation_loss = [&](bool swapped) {
       return ValidationLossOf(swapped ? Moment::kAfterSwap : Moment::kBeforeSwap, round, k);
     };
@@ -389,7 +403,8 @@ Status Federation::EvaluateSites(Moment moment, int64_t round, bool swap_follows
 
 bool Federation::NoteBest(RoundResult& result) {
   double loss = 0.0;
-  for (const SiteRoundResult& site : result.sites) {
+  for (const size_t k : OrderOfNames(infos())) {
+    const SiteRoundResult& site = result.sites[k];
     const auto& scores = site.deployed == "after_swap" ? site.after_swap : site.before_swap;
     if (!scores || !scores->validation_loss) return false;
     loss += *scores->validation_loss / static_cast<double>(result.sites.size());
@@ -411,14 +426,17 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
     result.sites.back().site = site.name;
     result.sites.back().round = round;
   }
-  const std::vector<int64_t> cohort = Cohort(round);
+  const std::vector<int64_t>& cohort = Cohort(round);
   const bool exchange = ExchangesIn(round);
   steps_done_ = StepsBefore(round);
   RETURN_IF_ERROR(TrainCohort(round, cohort, result));
   train_seconds_ += SecondsSince(start);
   exchange_.Forget();  // every site has taken in what the round before published
   if (method_.pools_data())
-    for (size_t k = 1; k < result.sites.size(); ++k) result.sites[k].train = result.sites[0].train;
+    for (SiteRoundResult& site : result.sites) {  // the data of all of them
+      site.participated = true;
+      site.train = result.sites[0].train;
+    }
   if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kBeforeSwap, round, exchange, result));
   if (exchange) {
     RETURN_IF_ERROR(ExchangeAndSwap(round, result));
@@ -450,12 +468,13 @@ StatusOr<RunSummary> Federation::Run() {
     ASSIGN_OR_RETURN(pool_, PoolOf(*inputs_.sites));
   }
   for (const SiteInfo& site : infos()) cost_.push_back(site.train_examples);
+  for (int64_t round = 1; round <= rounds(); ++round) cohorts_.push_back(DrawCohort(round));
   RETURN_IF_ERROR(Recover());
   ASSIGN_OR_RETURN(const int64_t join, transport_.JoinsAfter());
   if (join > 0 && position_.closed_round == 0 && position_.trained.empty()) RETURN_IF_ERROR(JoinAfter(join));
   if (inputs_.pinned_round)
     for (int64_t k = 0; k < models(); ++k) {
-      ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, PlaceOf(k), InfoOf(k)));
+      ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
       RETURN_IF_ERROR(RollBack(*inputs_.pinned_round, position_.closed_round, journal_, *site));
     }
   steps_total_ = method_.trains() ? StepsBefore(rounds() + 1) : 0;
@@ -476,17 +495,6 @@ StatusOr<RunSummary> Federation::Run() {
 
 }  // namespace
 
-std::vector<int64_t> CohortOf(const ParticipationOptions& participation, int64_t sites, int64_t round, uint64_t seed) {
-  int64_t count = participation.count;
-  if (count <= 0) count = std::llround(participation.fraction * static_cast<double>(sites));
-  count = std::clamp<int64_t>(count, 1, sites);
-  std::vector<int64_t> cohort =
-      RandomStream(seed, RandomPurpose::kParticipation, {static_cast<uint64_t>(round)}).Permutation(sites);
-  cohort.resize(static_cast<size_t>(count));
-  std::sort(cohort.begin(), cohort.end());
-  return cohort;
-}
-
 StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const FederationOptions& options, const Method& method,
                                          int64_t index, const SiteInfo& info) {
   ASSIGN_OR_RETURN(std::vector<AdaptedModule> modules, FindAdaptedModules(*inputs.model, options.adapter));
@@ -497,7 +505,7 @@ StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const F
     adapter.r = ranks[static_cast<size_t>(index)];
   }
   auto site = std::make_unique<Site>(index, info, std::move(modules), adapter, inputs.model->device());
-  site->start = {options.seed, static_cast<uint64_t>(index), method.init_shared_a()};
+  site->start = {options.seed, site->address, method.init_shared_a()};
   site->adapters.Initialize(site->start);
   site->adapters.mode().branches = method.branches();
   RETURN_IF_ERROR(method.Start(*site));

@@ -75,11 +75,10 @@ struct FederationInputs {
   const Transformer* model = nullptr;
   const Tokenizer* tokenizer = nullptr;
   const SiteSource* sites = nullptr;
-  /// Starting individual adapter of a site, by its place among all (empty: drawn). From any thread.
+  /// Starting individual adapter of a site, by its place in `sites` (empty: drawn). From any thread.
   std::function<StatusOr<NamedTensors>(size_t site)> initial_individual;
-  /// Where `sites` stand among all sites of the federation: from first_site on, of all_sites. 0: all of them are here.
-  int64_t first_site = 0;
-  int64_t all_sites = 0;
+  /// Names of all sites of the federation, some of which are elsewhere; empty: all of them are here.
+  std::vector<std::string> all_sites = {};
   /// What rounds after this one publish is not read; what was read of them is taken back (fed/reading.h).
   std::optional<int64_t> pinned_round = std::nullopt;
 };
@@ -91,10 +90,7 @@ class RoundJournal;
 StatusOr<RunSummary> RunFederation(const FederationInputs& inputs, const FederationOptions& options, Transport& transport,
                                    RoundJournal& journal, const FederationHooks& hooks);
 
-/// The sites (by index, ascending) that train in `round` (1-based): a function of seed and round.
-std::vector<int64_t> CohortOf(const ParticipationOptions& participation, int64_t sites, int64_t round, uint64_t seed);
-
-/// A site as it starts: adapters drawn, nothing sent. `index`: its place among all sites.
+/// A site as it starts: adapters drawn, nothing sent. `index`: its place among those here.
 StatusOr<std::unique_ptr<Site>> MakeSite(const FederationInputs& inputs, const FederationOptions& options, const Method& method,
                                          int64_t index, const SiteInfo& info);
 

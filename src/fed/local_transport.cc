@@ -24,7 +24,7 @@ std::string Whose(const Upload& upload) {
 
 Status LocalTransport::Send(Upload upload) {
   FEDALT_CHECK(upload.values.is_contiguous(), "uploads are flat");
-  if (weights_.contains(upload.site))
+  if (weights_.contains(KeyOf(upload)))
     return TrainingError(absl::StrCat(Whose(upload), " sent a second contribution for round ", upload.round));
   const bool sums = need_ == TransportNeed::kSum;
   const auto length = static_cast<size_t>(upload.values.numel());
@@ -32,7 +32,7 @@ Status LocalTransport::Send(Upload upload) {
   if (sums && length != sum_.length())
     return TrainingError(absl::StrCat(Whose(upload), " sent ", length, " values where the others sent ", sum_.length(),
                                       "; all sites must use the same adapter configuration"));
-  weights_.emplace(upload.site, upload.weight);
+  weights_.emplace(KeyOf(upload), upload.weight);
   pending_.push_back(std::move(upload));
   return !sums || pending_.size() < kTogether ? absl::OkStatus() : AddPending();
 }
@@ -67,7 +67,7 @@ StatusOr<Published> LocalTransport::CloseRound(int64_t round) {
 
 StatusOr<std::vector<Upload>> LocalTransport::CloseRoundWithUploads(int64_t) {
   std::vector<Upload> uploads = std::exchange(pending_, {});
-  std::sort(uploads.begin(), uploads.end(), [](const Upload& a, const Upload& b) { return a.site < b.site; });
+  std::sort(uploads.begin(), uploads.end(), [](const Upload& a, const Upload& b) { return KeyOf(a) < KeyOf(b); });
   weights_.clear();
   for (const Upload& upload : uploads)
     if (!at::isfinite(upload.values).all().item<bool>())

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "fed/fixed_point_sum.h"
@@ -26,8 +28,11 @@ class LocalTransport : public Transport {
 
   LedgerPolicy policy_;
   TransportNeed need_;
-  std::map<int64_t, double> weights_;  // of this round's sites; added up in their order, so that W has the same bits, too
-  std::vector<Upload> pending_;        // all of them where uploads are wanted
+  using Key = std::pair<std::string, int64_t>;  // name and number
+  static Key KeyOf(const Upload& upload) { return {upload.name, upload.site}; }
+
+  std::map<Key, double> weights_;  // of this round's sites; added up by name, so that W has the same bits, too
+  std::vector<Upload> pending_;    // all of them where uploads are wanted
   FixedPointSum sum_{0};
 };
 

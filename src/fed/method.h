@@ -22,7 +22,7 @@
 
 namespace fedalt {
 
-/// The uploads of a round as a method's part at the server sees them: ascending by site, never empty.
+/// The uploads of a round as a method's part at the server sees them: ascending by the sites' names, never empty.
 struct RoundUploads {
   std::vector<Upload> uploads;
   std::vector<AdaptedModule> modules;

@@ -134,7 +134,7 @@ StatusOr<PublishedObject> Aggregate(const ClosingRound& closing, const ServerRou
     contributors.push_back({site.site, options.sites[static_cast<size_t>(site.site)], true});
   for (const SiteContribution& site : closing.absent)
     contributors.push_back({site.site, options.sites[static_cast<size_t>(site.site)], false});
-  std::sort(contributors.begin(), contributors.end(), [](const Contributor& a, const Contributor& b) { return a.site < b.site; });
+  SortByName(contributors);
   ClosingJournal round_journal(closing, options, journal);
   LocalTransport transport(options.method->ledger_policy(), options.method->needs());
   Exchange exchange(*options.method, transport, round_journal, options.shape);

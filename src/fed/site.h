@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "adapter/site_adapters.h"
+#include "base/random.h"
 #include "data/dataset.h"
 #include "train/evaluate.h"
 #include "train/trainer.h"
@@ -25,6 +26,9 @@ struct SiteData {
   std::vector<TokenizedExample> validation;  ///< may be empty
   EvalSet test;
 };
+
+/// The name under which all sites' data are one site's (Method::pools_data); no site may have it, because of its blank.
+inline constexpr char kPooledSite[] = "all sites";
 
 /// What is known of a site without its data.
 struct SiteInfo {
@@ -53,10 +57,14 @@ struct Site {
   /// `device`: the model's. `dtype`: float64 in tests of the methods' arithmetic; what the site keeps and sends has it, too.
   Site(int64_t site_index, SiteInfo site_info, std::vector<AdaptedModule> modules, const AdapterConfig& config, at::Device device,
        at::ScalarType dtype = at::kFloat)
-      : index(site_index), info(std::move(site_info)), adapters(std::move(modules), config, dtype, device) {}
+      : index(site_index),
+        info(std::move(site_info)),
+        address(SiteAddress(info.name)),
+        adapters(std::move(modules), config, dtype, device) {}
 
-  int64_t index = 0;
+  int64_t index = 0;  ///< its place among the sites here
   SiteInfo info;
+  uint64_t address = 0;  ///< of its draws (base/random.h)
   SiteAdapters adapters;
   InitOptions start;  ///< how its adapters were drawn
   TrainState train_state;

@@ -2,14 +2,10 @@
 
 #include <optional>
 
+#include "base/random.h"
+
 namespace fedalt {
 namespace {
-
-/// Draws of later passes of a round have addresses of their own; those of the first are the site's.
-uint64_t AddressOf(int64_t site, int64_t pass) {
-  constexpr int kPassShift = 40;
-  return static_cast<uint64_t>(site) | static_cast<uint64_t>(pass) << kPassShift;
-}
 
 void Append(const TrainReport& pass, TrainReport& report) {
   const double before = report.mean_loss * static_cast<double>(report.response_tokens);
@@ -42,7 +38,7 @@ StatusOr<TrainReport> TrainSite(const SiteTraining& training, Site& site, const 
       };
       ASSIGN_OR_RETURN(const TrainReport of_pass,
                        TrainLocalPass(training.model, site.adapters, part ? *part : training.data.train, train,
-                                      {training.seed, AddressOf(site.index, pass), static_cast<uint64_t>(training.round)},
+                                      {training.seed, SiteAddress(site.info.name, pass), static_cast<uint64_t>(training.round)},
                                       training.keep_optimizer ? site.train_state : fresh, counted));
       Append(of_pass, report);
     }

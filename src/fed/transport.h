@@ -37,7 +37,7 @@ struct Upload {
   int64_t site = 0;
   double weight = 1.0;
   at::Tensor values;      ///< theta_k, flat, float32 on the CPU
-  std::string name = {};  ///< of the site, for messages; empty: its number serves
+  std::string name = {};  ///< of the site, for messages and for the order of sums; empty: its number serves
 };
 
 /// What a round gives to the sites. For methods that need the sum: S = sum w_k theta_k (float32, rounded once), one object for
@@ -77,7 +77,7 @@ class Transport {
   /// The sum over this round's uploads and what was kept.
   virtual StatusOr<Published> CloseRound(int64_t round) = 0;
 
-  /// The uploads themselves and what was kept, ascending by site; only where uploads may be seen (kIndividualUploads). They are all
+  /// The uploads themselves and what was kept, ascending by name; only where uploads may be seen (kIndividualUploads). They are all
   /// in memory at once.
   virtual StatusOr<std::vector<Upload>> CloseRoundWithUploads(int64_t round) = 0;
 };

@@ -7,7 +7,7 @@
 
 #include "base/check.h"
 #include "base/quote.h"
-#include "fed/federation.h"
+#include "fed/cohort.h"
 #include "fed/upload_format.h"
 
 namespace fedalt {
@@ -80,7 +80,7 @@ int64_t ServerCore::OpenRound() const {
 /// The sites that are expected in a round: those of its cohort that take part in the run and can come.
 std::vector<int64_t> ServerCore::Cohort(int64_t round) const {
   std::vector<int64_t> cohort;
-  for (const int64_t site : CohortOf(options_.participation, static_cast<int64_t>(options_.sites.size()), round, options_.seed))
+  for (const int64_t site : CohortOf(options_.participation, options_.sites, round, options_.seed))
     if (position_.enrolled.contains(site) && !options_.revoked.contains(site)) cohort.push_back(site);
   return cohort;
 }

@@ -84,7 +84,7 @@ class Series {
 
 /// The mean of each run over the examples of `site` that each replicate draws.
 std::map<const RunScores*, std::vector<double>> ResampleSite(const std::vector<const RunScores*>& runs, size_t site,
-                                                             const BootstrapOptions& options) {
+                                                             uint64_t address, const BootstrapOptions& options) {
   const auto resamples = static_cast<size_t>(options.resamples);
   const size_t examples = (*runs.front())[site].size();
   std::map<const RunScores*, std::vector<double>> means;
@@ -94,7 +94,7 @@ std::map<const RunScores*, std::vector<double>> ResampleSite(const std::vector<c
   }
   std::vector<size_t> drawn(examples);
   for (size_t b = 0; b < resamples; ++b) {
-    const RandomStream draws(options.seed, RandomPurpose::kBootstrap, {kExamples, site, b});
+    const RandomStream draws(options.seed, RandomPurpose::kBootstrap, {kExamples, address, b});
     for (size_t i = 0; i < examples; ++i) drawn[i] = draws.Below(i, examples);
     for (auto& [run, mean] : means) {
       const std::vector<double>& scores = (*run)[site];
@@ -104,6 +104,15 @@ std::map<const RunScores*, std::vector<double>> ResampleSite(const std::vector<c
     }
   }
   return means;
+}
+
+/// Name -> place of every site.
+std::map<std::string, size_t> SitesByName(const BootstrapOptions& options, size_t sites) {
+  FEDALT_CHECK(options.sites.empty() || options.sites.size() == sites, "a name of every site");
+  std::map<std::string, size_t> by_name;
+  for (size_t site = 0; site < sites; ++site)
+    by_name.emplace(options.sites.empty() ? std::to_string(site) : options.sites[site], site);
+  return by_name;
 }
 
 std::vector<const RunScores*> DistinctRuns(const std::vector<VariantScores>& variants) {
@@ -142,18 +151,22 @@ std::vector<VariantStatistics> CompareVariants(const std::vector<VariantScores>&
     const std::vector<size_t> common = CommonSeeds(variant, reference);
     pairs.push_back({Series(variant, common, options), Series(reference, common, options)});
   }
-  for (size_t site = 0; site < runs.front()->size(); ++site) {
-    const auto resampled = ResampleSite(runs, site, options);
+  for (VariantStatistics& of_variant : statistics) of_variant.per_site.resize(runs.front()->size());
+  for (const auto& [name, site] : SitesByName(options, runs.front()->size())) {
+    const auto resampled = ResampleSite(runs, site, SiteAddress(name), options);
     for (size_t v = 0; v < variants.size(); ++v) {
       if (own[v].seeds().empty()) continue;
-      statistics[v].per_site.push_back(own[v].AddSite(site, resampled));
+      statistics[v].per_site[site] = own[v].AddSite(site, resampled);
       if (v == options.reference || pairs[v].variant.seeds().empty()) continue;
       pairs[v].variant.AddSite(site, resampled);
       pairs[v].reference.AddSite(site, resampled);
     }
   }
   for (size_t v = 0; v < variants.size(); ++v) {
-    if (own[v].seeds().empty()) continue;
+    if (own[v].seeds().empty()) {
+      statistics[v].per_site.clear();
+      continue;
+    }
     statistics[v].mean = MakeEstimate(own[v].value(), own[v].replicates(), options.confidence);
     if (v == options.reference || pairs[v].variant.seeds().empty()) continue;
     statistics[v].versus_reference = MakeDifference(pairs[v].variant, pairs[v].reference, options.confidence);

@@ -8,6 +8,7 @@
 
 #include <cstdint>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace fedalt {
@@ -44,6 +45,9 @@ struct BootstrapOptions {
   double confidence = 0.95;
   uint64_t seed = 0;
   size_t reference = 0;  ///< index of the variant that the others are compared with
+  /// Names of the sites, which address their draws and order their sums, so that it does not matter how they are listed; empty:
+  /// "0", "1", ...
+  std::vector<std::string> sites = {};
 };
 
 /// Statistics of every variant, in their order. Preconditions: resamples > 0, equal numbers of seeds.

@@ -247,7 +247,7 @@ OrderedJson ComparisonToJson(const ComparisonSpec& spec, const std::vector<Compa
   std::vector<VariantScores> scores;
   scores.reserve(rows.size());
   for (const Row& row : rows) scores.push_back(row.scores);
-  const BootstrapOptions options{spec.resamples, kConfidence, spec.seeds.front(), ReferenceOf(spec)};
+  const BootstrapOptions options{spec.resamples, kConfidence, spec.seeds.front(), ReferenceOf(spec), spec.sites};
   std::vector<VariantStatistics> statistics = CompareVariants(scores, options);
   for (size_t v = 0; v < rows.size(); ++v) rows[v].statistics = std::move(statistics[v]);
   const Row* budget = BudgetOf(spec, rows);

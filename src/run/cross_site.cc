@@ -40,7 +40,7 @@ StatusOr<OrderedJson> CrossSiteLosses(const LoadedRun& run, const std::filesyste
   }
   EvalOptions options = run.config.federation.eval.options;
   options.generate_answers = false;
-  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), run.sites.get(), nullptr, 0, 0};
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), run.sites.get(), nullptr};
   std::vector<std::vector<double>> losses(n, std::vector<double>(n));
   std::vector<int64_t> all(n), rounds(n);
   std::iota(all.begin(), all.end(), int64_t{0});

@@ -1,5 +1,6 @@
 #include "run/results_json.h"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <optional>
@@ -145,7 +146,10 @@ OrderedJson MeanOf(const std::vector<OrderedJson>& sites) {
   if (sites.empty()) return mean;
   mean["round"] = sites.front()["round"];
   mean["site"] = "mean";
-  const OrderedJson values = MeanOfValues(sites);
+  std::vector<OrderedJson> by_name = sites;  // so that the sums do not depend on how the sites are listed
+  std::stable_sort(by_name.begin(), by_name.end(),
+                   [](const OrderedJson& a, const OrderedJson& b) { return a["site"] < b["site"]; });
+  const OrderedJson values = MeanOfValues(by_name);
   for (const auto& [key, value] : values.items())
     if (key != "round") mean[key] = value;
   return mean;
@@ -159,7 +163,9 @@ OrderedJson WorstOf(const std::vector<OrderedJson>& sites) {
     return std::array{-number("exact_match"), -number("rouge1"), number("loss")};
   };
   for (const OrderedJson& site : sites)
-    if (worst == nullptr || badness(site) > badness(*worst)) worst = &site;
+    if (worst == nullptr || badness(site) > badness(*worst) ||
+        (badness(site) == badness(*worst) && site["site"] < (*worst)["site"]))
+      worst = &site;
   OrderedJson json;
   if (worst != nullptr)
     for (const char* name : {"site", "exact_match", "rouge1", "loss"}) json[name] = (*worst)[name];

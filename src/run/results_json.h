@@ -19,10 +19,11 @@ const OrderedJson* FindField(const OrderedJson& json, const std::string& path);
 /// One site in one round.
 OrderedJson SiteToJson(const SiteRoundResult& result);
 
-/// The mean over sites of every number that all of them have (bytes and tokens included), as a line of metrics.jsonl.
+/// The mean over sites of every number that all of them have (bytes and tokens included), as a line of metrics.jsonl; train_loss
+/// and tokens_per_s over those that trained. Null where a site's number is not finite.
 OrderedJson MeanOf(const std::vector<OrderedJson>& sites);
-/// The site that is worst by exact_match, then rouge1, then loss (which alone counts where nothing was generated): {"site",
-/// "exact_match", "rouge1", "loss"}.
+/// The site that is worst by exact_match, then rouge1, then loss (which alone counts where nothing was generated), the first by
+/// name of equal ones: {"site", "exact_match", "rouge1", "loss"}.
 OrderedJson WorstOf(const std::vector<OrderedJson>& sites);
 
 OrderedJson ReportToJson(const TrainReport& report);

@@ -31,7 +31,8 @@ namespace fs = std::filesystem;
 OrderedJson Environment(const RunConfig& config) {
   const Machine machine = DescribeMachine();
   const bool cuda = config.device == "cuda";
-  return {{"cpu", machine.cpu_model},
+  return {{"run_format", kRunFormat},
+          {"cpu", machine.cpu_model},
           {"avx2", machine.avx2},
           {"avx512", machine.avx512},
           {"kernels", CpuKernelsName(ActiveCpuKernels())},
@@ -43,8 +44,25 @@ OrderedJson Environment(const RunConfig& config) {
           {"libtorch", TORCH_VERSION}};
 }
 
+fs::path EnvironmentFile(const RunDirectory& directory) {
+  return directory.root() / "environment.json";
+}
+
+/// A run that was begun with other draws cannot go on with ours.
+Status CheckRunFormat(const RunDirectory& directory) {
+  const fs::path path = EnvironmentFile(directory);
+  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ErrorKind::kOutput));
+  ASSIGN_OR_RETURN(const nlohmann::json environment, ParseJson(text, {.kind = ErrorKind::kOutput}));
+  const int64_t format = environment.is_object() ? environment.value("run_format", int64_t{1}) : 0;
+  if (format == kRunFormat) return absl::OkStatus();
+  return OutputError(absl::StrCat(directory.root().string(), ": has run format ", format, ", and this fedalt goes on with format ",
+                                  kRunFormat,
+                                  " alone; start the run anew, or go on with the fedalt that began it (report, eval, "
+                                  "export and generate read it)"));
+}
+
 Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
-  const fs::path path = directory.root() / "environment.json";
+  const fs::path path = EnvironmentFile(directory);
   ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ErrorKind::kOutput));
   if (text != Environment(config).dump(1) + "\n")
     LogWarning(
@@ -53,7 +71,11 @@ Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
 }
 
 StatusOr<NamedTensors> InitialAdapter(const RunConfig& config, size_t site) {
-  const std::string path = absl::StrReplaceAll(config.initial_adapter.string(), {{"{site}", std::to_string(site)}});
+  const auto place =
+      config.all_sites.empty()
+          ? static_cast<int64_t>(site)
+          : std::find(config.all_sites.begin(), config.all_sites.end(), config.sites[site].name) - config.all_sites.begin();
+  const std::string path = absl::StrReplaceAll(config.initial_adapter.string(), {{"{site}", std::to_string(place)}});
   ASSIGN_OR_RETURN(PeftAdapter adapter, ReadPeftDirectory(path));
   const AdapterConfig& wanted = config.federation.adapter;
   if (adapter.metadata.r != wanted.r || adapter.metadata.lora_alpha != wanted.lora_alpha)
@@ -88,7 +110,7 @@ std::string MemoryText(const MemoryPlan& plan) {
 
 StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, const Elsewhere& elsewhere) {
   Transport* const others = elsewhere.transport.get();
-  if (run.config.all_sites > 0 && others == nullptr)
+  if (!run.config.all_sites.empty() && others == nullptr)
     return UsageError(
         absl::StrCat(directory.root().string(), " belongs to one site of a federation across machines; go on with fedalt site"));
   for (const std::string& note : run.notes) LogWarning(note);
@@ -105,12 +127,12 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
     if (!progress) progress = std::make_unique<Progress>(total, method->name(), done);
     progress->Update(done, note);
   };
-  FederationInputs inputs{run.model.get(),       run.tokenizer.get(),  run.sites.get(),       nullptr,
-                          run.config.first_site, run.config.all_sites, elsewhere.pinned_round};
+  FederationInputs inputs{run.model.get(), run.tokenizer.get(),  run.sites.get(),
+                          nullptr,         run.config.all_sites, elsewhere.pinned_round};
   if (!run.config.initial_adapter.empty()) {
     inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site); };
     for (size_t k = 0; k < run.config.sites.size(); ++k)  // good to begin?
-      RETURN_IF_ERROR(InitialAdapter(run.config, static_cast<size_t>(run.config.first_site) + k).status());
+      RETURN_IF_ERROR(InitialAdapter(run.config, k).status());
   }
   const auto stopped = [&](const Status& status) {
     progress.reset();
@@ -150,7 +172,7 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
   }
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Create(root));
   RETURN_IF_ERROR(directory.Lock());
-  RETURN_IF_ERROR(WriteFileAtomic(directory.root() / "environment.json", Environment(run.config).dump(1) + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomic(EnvironmentFile(directory), Environment(run.config).dump(1) + "\n"));
   RETURN_IF_ERROR(WriteFileAtomic(directory.config(), resolved_yaml));
   RETURN_IF_ERROR(LogToFile(directory.log()));
   LogInfo(absl::StrCat("run in ", directory.root().string()));
@@ -162,6 +184,7 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
 StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, const ConnectTransport& connect) {
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(root));
   RETURN_IF_ERROR(directory.Lock());
+  RETURN_IF_ERROR(CheckRunFormat(directory));
   std::error_code error;
   if (fs::exists(directory.summary(), error)) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(directory.summary(), ErrorKind::kOutput));
@@ -204,10 +227,9 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
     return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(),
                                    " for those that are"));
   SiteModel model;
-  const SiteInfo info{method->pools_data() ? "all sites" : site_name, 0};
-  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr, 0, 0};
-  ASSIGN_OR_RETURN(
-      auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : run.config.first_site + index, info));
+  const SiteInfo info{method->pools_data() ? kPooledSite : site_name, 0};
+  const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
+  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, info));
   ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
   model.round = round;
   if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));

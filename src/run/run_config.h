@@ -12,6 +12,10 @@
 
 namespace fedalt {
 
+/// Runs of another format are not gone on with, and parties of one federation have the same: 2: a site's draws are addressed by its
+/// name; 1 (no run says it): by its place.
+inline constexpr int64_t kRunFormat = 2;
+
 /// One site's files. Relative paths in the YAML are relative to the YAML file's folder, falling back to the working directory.
 struct SiteFiles {
   std::string name;  ///< "site-0" ... unless named
@@ -30,8 +34,7 @@ struct KeepOptions {
 struct RunConfig {
   std::filesystem::path model;
   std::vector<SiteFiles> sites;
-  int64_t first_site = 0;  ///< place of the first of `sites` among all sites of the federation
-  int64_t all_sites = 0;   ///< how many those are, where some are elsewhere; 0: all are here
+  std::vector<std::string> all_sites;  ///< names of all sites of the federation, where some are elsewhere; empty: all are here
   std::string prompt_template = "alpaca_short";
   double validation = 0.0;  ///< share of train held out per site
   std::filesystem::path

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "base/hash.h"
+#include "base/random.h"
 
 namespace fedalt {
 namespace {
@@ -86,8 +87,7 @@ StatusOr<SiteData> SiteFilesSource::Read(size_t index, std::vector<std::string>*
     ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
     split.train = std::move(examples);
   } else {
-    const size_t place = index + static_cast<size_t>(config_.first_site);
-    split = SplitValidation(std::move(examples), config_.validation, config_.federation.seed, place);
+    split = SplitValidation(std::move(examples), config_.validation, config_.federation.seed, SiteAddress(files.name));
   }
   if (split.train.empty())
     return DataError(

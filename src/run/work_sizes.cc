@@ -40,7 +40,7 @@ WorkMeter::WorkMeter(const RunConfig& config) : federation_(config.federation) {
 }
 
 void WorkMeter::Add(const SiteData& site) {
-  const uint64_t index = sites_++;
+  ++sites_;
   NoteLossBatches(site.test.tokenized);
   NoteLossBatches(site.validation);
   if (federation_.eval.options.generate_answers) NotePrompts(site.test.prompts);
@@ -48,12 +48,12 @@ void WorkMeter::Add(const SiteData& site) {
   std::vector<Length> own;
   std::vector<Length>& lengths = pools_ ? pool_ : own;
   for (const TokenizedExample& example : site.train) lengths.push_back(LengthOf(example));
-  if (!pools_) NoteTrainBatches(own, index, 1, work_);
+  if (!pools_) NoteTrainBatches(own, SiteAddress(site.name), 1, work_);
 }
 
 WorkSizes WorkMeter::Sizes() const {
   WorkSizes work = work_;
-  if (trains_ && pools_) NoteTrainBatches(pool_, 0, static_cast<int64_t>(sites_), work);
+  if (trains_ && pools_) NoteTrainBatches(pool_, SiteAddress(kPooledSite), static_cast<int64_t>(sites_), work);
   return work;
 }
 

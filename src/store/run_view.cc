@@ -9,7 +9,7 @@
 #include "base/check.h"
 #include "base/directory_lock.h"
 #include "base/file.h"
-#include "fed/federation.h"
+#include "fed/cohort.h"
 #include "store/audit_log.h"
 #include "store/pieces.h"
 #include "store/schema.h"
@@ -37,7 +37,7 @@ std::string AgreedValue(const std::string& agreement, const std::string& name) {
 }
 
 /// The sites that are expected in a round, by the configuration that all have agreed on.
-std::vector<int64_t> CohortIn(const std::string& agreement, int64_t sites, int64_t round) {
+std::vector<int64_t> CohortIn(const std::string& agreement, const std::vector<std::string>& sites, int64_t round) {
   ParticipationOptions participation;
   const std::string text = AgreedValue(agreement, "participation");
   uint64_t seed = 0;
@@ -199,7 +199,7 @@ Status RunView::ReadSites(RunState& state, const std::string& agreement) {
   RETURN_IF_ERROR(
       for_each_site(absl::StrCat("SELECT site FROM contribution WHERE round = ", state.round, " AND attempt = ", state.attempt),
                     [](SiteView& site, const Statement&) { site.contributed = true; }));
-  for (const int64_t k : CohortIn(agreement, static_cast<int64_t>(sites_.size()), state.round)) {
+  for (const int64_t k : CohortIn(agreement, sites_, state.round)) {
     SiteView& site = state.sites[static_cast<size_t>(k)];
     site.awaited = site.enrolled && !site.contributed;
   }

@@ -21,7 +21,7 @@ class ReadingTest : public testing::TinyFederationTest {
   StatusOr<RunSummary> Run(const FederationOptions& options, MemoryJournal& journal, std::optional<int64_t> pin = std::nullopt) {
     const auto method = MakeMethod(options.method);
     LocalTransport transport((*method)->ledger_policy(), (*method)->needs());
-    return RunFederation({model_.get(), nullptr, sites_.get(), nullptr, 0, 0, pin}, options, transport, journal, {});
+    return RunFederation({model_.get(), nullptr, sites_.get(), nullptr, {}, pin}, options, transport, journal, {});
   }
   /// What site k reads of the others while it trains in a round.
   static std::vector<float> ReadBy(const MemoryJournal& journal, int64_t round, int64_t k) {

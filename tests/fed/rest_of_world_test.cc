@@ -3,8 +3,11 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
+#include <string>
 
 #include "base/random.h"
+#include "fed/cohort.h"
 #include "fed/fedalt.h"
 #include "fed/federation.h"
 #include "fed/flat.h"
@@ -158,22 +161,36 @@ TEST(LocalTransport, BeginsEachRoundAnewAndKeepsTheAbsentOnlyWhereTheMethodSaysS
 }
 
 TEST(Cohort, HoldsTheAskedNumberAndChangesWithTheRound) {
-  EXPECT_EQ(CohortOf({.fraction = 1.0}, 8, 3, 0).size(), 8u);
-  EXPECT_EQ(CohortOf({.fraction = 0.3}, 8, 1, 0).size(), 2u);
-  EXPECT_EQ(CohortOf({.fraction = 0.001}, 8, 1, 0).size(), 1u);
-  EXPECT_EQ(CohortOf({.fraction = 1.0, .count = 5}, 8, 1, 0).size(), 5u);
-  EXPECT_EQ(CohortOf({.fraction = 1.0, .count = 50}, 8, 1, 0).size(), 8u);
+  const std::vector<std::string> sites = {"a", "b", "c", "d", "e", "f", "g", "h"};
+  EXPECT_EQ(CohortOf({.fraction = 1.0}, sites, 3, 0).size(), 8u);
+  EXPECT_EQ(CohortOf({.fraction = 0.3}, sites, 1, 0).size(), 2u);
+  EXPECT_EQ(CohortOf({.fraction = 0.001}, sites, 1, 0).size(), 1u);
+  EXPECT_EQ(CohortOf({.fraction = 1.0, .count = 5}, sites, 1, 0).size(), 5u);
+  EXPECT_EQ(CohortOf({.fraction = 1.0, .count = 50}, sites, 1, 0).size(), 8u);
   std::vector<int> seen(8, 0);
   bool changed = false;
   for (int64_t round = 1; round <= 40; ++round) {
-    const auto cohort = CohortOf({.fraction = 1.0, .count = 3}, 8, round, 5);
+    const auto cohort = CohortOf({.fraction = 1.0, .count = 3}, sites, round, 5);
     ASSERT_TRUE(std::is_sorted(cohort.begin(), cohort.end()));
-    EXPECT_EQ(cohort, CohortOf({.fraction = 1.0, .count = 3}, 8, round, 5));
-    changed |= cohort != CohortOf({.fraction = 1.0, .count = 3}, 8, 1, 5);
+    EXPECT_EQ(cohort, CohortOf({.fraction = 1.0, .count = 3}, sites, round, 5));
+    changed |= cohort != CohortOf({.fraction = 1.0, .count = 3}, sites, 1, 5);
     for (int64_t k : cohort) ++seen[static_cast<size_t>(k)];
   }
   EXPECT_TRUE(changed);
   for (int count : seen) EXPECT_GT(count, 3);
+}
+
+TEST(Cohort, IsDrawnByNameHoweverTheSitesAreListed) {
+  std::vector<std::string> sites = {"a", "b", "c", "d", "e", "f", "g", "h"};
+  const auto names = [&](int64_t round) {
+    std::set<std::string> cohort;
+    for (const int64_t k : CohortOf({.fraction = 1.0, .count = 3}, sites, round, 5)) cohort.insert(sites[static_cast<size_t>(k)]);
+    return cohort;
+  };
+  std::vector<std::set<std::string>> listed;
+  for (int64_t round = 1; round <= 20; ++round) listed.push_back(names(round));
+  std::reverse(sites.begin(), sites.end());
+  for (int64_t round = 1; round <= 20; ++round) EXPECT_EQ(names(round), listed[static_cast<size_t>(round - 1)]) << round;
 }
 
 }  // namespace

@@ -3,7 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "fed/federation.h"
+#include "fed/cohort.h"
 #include "store/server_folder.h"
 
 namespace fedalt {
@@ -82,12 +82,14 @@ TEST(RunView, WorksBesideAServerAndSeesIt) {
 TEST(RunView, AwaitsOnlyTheCohort) {
   const StoreFolder folder;
   testing::RecordRun(folder.path());
-  RawSql(folder.store(), "UPDATE agreement SET text = 'participation: 1' || char(10) || 'seed: 3' || char(10)");
+  RawSql(folder.store(), "UPDATE agreement SET text = 'participation: 1' || char(10) || 'seed: 0' || char(10)");
   const RunState state = StateOf(folder.path());
-  const std::vector<int64_t> cohort = CohortOf({1.0, 1}, 3, 3, 3);
-  ASSERT_EQ(cohort.size(), 1u);
+  std::vector<std::string> names;
+  for (const auto& site : state.sites) names.push_back(site.name);
+  const std::vector<int64_t> cohort = CohortOf({1.0, 1}, names, 3, 0);
+  ASSERT_EQ(cohort, std::vector<int64_t>{0});
   for (int64_t site = 0; site < 3; ++site)
-    EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == cohort[0] && site == 0) << site;
+    EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == 0) << site;
 }
 
 TEST(RunView, Versions) {
