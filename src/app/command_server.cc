@@ -77,6 +77,8 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
   options.ledger_policy = shape.method->ledger_policy();
   options.participation = config.federation.participation;
   options.seed = config.federation.seed;
+  options.weight = [method = shape.method.get()](int64_t train_examples) { return method->Weight(train_examples); };
+  options.warn = [](const std::string& what) { LogWarning(what); };
   options.minimum_cohort = party.minimum_cohort;
   options.deadline_ms = party.deadline_s * 1000;
   return options;
@@ -111,10 +113,10 @@ Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions&
     if (state.phase() != v1::PHASE_ENDED && waits != told) LogInfo(waits);
     told = waits;
     if (state.phase() == v1::PHASE_ENDED && ended_ms == 0) {
-      ended_ms = clock.NowMs();
+      ended_ms = clock.MonotonicMs();
       LogInfo(absl::StrCat("the run has ended: ", state.cause()));
     }
-    if (ended_ms > 0 && (core.everybody_has_read() || clock.NowMs() >= ended_ms + linger_ms)) return absl::OkStatus();
+    if (ended_ms > 0 && (core.everybody_has_read() || clock.MonotonicMs() >= ended_ms + linger_ms)) return absl::OkStatus();
     if (!clock.Sleep(std::max(kPieceMs, pause_ms)).ok())
       return InterruptedError("the server was stopped; nothing is lost, go on with the same command");
   }
@@ -142,7 +144,8 @@ Status Execute(const std::string& file) {
   const ServerRoundOptions round{shape.method.get(),
                                  {shape.modules, LargestRank(federation.method, federation.adapter), federation.upload},
                                  shape.values,
-                                 options.sites};
+                                 options.sites,
+                                 federation.max_norm};
   ServerCore core(options, *store, clock);
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));

@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "net/certificates.h"
 #include "net/grpc_connection.h"
+#include "net/sign_of_life.h"
 #include "net/site_session.h"
 #include "run/run.h"
 #include "run/run_directory.h"
@@ -53,6 +54,9 @@ struct SessionParts {
 
 class RemoteSession : private SessionParts, public SiteSession {
  public:
+  /// After Enrol: the server hears of this site while it trains.
+  void ShowSignsOfLife() { signs_ = std::make_unique<SignsOfLife>(connection, SignOfLife()); }
+
   RemoteSession(const PartyConfig& party, const PartyKeysOnDisk& keys, SiteSessionOptions options)
       : SessionParts{{},
                      {party.server, keys.identity, PinTo(keys.roster.server->fingerprint)},
@@ -64,6 +68,8 @@ class RemoteSession : private SessionParts, public SiteSession {
     options.record = &record;
     return options;
   }
+
+  std::unique_ptr<SignsOfLife> signs_;
 };
 
 /// Whether the run directory holds nothing of a run yet.
@@ -82,8 +88,10 @@ StatusOr<std::unique_ptr<RemoteSession>> Enrolled(const PartyConfig& party, cons
   options.patience_ms = party.patience_s * 1000;
   options.upload = config.federation.upload;
   options.reports = party.share_metrics;
+  options.process = RandomName();
   auto session = std::make_unique<RemoteSession>(party, keys, std::move(options));
   RETURN_IF_ERROR(session->Enrol(IsNew(party.directory)));
+  session->ShowSignsOfLife();
   return session;
 }
 

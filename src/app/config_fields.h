@@ -80,6 +80,7 @@ ConfigKey InitFromKey();
 ConfigKey MetricsKey();
 ConfigKey MixerKey();
 ConfigKey GuardKey();
+ConfigKey MaxNormKey();
 ConfigKey ParticipationKey();
 ConfigKey StepsKey();
 ConfigKey BetasKey();

@@ -80,6 +80,7 @@ void AddMethodKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(Choice<UploadFormat>(
       "upload", {{"float32", UploadFormat::kFloat32}, {"bfloat16", UploadFormat::kBFloat16}, {"int8", UploadFormat::kInt8}},
       [](RunConfig& c) -> UploadFormat& { return c.federation.upload; }));
+  keys.push_back(MaxNormKey());
 }
 
 void AddBaselineKeys(std::vector<ConfigKey>& keys) {

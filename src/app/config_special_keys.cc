@@ -280,6 +280,22 @@ ConfigKey GuardKey() {
           }};
 }
 
+ConfigKey MaxNormKey() {
+  constexpr double kHigh = 1e6;
+  return {"contribution.max_norm", absl::StrCat("off or a number from 1 to ", kHigh),
+          [](const YamlNode& node, RunConfig& config) {
+            double value = 0.0;
+            if (node.kind != YamlNode::Kind::kScalar) return false;
+            if (node.text != "off" && (!FromChars(node.text, value) || !(value >= 1.0 && value <= kHigh))) return false;
+            config.federation.max_norm = value;
+            return true;
+          },
+          [](const RunConfig& config) {
+            const double value = config.federation.max_norm;
+            return value > 0.0 ? NumberText(value) : std::string();
+          }};
+}
+
 ConfigKey ThreadsKey() {
   constexpr int64_t kHigh = 4096;
   return {"threads", absl::StrCat("auto or an integer from 1 to ", kHigh),

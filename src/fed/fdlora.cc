@@ -43,7 +43,7 @@ class Fdlora : public AveragingMethod {
 
   bool has_rest_of_world() const override { return true; }
   Deploy deploy() const override { return Deploy::kTrainedTogether; }
-  double Weight(const Site&) const override { return 1.0; }
+  double Weight(int64_t) const override { return 1.0; }
   Kept kept() const override { return {.adapter_sizes = 2}; }
 
   Status Check(const FederationOptions& options) const override {

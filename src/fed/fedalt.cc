@@ -93,8 +93,8 @@ class Fedalt : public Method {
     return part;
   }
 
-  double Weight(const Site& site) const override {
-    return rest_of_world().weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
+  double Weight(int64_t train_examples) const override {
+    return rest_of_world().weights == SiteWeights::kSamples ? static_cast<double>(train_examples) : 1.0;
   }
 
   at::Tensor Contribution(int64_t, const Site& site) const override { return Flatten(Exchanged(site, site.adapters.Individual())); }

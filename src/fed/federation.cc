@@ -254,7 +254,8 @@ Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
   ASSIGN_OR_RETURN(result.train, Train(round, k, *site));
   if (ExchangesIn(round))
-    site->sent = {AsTransmitted(method_.Contribution(round, *site), options_.upload), method_.Weight(*site), round};
+    site->sent = {AsTransmitted(method_.Contribution(round, *site), options_.upload), method_.Weight(site->info.train_examples),
+                  round};
   std::lock_guard<std::mutex> lock(mutex_);
   return journal_.SaveSite(round, *site, &result.train);
 }

@@ -11,6 +11,8 @@
 namespace fedalt {
 
 inline constexpr int kGridBits = 40;  ///< step 2^-40
+/// No |S| may be greater. So `n` contributions always fit together if each |w theta| is at most kSumReach / n.
+inline constexpr double kSumReach = 0x1.0p22;
 
 /// w_k theta_k; theta is borrowed.
 struct Contribution {

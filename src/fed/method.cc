@@ -55,8 +55,8 @@ void Method::PreparePass(int64_t, int64_t, Site&, TrainOptions& train) const {
   train.train_mixer = false;
 }
 
-double Method::Weight(const Site& site) const {
-  return options_.average_weights == SiteWeights::kSamples ? static_cast<double>(site.info.train_examples) : 1.0;
+double Method::Weight(int64_t train_examples) const {
+  return options_.average_weights == SiteWeights::kSamples ? static_cast<double>(train_examples) : 1.0;
 }
 
 at::Tensor Method::Contribution(int64_t, const Site&) const {

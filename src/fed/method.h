@@ -84,8 +84,9 @@ class Method {
   virtual void FinishPass(int64_t, int64_t, Site&) const {}
   /// After the last pass: what the method learns from the site's data beside its adapters.
   virtual Status FinishTraining(int64_t, const Transformer&, const SiteData&, Site&) const { return absl::OkStatus(); }
-  /// w_k of this site in the sum: by default p_k = n_k / sum n, or uniform, as options().average_weights says.
-  virtual double Weight(const Site& site) const;
+  /// w_k in the sum of a site with so many training examples: by default p_k = n_k / sum n, or uniform, as
+  /// options().average_weights says. The server computes it, too.
+  virtual double Weight(int64_t train_examples) const;
   /// theta_k: what the site sends, flat, in the adapters' dtype. Precondition: needs() is not kNothing.
   virtual at::Tensor Contribution(int64_t round, const Site& site) const;
   /// Whether Receive can take so many values: a server elsewhere may publish anything. By default as many as the site sends.

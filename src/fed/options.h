@@ -112,6 +112,7 @@ struct FederationOptions {
   std::vector<int64_t> round_steps;  ///< optimizer steps of each round; empty: train.steps or train.local_epochs in every round
   ParticipationOptions participation;
   UploadFormat upload = UploadFormat::kFloat32;
+  double max_norm = 0.0;  ///< fed/server_round.h; 0: off
   EvalSchedule eval;
   uint64_t seed = 0;
   bool keep_optimizer = false;  ///< false: AdamW's moments restart every round, as published

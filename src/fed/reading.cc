@@ -24,6 +24,10 @@ Status TakeIn(const Method& method, const Published& published, Site& site) {
   const double weight = site.sent.weight;
   if (site.sent.values.defined())
     site.sent.weight = AgedWeight(weight, method.options().rest_of_world.staleness, published.round - site.sent.round);
+  if (site.sent.values.defined() && published.own_weight && *published.own_weight != site.sent.weight)
+    return FederationError(absl::StrCat("round ", published.round, " counts this site with weight ", *published.own_weight,
+                                        ", but by the agreed rule it is ", std::exchange(site.sent.weight, weight),
+                                        "; ask who runs the server before going on"));
   Status received = method.Receive(published, site);
   site.sent.weight = weight;
   site.read_round = published.round;

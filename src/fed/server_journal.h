@@ -35,6 +35,7 @@ struct PublishedObject {
   std::map<int64_t, ChunkList> per_site;    ///< by site
   std::map<int64_t, int64_t> contributors;  ///< site -> the round of its contribution that is in it
   std::map<int64_t, double> weights;        ///< of each contributor
+  std::map<int64_t, std::string> left_out;  ///< contributions of this round that are not in it: why, by site
   /// How far each site moved the sum since what was published before: the Euclidean norm of the difference that it made (not of
   /// sites that left).
   std::map<int64_t, double> moved;
@@ -55,8 +56,10 @@ struct ServerPosition {
   int64_t opened_ms = 0;                         ///< when that attempt began; 0: not yet
   std::map<int64_t, SiteContribution> received;  ///< in that attempt, by site
   std::map<int64_t, SiteContribution> ledger;    ///< the last counted one of each site
+  std::map<int64_t, std::string> left_out;       ///< of that attempt: why, by site
   std::optional<std::string> ended;              ///< the cause
   std::optional<std::string> paused;             ///< the cause
+  bool paused_for_sites = false;                 ///< it goes on when enough of them have returned
 };
 
 /// What somebody at the server's machine asks of a run; the server does it at its next step, or when it is started again.
@@ -79,14 +82,17 @@ class ServerJournal {
   virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) = 0;
   virtual Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) = 0;
   virtual Status SaveContribution(const SiteContribution& contribution) = 0;
+  /// What the site sends in this attempt does not count.
+  virtual Status SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) = 0;
   /// The attempt ends without a result; what it received is forgotten.
   virtual Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) = 0;
   /// The round is closed: what it received enters the ledger, and the published object is what sites may read.
   virtual Status CloseRound(const PublishedObject& published) = 0;
   virtual Status SaveEnd(const std::string& cause) = 0;
-  /// The site takes part no longer: its contributions leave the open attempt and the ledger, and their pieces the disk.
+  /// The site takes part no longer: its contributions leave the open attempt and the ledger.
   virtual Status SaveDeparture(int64_t site, const std::string& cause) = 0;
-  virtual Status SavePause(const std::string& cause) = 0;
+  /// `for_sites`: it ends by itself, too.
+  virtual Status SavePause(const std::string& cause, bool for_sites) = 0;
   /// `now_ms`: from when on the open attempt, if there is one, has its time.
   virtual Status SaveResume(int64_t now_ms) = 0;
   /// A server begins to work on the run. Returns how many have, this one included.
@@ -110,11 +116,16 @@ class ServerJournal {
   /// What `round` published; empty: nothing.
   virtual StatusOr<std::optional<PublishedObject>> LoadPublished(int64_t round) = 0;
 
-  // Pieces of tensors by their hash, from any thread.
+  // Chunks of tensors by their hash, from any thread.
+  /// Whether there is something of that name; GetChunk tells whether it is what it should be.
   virtual bool HasChunk(const Sha256Digest& digest) = 0;
-  /// Precondition: the hash is that of the bytes.
+  /// Afterwards it is there, also if it was damaged before. Precondition: the hash is that of the bytes.
   virtual Status PutChunk(const Sha256Digest& digest, std::string_view bytes) = 0;
+  /// Errors: kIntegrity (it is missing or damaged), kOutput (it cannot be read).
   virtual StatusOr<std::string> GetChunk(const Sha256Digest& digest) = 0;
+  /// Deletes the chunks that no fact names (the last published and counted ones, and those of the open attempt) and that are not in
+  /// `keep`: all such, or those of `among`. What cannot be deleted only costs space.
+  virtual void Collect(const std::optional<std::set<Sha256Digest>>& among, const std::set<Sha256Digest>& keep) = 0;
 };
 
 }  // namespace fedalt

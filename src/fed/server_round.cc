@@ -32,11 +32,13 @@ class ClosingJournal : public RoundJournal {
 
   StatusOr<LedgerEntry> LoadSent(int64_t, const std::string& site) override { return Load(*by_name_.at(site)); }
 
+  /// Errors: kIntegrity (damaged).
   StatusOr<LedgerEntry> Load(const SiteContribution& contribution) const {
-    auto words = FromChunks(contribution.chunks, [&](const Sha256Digest& digest) { return journal_.GetChunk(digest); });
-    if (!words.ok())
-      return Annotate(words.status(), absl::StrCat("contribution of ", options_.sites[static_cast<size_t>(contribution.site)],
-                                                   " in round ", contribution.round));
+    const auto words = FromChunks(contribution.chunks, [&](const Sha256Digest& digest) { return journal_.GetChunk(digest); });
+    if (!words.ok() && KindOf(words.status()) == ErrorKind::kIntegrity)
+      return IntegrityError(absl::StrCat("the stored contribution of ", options_.sites[static_cast<size_t>(contribution.site)],
+                                         " in round ", contribution.round, " is damaged"));
+    RETURN_IF_ERROR(words.status());
     return LedgerEntry{Decoded(*words, options_.shape.format, options_.values), contribution.weight, contribution.round};
   }
 
@@ -120,15 +122,71 @@ Status NoteMovement(const ClosingRound& closing, const ServerRoundOptions& optio
     published.moved[site] = 0.0;
     if (stays) continue;
     ASSIGN_OR_RETURN(const Term after, term(now, closing.round));
-    ASSIGN_OR_RETURN(const Term then, term(before, closing.before_round));
-    published.moved[site] = Distance(after, then);
+    const StatusOr<Term> then = term(before, closing.before_round);
+    if (!then.ok() && KindOf(then.status()) == ErrorKind::kIntegrity) {  // nobody can tell any more
+      published.moved.erase(site);
+      continue;
+    }
+    RETURN_IF_ERROR(then.status());
+    published.moved[site] = Distance(after, *then);
   }
   return absl::OkStatus();
 }
 
-}  // namespace
+/// Takes what `why` has a reason for out of the round: a received contribution gives way to the site's last one in the ledger.
+void LeaveOut(const std::map<int64_t, std::string>& why, bool keeps_absent, ClosingRound& closing) {
+  const auto is_out = [&](const SiteContribution& contribution) { return why.contains(contribution.site); };
+  std::erase_if(closing.absent, is_out);
+  if (keeps_absent)
+    for (const SiteContribution& last : closing.before)
+      if (std::any_of(closing.received.begin(), closing.received.end(),
+                      [&](const SiteContribution& now) { return now.site == last.site && is_out(now); }))
+        closing.absent.push_back(last);
+  std::erase_if(closing.received, is_out);
+  closing.left_out.insert(why.begin(), why.end());
+}
 
-StatusOr<PublishedObject> Aggregate(const ClosingRound& closing, const ServerRoundOptions& options, ServerJournal& journal) {
+/// Which of the received contributions are too large for their round.
+StatusOr<std::map<int64_t, std::string>> OutOfBounds(const ClosingRound& closing, const ServerRoundOptions& options,
+                                                     const ClosingJournal& journal) {
+  std::map<int64_t, std::string> out;
+  constexpr size_t kLeast = 3;
+  if (options.max_norm <= 0.0 || closing.received.size() < kLeast) return out;
+  std::map<int64_t, double> norms;
+  std::vector<double> sorted;
+  for (const SiteContribution& contribution : closing.received) {
+    ASSIGN_OR_RETURN(LedgerEntry entry, journal.Load(contribution));
+    sorted.push_back(norms[contribution.site] = Distance({std::move(entry.values), 1.0}, {}));
+  }
+  std::sort(sorted.begin(), sorted.end());
+  const size_t half = sorted.size() / 2;
+  const double median = sorted.size() % 2 == 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2.0;
+  for (const auto& [site, norm] : norms)
+    if (!(norm <= options.max_norm * median))
+      out[site] = absl::StrFormat("its norm %.6g is more than contribution.max_norm = %g times the median %.6g of the round", norm,
+                                  options.max_norm, median);
+  return out;
+}
+
+/// Which contributions cannot be read. Errors: kIntegrity (one of those received).
+StatusOr<std::map<int64_t, std::string>> Damaged(const ClosingRound& closing, const ClosingJournal& journal) {
+  std::map<int64_t, std::string> out;
+  for (const SiteContribution& contribution : closing.absent) {
+    const Status loaded = journal.Load(contribution).status();
+    if (loaded.ok()) continue;
+    if (KindOf(loaded) != ErrorKind::kIntegrity) return loaded;
+    out[contribution.site] = std::string(loaded.message());
+  }
+  for (const SiteContribution& contribution : closing.received) {
+    const Status loaded = journal.Load(contribution).status();
+    if (!loaded.ok() && KindOf(loaded) == ErrorKind::kIntegrity)
+      return IntegrityError(absl::StrCat(loaded.message(), "; the site is asked to send it again"));
+    RETURN_IF_ERROR(loaded);
+  }
+  return out;
+}
+
+StatusOr<PublishedObject> PublicationOf(const ClosingRound& closing, const ServerRoundOptions& options, ServerJournal& journal) {
   std::vector<Contributor> contributors;
   for (const SiteContribution& site : closing.received)
     contributors.push_back({site.site, options.sites[static_cast<size_t>(site.site)], true});
@@ -140,8 +198,25 @@ StatusOr<PublishedObject> Aggregate(const ClosingRound& closing, const ServerRou
   Exchange exchange(*options.method, transport, round_journal, options.shape);
   RETURN_IF_ERROR(exchange.Run(closing.round, contributors, options.sites).status());
   PublishedObject published = round_journal.Take();
-  RETURN_IF_ERROR(NoteMovement(closing, options, round_journal, published));
+  published.left_out = closing.left_out;
+  if (!closing.again) RETURN_IF_ERROR(NoteMovement(closing, options, round_journal, published));
   return published;
+}
+
+}  // namespace
+
+StatusOr<PublishedObject> Aggregate(const ClosingRound& all, const ServerRoundOptions& options, ServerJournal& journal) {
+  ClosingRound closing = all;
+  const bool keeps_absent = options.method->ledger_policy() == LedgerPolicy::kKeepAbsent;
+  if (!closing.again) {
+    ASSIGN_OR_RETURN(const auto out, OutOfBounds(closing, options, ClosingJournal(closing, options, journal)));
+    LeaveOut(out, keeps_absent, closing);
+  }
+  StatusOr<PublishedObject> published = PublicationOf(closing, options, journal);
+  if (published.ok() || KindOf(published.status()) != ErrorKind::kIntegrity || closing.again) return published;
+  ASSIGN_OR_RETURN(const auto damaged, Damaged(closing, ClosingJournal(closing, options, journal)));
+  LeaveOut(damaged, keeps_absent, closing);
+  return PublicationOf(closing, options, journal);
 }
 
 }  // namespace fedalt

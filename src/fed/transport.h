@@ -49,6 +49,7 @@ struct Published {
   at::Tensor values;  ///< flat, float32 on the CPU
   /// The round of the reader's own contribution that is in it, 0 if none is; empty: what it sent last is.
   std::optional<int64_t> own_round;
+  std::optional<double> own_weight;  ///< with which that one is in it; empty: as the site computes it
 };
 
 class Transport {

@@ -69,15 +69,16 @@ at::Tensor DecodeInt8(const at::Tensor& words, int64_t count) {
   return values;
 }
 
-/// OK if the exponent of none of the numbers says infinity or NaN. `mask`: the exponent's bits.
-template <typename Bits>
-Status CheckExponents(std::string_view bytes, Bits mask) {
+/// OK if no number is greater than `limit`, or none. `decode`: the magnitude of the word's bits.
+template <typename Bits, typename Decode>
+Status CheckEach(std::string_view bytes, double limit, const Decode& decode) {
   for (size_t at = 0; at + sizeof(Bits) <= bytes.size(); at += sizeof(Bits)) {
     Bits bits = 0;
     std::memcpy(&bits, &bytes[at], sizeof(bits));
-    if ((bits & mask) == mask)
-      return absl::InvalidArgumentError(
-          absl::StrCat("holds a number that is not finite, its number ", at / sizeof(Bits), "; expected finite ones"));
+    const double magnitude = decode(bits);
+    if (!(magnitude <= limit))  // also NaN
+      return absl::OutOfRangeError(absl::StrCat("holds a number of magnitude ", magnitude, ", its number ", at / sizeof(Bits),
+                                                "; expected finite ones up to ", limit));
   }
   return absl::OkStatus();
 }
@@ -120,15 +121,18 @@ at::Tensor Decoded(const at::Tensor& words, UploadFormat format, int64_t values)
   return DecodeInt8(words, values);
 }
 
-Status CheckFinite(std::string_view bytes, int64_t first, UploadFormat format, int64_t values) {
-  constexpr uint32_t kExponent = 0x7f800000;
-  constexpr uint16_t kExponentOfBfloat16 = 0x7f80;
-  if (format == UploadFormat::kBFloat16) return CheckExponents(bytes, kExponentOfBfloat16);
-  if (format == UploadFormat::kInt8) {
-    const int64_t scales = std::max<int64_t>(Blocks(values) - first, 0);
-    bytes = bytes.substr(0, std::min(bytes.size(), static_cast<size_t>(scales) * sizeof(float)));
+Status CheckBounded(std::string_view bytes, int64_t first, UploadFormat format, int64_t values, double limit) {
+  const auto of_float = [](uint32_t bits) { return std::abs(static_cast<double>(std::bit_cast<float>(bits))); };
+  if (format == UploadFormat::kBFloat16) {
+    constexpr int kLowBits = 16;
+    return CheckEach<uint16_t>(bytes, limit, [&](uint16_t bits) { return of_float(static_cast<uint32_t>(bits) << kLowBits); });
   }
-  return CheckExponents(bytes, kExponent);
+  if (format == UploadFormat::kFloat32) return CheckEach<uint32_t>(bytes, limit, of_float);
+  // The scales; what they scale is at most 128.
+  constexpr double kLargestNumber = 128.0;
+  const int64_t scales = std::max<int64_t>(Blocks(values) - first, 0);
+  bytes = bytes.substr(0, std::min(bytes.size(), static_cast<size_t>(scales) * sizeof(float)));
+  return CheckEach<uint32_t>(bytes, limit, [&](uint32_t bits) { return kLargestNumber * of_float(bits); });
 }
 
 }  // namespace fedalt

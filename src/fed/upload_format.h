@@ -32,8 +32,8 @@ at::Tensor Encoded(const at::Tensor& values, UploadFormat format);
 /// The inverse, of EncodedWords(format, values) words.
 at::Tensor Decoded(const at::Tensor& words, UploadFormat format, int64_t values);
 
-/// Whether a piece of the words, from word `first` on, holds finite numbers only. `bytes`: a multiple of 4 bytes.
-/// Errors: InvalidArgument.
-Status CheckFinite(std::string_view bytes, int64_t first, UploadFormat format, int64_t values);
+/// Whether the numbers in a chunk of the words, from word `first` on, are finite and decode to magnitudes of at most `limit`.
+/// `bytes`: a multiple of 4 bytes. Errors: OutOfRange (names the first other number and where in the chunk it stands).
+Status CheckBounded(std::string_view bytes, int64_t first, UploadFormat format, int64_t values, double limit);
 
 }  // namespace fedalt

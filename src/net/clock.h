@@ -10,8 +10,11 @@ namespace fedalt {
 class Clock {
  public:
   virtual ~Clock() = default;
-  /// Unix time in milliseconds. From any thread.
+  /// Unix time in milliseconds, for people to read: it may be set back and forth. From any thread.
   virtual int64_t NowMs() const = 0;
+  /// Milliseconds since some moment of this process; only differences mean something, and they are of time that passed. Whatever
+  /// waits uses this. From any thread.
+  virtual int64_t MonotonicMs() const = 0;
   /// Waits. Errors: kInterrupted (a stop was asked for meanwhile).
   virtual Status Sleep(int64_t ms) = 0;
 };
@@ -20,6 +23,7 @@ class Clock {
 class SystemClock : public Clock {
  public:
   int64_t NowMs() const override;
+  int64_t MonotonicMs() const override;
   Status Sleep(int64_t ms) override;
 };
 

@@ -85,10 +85,11 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
   grpc::ServerUnaryReactor* Poll(grpc::CallbackServerContext* context, const v1::PollRequest* request,
                                  v1::RunState* reply) override {
     // Two servers on one run: the core decides.
-    if (IsOfAnother(*request)) return Answer(facts_, context, reply, [this, request](int64_t) { return core_.State(*request); });
+    if (IsOfAnother(*request))
+      return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.State(site, *request); });
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
     const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
-    const Status status = site.ok() ? core_.CheckRun(request->run()) : site.status();
+    const Status status = site.ok() ? core_.AdmitPoll(*site, *request) : site.status();
     if (!status.ok()) {
       reactor->Finish(ToGrpc(status));
       return reactor;
@@ -98,11 +99,12 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
     {
       const std::lock_guard<std::mutex> lock(mutex_);
       if (known >= telling_since_ && known <= state_.version() && wait > 0 && !closing_) {
-        waiting_.push_back({reactor, reply, known, clock_.NowMs() + wait});
+        waiting_.push_back({reactor, reply, *site, known, clock_.MonotonicMs() + wait});
         return reactor;
       }
       *reply = state_;
     }
+    reply->set_notice(core_.NoticeFor(*site));
     reactor->Finish(grpc::Status::OK);
     return reactor;
   }
@@ -118,7 +120,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
         if (!SameStep(state, state_)) telling_since_ = state.version();
         state_ = state;
       }
-      const int64_t now = clock_.NowMs();
+      const int64_t now = clock_.MonotonicMs();
       const bool told = now < told_ms_ + static_cast<int64_t>(waiting_.size()) * kMsPerWaiter;
       for (auto waiter = waiting_.begin(); waiter != waiting_.end();) {
         const auto next = std::next(waiter);
@@ -126,6 +128,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
         if (progress) told_ms_ = now;
         if (everybody || progress || waiter->known_version < telling_since_ || now >= waiter->until_ms) {
           *waiter->reply = state_;
+          waiter->reply->set_notice(core_.NoticeFor(waiter->site));
           answered.splice(answered.end(), waiting_, waiter);
         }
         waiter = next;
@@ -138,7 +141,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
   struct Waiter {
     grpc::ServerUnaryReactor* reactor;
     v1::RunState* reply;
-    int64_t known_version, until_ms;
+    int64_t site, known_version, until_ms;
   };
   /// Whether the site has heard of another server of this run, which may be a later one.
   bool IsOfAnother(const v1::PollRequest& request) {

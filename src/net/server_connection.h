@@ -10,7 +10,7 @@
 namespace fedalt {
 
 /// Versions of proto/federation.proto that this program speaks, at either end.
-inline constexpr int32_t kOldestProtocol = 1, kNewestProtocol = 1;
+inline constexpr int32_t kOldestProtocol = 2, kNewestProtocol = 2;
 
 enum class Rpc {
   kEnrol,

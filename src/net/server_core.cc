@@ -3,31 +3,14 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/check.h"
 #include "base/quote.h"
 #include "fed/cohort.h"
-#include "fed/upload_format.h"
+#include "net/digest_bytes.h"
 
 namespace fedalt {
 namespace {
-
-StatusOr<Sha256Digest> DigestOf(const std::string& bytes) {
-  Sha256Digest digest{};
-  if (bytes.size() != digest.size())
-    return absl::InvalidArgumentError(absl::StrCat("a hash has ", bytes.size(), " bytes; expected ", digest.size()));
-  std::memcpy(digest.data(), bytes.data(), digest.size());
-  return digest;
-}
-
-std::string BytesOf(const Sha256Digest& digest) {
-  return {reinterpret_cast<const char*>(digest.data()), digest.size()};
-}
-
-bool SameContent(const SiteContribution& a, const SiteContribution& b) {
-  return a.weight == b.weight && a.chunks.values == b.chunks.values && a.chunks.digests == b.chunks.digests;
-}
 
 /// The first line that differs, in words. `them`: whose the other one is.
 std::string Difference(const std::string& ours, const std::string& theirs, const char* them) {
@@ -42,15 +25,15 @@ std::string Difference(const std::string& ours, const std::string& theirs, const
   }
 }
 
-/// The journal's failures are the disk's: nothing was recorded, and the site may try again.
-Status Unrecorded(const Status& status) {
-  return absl::UnavailableError(absl::StrCat("the server could not record this (", status.message(), "); try again"));
+/// Of whoever has left, was erased, was never enrolled or is revoked.
+Status TakesNoPart() {
+  return absl::PermissionDeniedError("this site takes no part in the run, so it reads nothing of it; start it again to enrol");
 }
 
 }  // namespace
 
 ServerCore::ServerCore(ServerOptions options, ServerJournal& journal, const Clock& clock)
-    : options_(std::move(options)), journal_(journal), clock_(clock) {
+    : options_(std::move(options)), journal_(journal), clock_(clock), callers_(clock, options_.silent_ms) {
   FEDALT_CHECK(!options_.sites.empty() && !options_.exchange_rounds.empty() && options_.values > 0, "a server has something to do");
 }
 
@@ -67,8 +50,15 @@ Status ServerCore::Recover() {
   }
   ASSIGN_OR_RETURN(start_, journal_.SaveStart(options_.instance));
   if (options_.signatures.sign) start_signature_ = options_.signatures.sign(StartMessage(options_.run, start_, options_.instance));
-  recovered_ms_ = clock_.NowMs();
-  version_ = recovered_ms_;  // another than before the restart, so that whoever waits looks again
+  since_ms_ = clock_.MonotonicMs();
+  constexpr int kBitsOfVersion = 32;
+  version_ = start_ << kBitsOfVersion;  // differs from every version before the restart, so pollers refresh
+  for (const auto& [site, examples] : position_.enrolled) {
+    callers_.SetMember(site, !options_.revoked.contains(site));
+    callers_.TakePlace(site, "");  // some process has its state: it is given time to be heard
+  }
+  // What the open attempt has received but nobody has committed yet may go on; its end collects it.
+  if (position_.opened_ms == 0) CollectGarbage(std::nullopt);
   return absl::OkStatus();
 }
 
@@ -95,6 +85,8 @@ std::vector<int64_t> ServerCore::AwaitedForEnrolment() const {
 std::string ServerCore::WaitingFor() const {
   std::vector<std::string> names;
   if (position_.ended) return "nothing";
+  if (position_.paused && position_.paused_for_sites)
+    return absl::StrCat("the return of sites, or an operator; the run has paused by itself: ", *position_.paused);
   if (position_.paused)
     return absl::StrCat("an operator, who paused the run", position_.paused->empty() ? "" : ": ", *position_.paused);
   if (aggregating_) return "the aggregation";
@@ -103,7 +95,8 @@ std::string ServerCore::WaitingFor() const {
     for (const int64_t site : AwaitedForEnrolment()) names.push_back(options_.sites[static_cast<size_t>(site)]);
   if (!enrolling)
     for (const int64_t site : Cohort(OpenRound()))
-      if (!position_.received.contains(site)) names.push_back(options_.sites[static_cast<size_t>(site)]);
+      if (!position_.received.contains(site) && !position_.left_out.contains(site))
+        names.push_back(options_.sites[static_cast<size_t>(site)]);
   if (names.empty()) return "the next step";
   constexpr size_t kShown = 10;  // the text goes to every site
   if (const size_t all = names.size(); all > kShown + 1) {
@@ -149,9 +142,30 @@ Status ServerCore::CheckRun(const std::string& run) const {
       absl::StrCat("this server runs ", options_.run, ", not \"", Quoted(run, 80), "\"; enrol again, or ask another server"));
 }
 
-StatusOr<v1::RunState> ServerCore::State(const v1::PollRequest& request) {
-  const std::lock_guard<std::mutex> lock(mutex_);
+Status ServerCore::AdmitPoll(int64_t site, const v1::PollRequest& request) {
   RETURN_IF_ERROR(CheckRun(request.run()));
+  RETURN_IF_ERROR(callers_.AdmitProcess(site, request.process()));
+  return callers_.member(site) ? absl::OkStatus() : TakesNoPart();
+}
+
+Status ServerCore::Admit(int64_t site, Callers::Kind kind) {
+  const Status admitted = callers_.Admit(site, kind);
+  if (admitted.ok()) return admitted;
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return Exhausted(site, admitted);
+}
+
+Status ServerCore::AdmitReader(int64_t site, const std::string& run, Callers::Kind kind) {
+  RETURN_IF_ERROR(CheckRun(run));
+  RETURN_IF_ERROR(Admit(site, kind));
+  if (callers_.member(site)) return absl::OkStatus();
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return Refuse(site, TakesNoPart());
+}
+
+StatusOr<v1::RunState> ServerCore::State(int64_t site, const v1::PollRequest& request) {
+  RETURN_IF_ERROR(AdmitPoll(site, request));
+  const std::lock_guard<std::mutex> lock(mutex_);
   // A server with the same number works on a copy of the directory, or was put back; which is right, only people can say, so the
   // sites stop.
   const bool later = request.known_start() > start_;
@@ -161,17 +175,36 @@ StatusOr<v1::RunState> ServerCore::State(const v1::PollRequest& request) {
     superseded_ = absl::StrCat("another server works on this run (start ", request.known_start(), ", this is start ", start_,
                                "), or this one was put back: put its newest directory back, or begin a new run");
   if (!superseded_.empty()) return absl::FailedPreconditionError(superseded_);
-  return StateLocked();
+  v1::RunState state = StateLocked();
+  state.set_notice(callers_.NoticeFor(site));
+  return state;
 }
 
 /// Records a refusal and passes it on. What only says "not yet" or "again" is no refusal. A site that is refused without end does
 /// not fill the log.
 Status ServerCore::Refuse(int64_t site, const Status& why) {
   if (absl::IsUnavailable(why)) return why;
-  constexpr int64_t kRecorded = 100;  // of a site, per attempt
-  if (++refused_[site] > kRecorded) return why;
+  if (++used_[site].refusals > budget::kRefusalsPerAttempt) return why;
   const Status noted = journal_.NoteRefusal(site, std::string(why.message()));
   return noted.ok() ? why : Unrecorded(noted);
+}
+
+/// Says once in an attempt that a site has spent its budget. Precondition: the lock is held.
+Status ServerCore::Exhausted(int64_t site, const Status& why) {
+  if (!std::exchange(used_[site].exhausted, true))
+    if (const Status refused = Refuse(site, why); !absl::IsResourceExhausted(refused)) return refused;
+  return why;
+}
+
+/// What the operator learns, at most once a minute, and the site in other words.
+Status ServerCore::Unrecorded(const Status& status) const {
+  constexpr int64_t kMinuteMs = 60'000;
+  const int64_t now = clock_.MonotonicMs(), last = unrecorded_ms_;
+  if (last < 0 || now >= last + kMinuteMs) {
+    unrecorded_ms_ = now;
+    Warn(absl::StrCat("a site was told to try again: ", status.message()));
+  }
+  return absl::UnavailableError("the server's disk does not do what it should, and its operator was told; try again");
 }
 
 /// Of an enrolment or a challenge: no other of this run has it.
@@ -183,6 +216,7 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
   v1::EnrolReply reply;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
+    if (const Status admitted = callers_.Admit(site, Callers::Kind::kEnrolment); !admitted.ok()) return Exhausted(site, admitted);
     if (request.newest_protocol() < kOldestProtocol || request.oldest_protocol() > kNewestProtocol)
       return Refuse(site, absl::FailedPreconditionError(absl::StrCat(
                               "the site speaks protocols ", request.oldest_protocol(), " to ", request.newest_protocol(),
@@ -190,8 +224,10 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
     if (request.agreement() != options_.agreement)
       return Refuse(site, absl::FailedPreconditionError(absl::StrCat(
                               "the configurations differ: ", Difference(options_.agreement, request.agreement(), "the site"))));
-    if (request.train_examples() <= 0)
-      return Refuse(site, absl::InvalidArgumentError("the site has no training examples; expected at least 1"));
+    if (request.train_examples() <= 0 || request.train_examples() > budget::kMostTrainExamples)
+      return Refuse(site, absl::InvalidArgumentError(absl::StrCat("the site has ", request.train_examples(),
+                                                                  " training examples; expected at least 1 and at most ",
+                                                                  budget::kMostTrainExamples)));
     const bool known = position_.enrolled.contains(site);
     if (known && !request.anew() && position_.enrolled[site] != request.train_examples())
       return Refuse(site, absl::FailedPreconditionError(absl::StrCat("the site enrolled with ", position_.enrolled[site],
@@ -202,6 +238,7 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
     reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
     reply.set_run(options_.run);
     if (!known || request.anew()) {
+      if (known) RETURN_IF_ERROR(callers_.MayTakePlace(site, request.process()));
       // Only a first enrolment undoes nothing, so that it may be a copy which comes late.
       std::string& challenge = challenges_[site];
       if (challenge.empty()) challenge = NewName();
@@ -209,152 +246,23 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
         reply.set_challenge(challenge);
         return reply;
       }
-      if (known) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and comes anew"));
+      if (++used_[site].enrolments > budget::kEnrolmentsPerAttempt)
+        return Exhausted(site, absl::ResourceExhaustedError(absl::StrCat("this site has enrolled ", budget::kEnrolmentsPerAttempt,
+                                                                         " times in this attempt; it waits for the next one")));
+      if (known) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and rejoins"));
       const std::string name = NewName();
       if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), name); !saved.ok()) return Unrecorded(saved);
       position_.enrolled[site] = request.train_examples();
       position_.enrolments[site] = name;
       challenge = NewName();
+      callers_.SetMember(site, true);
       Changed();
     }
+    callers_.TakePlace(site, request.process());
     if (request.reports()) reporters_.insert(site);
     if (request.anew()) reply.set_join_after(position_.closed_round);
     reply.set_enrolment(position_.enrolments[site]);
     *reply.mutable_state() = StateLocked();
-  }
-  Notify();
-  return reply;
-}
-
-/// The upload that a manifest announces, if it fits the open attempt.
-StatusOr<SiteContribution> ServerCore::Checked(int64_t site, const v1::UploadManifest& manifest) const {
-  RETURN_IF_ERROR(CheckRun(manifest.run()));
-  if (position_.ended) return absl::FailedPreconditionError(absl::StrCat("the run has ended: ", *position_.ended));
-  if (position_.opened_ms == 0 || manifest.round() != OpenRound() || manifest.attempt() != position_.attempt)
-    return absl::FailedPreconditionError(absl::StrCat("the upload is for round ", manifest.round(), ", attempt ",
-                                                      manifest.attempt(), ", but open is round ", OpenRound(), ", attempt ",
-                                                      position_.attempt));
-  if (!position_.enrolled.contains(site))
-    return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
-  // Aggregation may take longer than any poll waits, so that a site whose upload is refused could see no change and give up.
-  if (aggregating_) return absl::UnavailableError(absl::StrCat("round ", manifest.round(), " is being closed; try again"));
-  const std::vector<int64_t> cohort = Cohort(manifest.round());
-  if (std::find(cohort.begin(), cohort.end(), site) == cohort.end())
-    return absl::FailedPreconditionError(absl::StrCat("the site is not in the cohort of round ", manifest.round()));
-  const int64_t words = EncodedWords(options_.upload, options_.values);
-  if (manifest.values() != words || manifest.chunks_size() != ChunkCount(words))
-    return absl::InvalidArgumentError(absl::StrCat("the upload has ", manifest.values(), " values in ", manifest.chunks_size(),
-                                                   " pieces; expected ", words, " in ", ChunkCount(words)));
-  constexpr double kLargestWeight = 1e12;
-  if (!(manifest.weight() > 0.0) || manifest.weight() > kLargestWeight)
-    return absl::InvalidArgumentError(
-        absl::StrCat("the upload has weight ", manifest.weight(), "; expected more than 0 and at most 1e12"));
-  SiteContribution upload;
-  std::map<Sha256Digest, int64_t> sizes;
-  upload = {site, manifest.round(), manifest.attempt(), manifest.weight(), {manifest.values(), {}}};
-  for (int64_t i = 0; i < manifest.chunks_size(); ++i) {
-    const StatusOr<Sha256Digest> digest = DigestOf(manifest.chunks(static_cast<int>(i)));
-    if (!digest.ok()) return absl::InvalidArgumentError(absl::StrCat("piece ", i, ": ", digest.status().message()));
-    upload.chunks.digests.push_back(*digest);
-    const auto [known, is_new] = sizes.emplace(*digest, ChunkSize(manifest.values(), i));
-    if (!is_new && known->second != ChunkSize(manifest.values(), i))
-      return absl::InvalidArgumentError(absl::StrCat("piece ", i, " has the hash of an earlier one of ", known->second,
-                                                     " bytes; expected pieces of different sizes to have different hashes"));
-  }
-  return upload;
-}
-
-StatusOr<bool> ServerCore::Counts(int64_t site, const SiteContribution& upload) const {
-  const auto received = position_.received.find(site);
-  if (received == position_.received.end()) return false;
-  if (SameContent(received->second, upload)) return true;
-  return absl::AlreadyExistsError(
-      absl::StrCat("another contribution of this site counts in round ", received->second.round, " already; the first one stays"));
-}
-
-StatusOr<v1::MissingChunks> ServerCore::BeginUpload(int64_t site, const v1::UploadManifest& manifest) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  StatusOr<SiteContribution> upload = Checked(site, manifest);
-  if (!upload.ok()) return Refuse(site, upload.status());
-  v1::MissingChunks missing;
-  const StatusOr<bool> counts = Counts(site, *upload);
-  if (!counts.ok()) return Refuse(site, counts.status());
-  if (*counts) {
-    missing.set_committed(true);
-    return missing;
-  }
-  for (size_t i = 0; i < upload->chunks.digests.size(); ++i)
-    if (!journal_.HasChunk(upload->chunks.digests[i])) missing.add_chunks(static_cast<int64_t>(i));
-  uploads_[site] = *std::move(upload);
-  return missing;
-}
-
-/// Where in the upload that the site has begun the piece belongs: its places, ascending, at least one.
-StatusOr<std::vector<int64_t>> ServerCore::PlacesOf(int64_t site, const v1::Chunk& chunk) const {
-  RETURN_IF_ERROR(CheckRun(chunk.run()));
-  const auto begun = uploads_.find(site);
-  if (begun == uploads_.end() || begun->second.round != chunk.round())
-    return absl::FailedPreconditionError(absl::StrCat("a piece for round ", chunk.round(),
-                                                      " belongs to no upload that was begun, open is round ", OpenRound(),
-                                                      "; begin the upload again"));
-  ASSIGN_OR_RETURN(const Sha256Digest digest, DigestOf(chunk.sha256()));
-  const ChunkList& chunks = begun->second.chunks;
-  std::vector<int64_t> places;
-  for (size_t i = 0; i < chunks.digests.size(); ++i)
-    if (chunks.digests[i] == digest) places.push_back(static_cast<int64_t>(i));
-  if (places.empty())
-    return absl::InvalidArgumentError(absl::StrCat("a piece of ", chunk.content().size(), " bytes with hash ", HexOf(digest),
-                                                   " is none of those that the upload announced"));
-  const int64_t expected = ChunkSize(chunks.values, places.front());
-  if (static_cast<int64_t>(chunk.content().size()) != expected)
-    return absl::InvalidArgumentError(
-        absl::StrCat("piece ", places.front(), " has ", chunk.content().size(), " bytes; expected ", expected));
-  return places;
-}
-
-StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& chunk) {
-  StatusOr<std::vector<int64_t>> places = absl::InternalError("not looked for");
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    places = PlacesOf(site, chunk);
-    if (!places.ok()) return Refuse(site, places.status());
-  }
-  // The work on the content needs no lock: a slow site holds up nobody.
-  constexpr int64_t kWords = kChunkBytes / static_cast<int64_t>(sizeof(float));
-  const Sha256Digest digest = Sha256(chunk.content());
-  Status good;
-  for (const int64_t place : *places)
-    if (good.ok()) good = CheckFinite(chunk.content(), place * kWords, options_.upload, options_.values);
-  if (good.ok() && BytesOf(digest) != chunk.sha256())
-    good = absl::InvalidArgumentError("does not have the hash that it names; send it again");
-  if (!good.ok()) {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    return Refuse(site, absl::InvalidArgumentError(absl::StrCat("piece ", places->front(), " ", good.message())));
-  }
-  if (const Status put = journal_.PutChunk(digest, chunk.content()); !put.ok()) return Unrecorded(put);
-  return v1::PutChunkReply{};
-}
-
-StatusOr<v1::CommitReply> ServerCore::CommitUpload(int64_t site, const v1::UploadManifest& manifest) {
-  v1::CommitReply reply;
-  {
-    const std::lock_guard<std::mutex> lock(mutex_);
-    const StatusOr<SiteContribution> upload = Checked(site, manifest);
-    if (!upload.ok()) return Refuse(site, upload.status());
-    const StatusOr<bool> counts = Counts(site, *upload);
-    if (!counts.ok()) return Refuse(site, counts.status());
-    if (*counts) {
-      reply.set_duplicate(true);
-      return reply;
-    }
-    for (size_t i = 0; i < upload->chunks.digests.size(); ++i)
-      if (!journal_.HasChunk(upload->chunks.digests[i]))
-        return Refuse(
-            site, absl::FailedPreconditionError(absl::StrCat("piece ", i, " of the upload is missing; begin the upload again")));
-    if (const Status saved = journal_.SaveContribution(*upload); !saved.ok()) return Unrecorded(saved);
-    position_.received[site] = *upload;
-    uploads_.erase(site);
-    Changed();
   }
   Notify();
   return reply;
@@ -376,7 +284,7 @@ StatusOr<std::shared_ptr<const PublishedObject>> ServerCore::PublishedIn(int64_t
 }
 
 StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::ManifestRequest& request) {
-  RETURN_IF_ERROR(CheckRun(request.run()));
+  RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
   ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
   const ChunkList& chunks = object->ReadBy(site);
   v1::PublishedManifest manifest;
@@ -387,6 +295,8 @@ StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::
   for (const Sha256Digest& digest : chunks.digests) manifest.add_chunks(BytesOf(digest));
   if (const auto counted = object->contributors.find(site); counted != object->contributors.end())
     manifest.set_own_round(counted->second);
+  if (const auto weight = object->weights.find(site); weight != object->weights.end()) manifest.set_own_weight(weight->second);
+  if (const auto out = object->left_out.find(site); out != object->left_out.end()) manifest.set_left_out(out->second);
   const StatusOr<SignedHead> head = journal_.HeadOf(request.round());
   if (!head.ok()) return absl::IsNotFound(head.status()) ? manifest : StatusOr<v1::PublishedManifest>(Unrecorded(head.status()));
   manifest.mutable_head()->set_size(static_cast<int64_t>(head->head.size));
@@ -396,7 +306,7 @@ StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::
 }
 
 StatusOr<v1::Chunk> ServerCore::GetChunk(int64_t site, const v1::ChunkRequest& request) {
-  RETURN_IF_ERROR(CheckRun(request.run()));
+  RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kChunk));
   ASSIGN_OR_RETURN(const Sha256Digest digest, DigestOf(request.sha256()));
   ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
   const std::vector<Sha256Digest>& digests = object->ReadBy(site).digests;
@@ -404,7 +314,11 @@ StatusOr<v1::Chunk> ServerCore::GetChunk(int64_t site, const v1::ChunkRequest& r
     return Refuse(
         site, absl::NotFoundError(absl::StrCat("round ", request.round(), " published no piece ", HexOf(digest), " to this site")));
   StatusOr<std::string> content = journal_.GetChunk(digest);
-  if (!content.ok()) return Unrecorded(content.status());
+  if (!content.ok()) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (KindOf(content.status()) == ErrorKind::kIntegrity) damaged_round_ = request.round();
+    return Unrecorded(content.status());
+  }
   if (digest == digests.back()) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (request.round() == position_.closed_round) have_read_.insert(site);

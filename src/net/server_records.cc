@@ -18,8 +18,8 @@ bool IsMetricName(const std::string& name) {
 }  // namespace
 
 StatusOr<v1::ProofReply> ServerCore::GetProof(int64_t site, const v1::ProofRequest& request) {
+  RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
   const std::lock_guard<std::mutex> lock(mutex_);
-  RETURN_IF_ERROR(CheckRun(request.run()));
   if (request.old_size() < 0 || request.old_size() > request.size())
     return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a proof from ", request.old_size(), " to ", request.size(),
                                                                 " entries cannot be; expected the smaller number first")));
@@ -31,8 +31,8 @@ StatusOr<v1::ProofReply> ServerCore::GetProof(int64_t site, const v1::ProofReque
 }
 
 StatusOr<v1::CountersignReply> ServerCore::Countersign(int64_t site, const v1::Countersignature& request) {
+  RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
   const std::lock_guard<std::mutex> lock(mutex_);
-  RETURN_IF_ERROR(CheckRun(request.run()));
   const StatusOr<SignedHead> head = journal_.HeadOf(request.round());
   if (!head.ok()) return absl::NotFoundError(absl::StrCat("round ", request.round(), " has no signed head"));
   const auto& verifies = options_.signatures.verifies;
@@ -40,13 +40,13 @@ StatusOr<v1::CountersignReply> ServerCore::Countersign(int64_t site, const v1::C
     return Refuse(site, absl::InvalidArgumentError(absl::StrCat("the countersignature of round ", request.round(),
                                                                 " is not valid under the site's signing key")));
   if (const Status saved = journal_.SaveCountersignature(site, head->head, request.signature()); !saved.ok())
-    return absl::UnavailableError(saved.message());
+    return Unrecorded(saved);
   return v1::CountersignReply();
 }
 
 StatusOr<v1::ReportReply> ServerCore::Report(int64_t site, const v1::Metrics& request) {
+  RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
   const std::lock_guard<std::mutex> lock(mutex_);
-  RETURN_IF_ERROR(CheckRun(request.run()));
   constexpr int kMost = 32;
   if (request.values_size() > kMost || request.round() < 1 || request.round() > position_.closed_round)
     return Refuse(
@@ -58,16 +58,19 @@ StatusOr<v1::ReportReply> ServerCore::Report(int64_t site, const v1::Metrics& re
       return Refuse(site, absl::InvalidArgumentError("a report has a value without a proper name, or that is not finite"));
     values[name] = value;
   }
-  if (const Status saved = journal_.SaveMetrics(site, request.round(), values); !saved.ok())
-    return absl::UnavailableError(saved.message());
+  if (++used_[site].reports > budget::kReportsPerAttempt)
+    return Exhausted(site, absl::ResourceExhaustedError(absl::StrCat("this site has sent ", budget::kReportsPerAttempt,
+                                                                     " reports in this attempt; the last of them stays")));
+  if (const Status saved = journal_.SaveMetrics(site, request.round(), values); !saved.ok()) return Unrecorded(saved);
   if (request.round() == position_.closed_round) have_reported_.insert(site);
   return v1::ReportReply();
 }
 
 StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest& request) {
+  RETURN_IF_ERROR(CheckRun(request.run()));
+  RETURN_IF_ERROR(Admit(site, Callers::Kind::kFact));
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    RETURN_IF_ERROR(CheckRun(request.run()));
     if (!position_.enrolled.contains(site) || position_.enrolments[site] != request.enrolment())
       return v1::LeaveReply();  // a late copy
     constexpr size_t kMostBytes = 200;
@@ -88,6 +91,9 @@ Status ServerCore::Depart(int64_t site, const std::string& cause) {
   position_.received.erase(site);
   uploads_.erase(site);
   reporters_.erase(site);
+  callers_.SetMember(site, false);
+  callers_.GiveUpPlace(site);
+  CollectGarbage(std::nullopt);
   Changed();
   return absl::OkStatus();
 }
@@ -96,7 +102,7 @@ Status ServerCore::Depart(int64_t site, const std::string& cause) {
 Status ServerCore::AskedToDepart(int64_t site, const std::string& cause) {
   if (aggregating_) return absl::UnavailableError("a round is being closed; try again");
   const Status departed = Depart(site, cause);
-  return departed.ok() ? departed : absl::UnavailableError(departed.message());
+  return departed.ok() ? departed : Unrecorded(departed);
 }
 
 }  // namespace fedalt

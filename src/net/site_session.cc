@@ -41,7 +41,7 @@ SiteSession::SiteSession(SiteSessionOptions options, ServerConnection& connectio
 template <typename Reply, typename Request>
 StatusOr<Reply> SiteSession::Ask(Rpc rpc, const Request& request) {
   const std::string bytes = request.SerializeAsString();
-  const int64_t begun = clock_.NowMs();
+  const int64_t begun = clock_.MonotonicMs();
   for (int64_t pause = kFirstPauseMs;; pause = std::min(2 * pause, kLongestPauseMs)) {
     StatusOr<std::string> answer = connection_.Call(rpc, bytes, kCallMs);
     if (answer.ok()) {
@@ -50,14 +50,14 @@ StatusOr<Reply> SiteSession::Ask(Rpc rpc, const Request& request) {
       answer = absl::UnavailableError("the answer is no message of this protocol");
     }
     if (!IsPassing(answer.status())) return answer.status();
-    if (clock_.NowMs() - begun > options_.patience_ms)
+    if (clock_.MonotonicMs() - begun > options_.patience_ms)
       return FederationError(absl::StrCat("the server gave no answer for ", options_.patience_ms / 1000, " s (",
                                           answer.status().message(), "); start the site again when it can be reached"));
     const std::string waits = absl::StrCat("waits for the server (", answer.status().message(), ")");
     if (told_ != waits && tell_) tell_(waits);
     told_ = waits;
     // Sites that lost the server together come back one by one.
-    const uint64_t now = static_cast<uint64_t>(clock_.NowMs());
+    const uint64_t now = static_cast<uint64_t>(clock_.MonotonicMs());
     const double spread = 0.5 + RandomStream(now, RandomPurpose::kParticipation, {std::hash<std::string>()(bytes)}).Uniform(0);
     RETURN_IF_ERROR(clock_.Sleep(static_cast<int64_t>(static_cast<double>(pause) * spread)));
   }
@@ -80,6 +80,8 @@ Status SiteSession::Accept(const v1::RunState& state) {
                      state.start(), " answers at round ", state.round(),
                      ": the server was put back, or runs twice; put its newest directory back, or begin a new run"));
   state_ = state;
+  if (state.notice() != noticed_ && !state.notice().empty() && tell_) tell_(absl::StrCat("the server says: ", state.notice()));
+  noticed_ = state.notice();
   return absl::OkStatus();
 }
 
@@ -90,6 +92,7 @@ Status SiteSession::Enrol(bool anew) {
   request.set_agreement(options_.agreement);
   request.set_train_examples(options_.train_examples);
   request.set_reports(options_.reports);
+  request.set_process(options_.process);
   request.set_anew(anew);
   StatusOr<v1::EnrolReply> reply = Ask<v1::EnrolReply>(Rpc::kEnrol, request);
   constexpr int kChallenges = 100;  // another one only where an answer was lost, or a copy of an old message came in between
@@ -134,8 +137,16 @@ Status SiteSession::Poll() {
   request.set_known_start(state_.start());
   request.set_known_instance(state_.instance());
   request.set_known_signature(state_.start_signature());
+  request.set_process(options_.process);
   const auto state = Ask<v1::RunState>(Rpc::kPoll, request);
   return state.ok() ? Accept(*state) : Final(state.status());
+}
+
+std::string SiteSession::SignOfLife() const {
+  v1::PollRequest request;
+  request.set_run(run_);
+  request.set_process(options_.process);
+  return request.SerializeAsString();
 }
 
 Status SiteSession::WaitUntil(const std::function<bool(const v1::RunState&)>& done) {
@@ -155,7 +166,6 @@ Status SiteSession::Transmit(const Upload& upload) {
   manifest.set_run(run_);
   manifest.set_round(upload.round);
   manifest.set_attempt(state_.attempt());
-  manifest.set_weight(upload.weight);
   const ChunkList chunks = ChunksOf(upload.values);
   manifest.set_values(chunks.values);
   for (const Sha256Digest& digest : chunks.digests) manifest.add_chunks(BytesOf(digest));
@@ -168,7 +178,9 @@ Status SiteSession::Transmit(const Upload& upload) {
   ASSIGN_OR_RETURN(const v1::MissingChunks missing, Ask<v1::MissingChunks>(Rpc::kBeginUpload, manifest));
   if (missing.committed()) return absl::OkStatus();
   for (const int64_t i : missing.chunks()) {
-    if (i < 0 || i >= manifest.chunks_size()) return absl::InternalError("the server asks for a piece that there is not");
+    if (i < 0 || i >= manifest.chunks_size())
+      return absl::InternalError(
+          absl::StrCat("the server asked for chunk ", i, "; this upload has ", manifest.chunks_size(), " chunks"));
     v1::Chunk chunk;
     chunk.set_run(run_);
     chunk.set_round(upload.round);
@@ -236,8 +248,17 @@ Status SiteSession::Send(Upload upload) {
   return Deliver();
 }
 
+void SiteSession::TellLeftOut(const std::string& why) {
+  left_out_told_ = true;
+  if (tell_)
+    tell_(absl::StrCat(why,
+                       "; this site goes on as if it were absent. If it happens again its adapter has diverged: stop it, and "
+                       "rejoin in a new directory with a lower train.lr"));
+}
+
 Status SiteSession::Deliver() {
   sent_attempt_ = 0;
+  left_out_told_ = false;
   for (;;) {
     RETURN_IF_ERROR(WaitUntil([&](const v1::RunState& state) {
       return state.closed_round() >= upload_.round || WentBack(state, upload_.round) ||
@@ -248,6 +269,11 @@ Status SiteSession::Deliver() {
     const v1::RunState before = state_;
     const Status sent = Transmit(upload_);
     if (sent.ok()) sent_attempt_ = before.attempt();
+    if (absl::IsOutOfRange(sent)) {
+      sent_attempt_ = before.attempt();
+      TellLeftOut(std::string(sent.message()));
+      return Note("upload.left_out", {{"round", upload_.round}, {"attempt", before.attempt()}, {"reason", sent.message()}});
+    }
     if (sent.ok() || !absl::IsFailedPrecondition(sent)) return sent.ok() ? sent : Final(sent);
     // The round, or the attempt, has gone on meanwhile; if it has not, the refusal is meant.
     RETURN_IF_ERROR(Poll());
@@ -313,6 +339,9 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   published.contributors = manifest->contributors();
   published.values = *std::move(values);
   published.own_round = manifest->own_round();
+  if (manifest->own_round() > 0 && manifest->own_weight() > 0.0) published.own_weight = manifest->own_weight();
+  if (!manifest->left_out().empty() && upload_.round == round && !left_out_told_)
+    TellLeftOut(absl::StrCat("the contribution of round ", round, " was left out: ", manifest->left_out()));
   return published;
 }
 

@@ -27,6 +27,7 @@ struct SiteSessionOptions {
   int64_t patience_ms = 86'400'000;  ///< without an answer of the server, before the site gives up
   UploadFormat upload = UploadFormat::kFloat32;
   bool reports = false;          ///< whether Report sends anything
+  std::string process;           ///< a name of this process that no other has
   SiteRecord* record = nullptr;  ///< borrowed; null: nothing is kept
   Signatures signatures;         ///< the site's; without `verifies` nothing that the server signs is looked at
 };
@@ -57,6 +58,8 @@ class SiteSession : public Transport {
   void Report(int64_t round, const std::map<std::string, double>& values) override;
 
   const std::string& run() const { return run_; }
+  /// A poll that another thread may send over the same connection while this site trains, so that the server hears of it.
+  std::string SignOfLife() const;
 
  private:
   template <typename Reply, typename Request>
@@ -72,6 +75,8 @@ class SiteSession : public Transport {
   Status Note(const std::string& kind, const nlohmann::json& body);
   /// Until `upload_` counts in the open attempt, or its round was closed without it.
   Status Deliver();
+  /// The server does not count what this site sent in the open attempt: the site goes on like one that is absent.
+  void TellLeftOut(const std::string& why);
   /// Whether the server is before `round`, which this site has reached.
   static bool WentBack(const v1::RunState& state, int64_t round) { return state.round() > 0 && state.round() < round; }
   Status WentBackError(int64_t round) const;
@@ -80,13 +85,14 @@ class SiteSession : public Transport {
   ServerConnection& connection_;
   Clock& clock_;
   std::function<void(const std::string&)> tell_;
-  std::string run_, told_;
+  std::string run_, told_, noticed_;
   v1::EnrolReply enrolled_;
   bool anew_ = false;
   std::string content_;  ///< hash of what the last closed round published
   v1::RunState state_;
   Upload upload_;             // of the round that is being exchanged
-  int64_t sent_attempt_ = 0;  // in which it was acknowledged; 0: not yet
+  int64_t sent_attempt_ = 0;  // in which it was acknowledged or left out; 0: not yet
+  bool left_out_told_ = false;
 };
 
 }  // namespace fedalt

@@ -164,6 +164,10 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
 StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const fs::path& root,
                               const ConnectTransport& connect) {
   RETURN_IF_ERROR(CheckMethod(config.federation));
+  if (!connect && config.federation.max_norm > 0.0)
+    return ConfigError(
+        "contribution.max_norm is for a federation across machines, whose server looks at what strangers send; leave "
+        "it off where all sites are on one machine");
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
   RETURN_IF_ERROR(LoadSites(run));
   Elsewhere elsewhere;

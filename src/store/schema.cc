@@ -35,13 +35,19 @@ constexpr char kVersionsSchema[] =
     " time_ms INTEGER NOT NULL, outcome TEXT);"
     "CREATE TABLE metric (round INTEGER, site INTEGER, name TEXT, value REAL NOT NULL, PRIMARY KEY (round, site, name));";
 
+/// Contributions that do not count, and pauses that end when sites return.
+constexpr char kLeftOutSchema[] =
+    "CREATE TABLE left_out (round INTEGER, attempt INTEGER, site INTEGER, reason TEXT NOT NULL, PRIMARY KEY (round, attempt, "
+    "site));"
+    "ALTER TABLE pause ADD COLUMN for_sites INTEGER NOT NULL DEFAULT 0;";
+
 /// Heads of the server's log that a site has seen.
 constexpr char kSiteSchema[] = "CREATE TABLE server_head (size INTEGER PRIMARY KEY, root BLOB NOT NULL, signature BLOB NOT NULL);";
 
 }  // namespace
 
 std::span<const std::string> StoreMigrations() {
-  static const std::vector<std::string> migrations = {kAuditSchema, kServerSchema, kVersionsSchema};
+  static const std::vector<std::string> migrations = {kAuditSchema, kServerSchema, kVersionsSchema, kLeftOutSchema};
   return migrations;
 }
 

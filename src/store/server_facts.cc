@@ -50,10 +50,11 @@ std::string Missing(const std::string& name) {
 
 /// What the log says, as far as later entries bear on earlier ones: each fact is compared with the last entry that is about it.
 struct Log {
-  std::vector<std::string> sites;                               // names, by place
-  std::map<std::string, int64_t> enrolled, departed;            // site -> its last entry of that kind
-  std::vector<int64_t> departures;                              // all of them
-  std::map<Upload, int64_t> uploads;                            // -> the last entry about it
+  std::vector<std::string> sites;                     // names, by place
+  std::map<std::string, int64_t> enrolled, departed;  // site -> its last entry of that kind
+  std::vector<int64_t> departures;                    // all of them
+  std::map<Upload, int64_t> uploads;                  // -> the last entry about it
+  std::set<Upload> left_out;
   std::map<int64_t, int64_t> attempts;                          // round -> its last attempt
   std::map<int64_t, std::map<std::string, json>> contributors;  // round that was closed -> site -> its entry
   std::map<Metric, int64_t> metrics;                            // -> the last entry with it
@@ -79,6 +80,7 @@ void Log::Take(const AuditEntry& entry) {
     departures.push_back(entry.sequence);
   }
   if (entry.kind == "upload") uploads[{round, attempt, entry.subject}] = entry.sequence;
+  if (entry.kind == "left_out") left_out.insert({round, attempt, entry.subject});
   if (entry.kind == "round.open") attempts[round] = std::max(attempts[round], attempt);
   if (entry.kind == "round.closed") {
     auto& of = contributors[round];
@@ -109,6 +111,7 @@ class Facts {
   Difference Opened(const AuditEntry& entry) const;
   Difference Abandoned(const AuditEntry& entry) const;
   Difference Uploaded(const AuditEntry& entry) const;
+  Difference LeftOut(const AuditEntry& entry) const;
   Difference Closed(const AuditEntry& entry) const;
   Difference Ended(const AuditEntry& entry) const;
   Difference Departed(const AuditEntry& entry) const;
@@ -185,6 +188,10 @@ Difference Facts::RowsWithoutEntry() const {
     const auto entry = log_.uploads.find({row.Int(0), row.Int(1), site});
     return note(entry != log_.uploads.end() && !log_.Left(site, entry->second), "contribution",
                 absl::StrCat("round ", row.Int(0), ", attempt ", row.Int(1), ", ", site));
+  }));
+  RETURN_IF_ERROR(Read("SELECT round, attempt, site FROM left_out", [&](const Statement& row) {
+    return note(log_.left_out.contains({row.Int(0), row.Int(1), NameOf(row.Int(2))}), "left_out",
+                absl::StrCat("round ", row.Int(0), ", attempt ", row.Int(1), ", ", NameOf(row.Int(2))));
   }));
   RETURN_IF_ERROR(Read("SELECT round, max(attempt) FROM attempt GROUP BY round", [&](const Statement& row) {
     const auto last = log_.attempts.find(row.Int(0));
@@ -269,6 +276,18 @@ Difference Facts::Uploaded(const AuditEntry& entry) const {
                          if (!difference && (row.Int(3) != 0) != counts)
                            difference = absl::StrCat("the table contribution says that it ", counts ? "does not count" : "counts",
                                                      ", the log that it ", counts ? "does" : "does not");
+                         return absl::OkStatus();
+                       }));
+  return difference;
+}
+
+Difference Facts::LeftOut(const AuditEntry& entry) const {
+  const json body = BodyOf(entry);
+  std::optional<std::string> difference = Missing("left_out");
+  RETURN_IF_ERROR(Read(absl::StrCat("SELECT reason FROM left_out WHERE round = ", Number(body, "round"),
+                                    " AND attempt = ", Number(body, "attempt"), " AND site = ", PlaceOf(entry.subject)),
+                       [&](const Statement& row) {
+                         difference = Compare(body, {{"reason", std::string(row.Text(0))}}, "left_out");
                          return absl::OkStatus();
                        }));
   return difference;
@@ -402,7 +421,7 @@ Difference Facts::Requested(const AuditEntry& entry) const {
 StatusOr<std::vector<FactCheck>> ServerFacts(Database& database) {
   std::vector<FactCheck> checks;
   bool server = false;
-  ASSIGN_OR_RETURN(Statement tables, database.Prepare("SELECT 1 FROM sqlite_schema WHERE name = 'round_head'"));
+  ASSIGN_OR_RETURN(Statement tables, database.Prepare("SELECT 1 FROM sqlite_schema WHERE name = 'left_out'"));
   RETURN_IF_ERROR(ForEachRow(tables, [&](const Statement&) {
     server = true;
     return absl::OkStatus();
@@ -416,6 +435,7 @@ StatusOr<std::vector<FactCheck>> ServerFacts(Database& database) {
                                                        {"round.open", &Facts::Opened},
                                                        {"round.abandoned", &Facts::Abandoned},
                                                        {"upload", &Facts::Uploaded},
+                                                       {"left_out", &Facts::LeftOut},
                                                        {"round.closed", &Facts::Closed},
                                                        {"run.ended", &Facts::Ended},
                                                        {"departure", &Facts::Departed},

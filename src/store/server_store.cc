@@ -70,8 +70,9 @@ StatusOr<ServerPosition> ServerStore::Recover() {
     position.departed.insert(row.Int(0));
     return absl::OkStatus();
   }));
-  RETURN_IF_ERROR(for_each("SELECT cause FROM pause", [&](Statement& row) {
+  RETURN_IF_ERROR(for_each("SELECT cause, for_sites FROM pause", [&](Statement& row) {
     position.paused = std::string(row.Text(0));
+    position.paused_for_sites = row.Int(1) != 0;
     return absl::OkStatus();
   }));
   RETURN_IF_ERROR(for_each("SELECT round FROM published ORDER BY round DESC LIMIT 1", [&](Statement& row) {
@@ -99,6 +100,12 @@ Status ServerStore::ReadAttempt(ServerPosition& position) {
   position.attempt = attempts.Int(1) + (open ? 0 : 1);
   position.opened_ms = open ? attempts.Int(2) : 0;
   if (!open) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Statement out, database_->Prepare("SELECT site, reason FROM left_out WHERE round = ?1 AND attempt = ?2"));
+  out.BindInt(1, attempts.Int(0)).BindInt(2, attempts.Int(1));
+  RETURN_IF_ERROR(ForEachRow(out, [&](const Statement& row) {
+    position.left_out[row.Int(0)] = row.Text(1);
+    return absl::OkStatus();
+  }));
   ASSIGN_OR_RETURN(Statement rows, database_->Prepare("SELECT round, attempt, site, weight, size, pieces FROM contribution "
                                                       "WHERE round = ?1 AND attempt = ?2"));
   rows.BindInt(1, attempts.Int(0)).BindInt(2, attempts.Int(1));
@@ -177,6 +184,24 @@ Status ServerStore::SaveContribution(const SiteContribution& contribution) {
                  {"content_sha256", ContentHash(contribution.chunks)}});
 }
 
+/// Within a transaction. What is known already stays as it is.
+Status ServerStore::InsertLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) {
+  ASSIGN_OR_RETURN(Statement known, database_->Prepare("SELECT 1 FROM left_out WHERE round = ?1 AND attempt = ?2 AND site = ?3"));
+  ASSIGN_OR_RETURN(const bool is_known, known.BindInt(1, round).BindInt(2, attempt).BindInt(3, site).Step());
+  if (is_known) return absl::OkStatus();
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO left_out VALUES (?1, ?2, ?3, ?4)"));
+  RETURN_IF_ERROR(insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, site).BindText(4, why).Run());
+  return log_.Append(options_.now_ms(), "left_out", NameOf(site), {{"round", round}, {"attempt", attempt}, {"reason", why}})
+      .status();
+}
+
+Status ServerStore::SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  RETURN_IF_ERROR(InsertLeftOut(round, attempt, site, why));
+  return transaction.Commit();
+}
+
 Status ServerStore::AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) {
   const auto fact = [&]() -> Status {
     ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE attempt SET abandoned = ?3 WHERE round = ?1 AND attempt = ?2"));
@@ -241,14 +266,17 @@ Status ServerStore::CloseRound(const PublishedObject& published) {
   RETURN_IF_ERROR(last.Step().status());
   const int64_t parent = last.Int(0);
   last.Reset();
+  ASSIGN_OR_RETURN(Statement attempt, database_->Prepare("SELECT coalesce(max(attempt), 1) FROM attempt WHERE round = ?1"));
+  RETURN_IF_ERROR(attempt.BindInt(1, published.round).Step().status());
+  const int64_t of_attempt = attempt.Int(0);
+  attempt.Reset();
+  for (const auto& [site, why] : published.left_out) RETURN_IF_ERROR(InsertLeftOut(published.round, of_attempt, site, why));
   RETURN_IF_ERROR(InsertPublished(published));
   RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.closed", "", BodyOf(published, parent)).status());
   ASSIGN_OR_RETURN(const SignedHead head, SignHead());
   ASSIGN_OR_RETURN(Statement of_round, database_->Prepare("INSERT INTO round_head VALUES (?1, ?2)"));
   RETURN_IF_ERROR(of_round.BindInt(1, published.round).BindInt(2, static_cast<int64_t>(head.head.size)).Run());
-  RETURN_IF_ERROR(transaction.Commit());
-  DropOldPieces(published.round);
-  return absl::OkStatus();
+  return transaction.Commit();
 }
 
 Status ServerStore::SaveEnd(const std::string& cause) {
@@ -298,6 +326,12 @@ StatusOr<std::optional<PublishedObject>> ReadPublished(Database& database, int64
     if (!of.IsNull(2)) published.weights[of.Int(0)] = of.Double(2);
     if (!of.IsNull(3)) published.moved[of.Int(0)] = of.Double(3);
   }
+  ASSIGN_OR_RETURN(Statement out, database.Prepare("SELECT site, reason FROM left_out WHERE round = ?1 AND attempt = "
+                                                   "(SELECT max(attempt) FROM attempt WHERE round = ?1)"));
+  RETURN_IF_ERROR(ForEachRow(out.BindInt(1, round), [&](const Statement& row) {
+    published.left_out[row.Int(0)] = row.Text(1);
+    return absl::OkStatus();
+  }));
   return std::optional<PublishedObject>(std::move(published));
 }
 
@@ -318,14 +352,19 @@ bool ServerStore::HasChunk(const Sha256Digest& digest) {
 
 Status ServerStore::PutChunk(const Sha256Digest& digest, std::string_view bytes) {
   const std::lock_guard<std::mutex> lock(pieces_[digest.front() % pieces_.size()]);
-  if (HasChunk(digest)) return absl::OkStatus();
+  if (HasChunk(digest) && GetChunk(digest).ok()) return absl::OkStatus();
   const fs::path path = ObjectPath(directory_, digest);
   RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
   return WriteFileAtomic(path, bytes);
 }
 
 StatusOr<std::string> ServerStore::GetChunk(const Sha256Digest& digest) {
-  return ReadFile(ObjectPath(directory_, digest), ErrorKind::kOutput, static_cast<size_t>(kChunkBytes));
+  const fs::path path = ObjectPath(directory_, digest);
+  StatusOr<std::string> bytes = ReadFile(path, ErrorKind::kIntegrity, static_cast<size_t>(kChunkBytes));
+  if (bytes.ok() && Sha256(*bytes) != digest)
+    return IntegrityError(absl::StrCat(path.string(), ": is damaged, its SHA-256 is not its name; it is replaced when its content ",
+                                       "comes again, or put it back from a backup"));
+  return bytes;
 }
 
 }  // namespace fedalt

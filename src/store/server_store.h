@@ -41,11 +41,12 @@ class ServerStore : public ServerJournal {
   Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) override;
   Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) override;
   Status SaveContribution(const SiteContribution& contribution) override;
+  Status SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) override;
   Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override;
   Status CloseRound(const PublishedObject& published) override;
   Status SaveEnd(const std::string& cause) override;
   Status SaveDeparture(int64_t site, const std::string& cause) override;
-  Status SavePause(const std::string& cause) override;
+  Status SavePause(const std::string& cause, bool for_sites) override;
   Status SaveResume(int64_t now_ms) override;
   StatusOr<int64_t> SaveStart(const std::string& instance) override;
   Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override;
@@ -59,6 +60,7 @@ class ServerStore : public ServerJournal {
   bool HasChunk(const Sha256Digest& digest) override;
   Status PutChunk(const Sha256Digest& digest, std::string_view bytes) override;
   StatusOr<std::string> GetChunk(const Sha256Digest& digest) override;
+  void Collect(const std::optional<std::set<Sha256Digest>>& among, const std::set<Sha256Digest>& keep) override;
 
  private:
   ServerStore(std::filesystem::path directory, ServerStoreOptions options, DirectoryLock lock, std::unique_ptr<Database> database,
@@ -70,8 +72,7 @@ class ServerStore : public ServerJournal {
   nlohmann::json BodyOf(const PublishedObject& published, int64_t parent) const;
   Status InsertSites();
   Status InsertPublished(const PublishedObject& published);
-  void DropOldPieces(int64_t closed_round);
-  void DropPieces(const std::set<Sha256Digest>& pieces);
+  Status InsertLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why);
   Status ReadAttempt(ServerPosition& position);
   Status ReadLedger(ServerPosition& position);
 

@@ -30,10 +30,7 @@ Status ReadPieces(Statement& rows, std::set<Sha256Digest>& digests) {
 }  // namespace
 
 Status ServerStore::SaveDeparture(int64_t site, const std::string& cause) {
-  std::set<Sha256Digest> pieces;
   const auto fact = [&]() -> Status {
-    ASSIGN_OR_RETURN(Statement sent, database_->Prepare("SELECT size, pieces FROM contribution WHERE site = ?1"));
-    RETURN_IF_ERROR(ReadPieces(sent.BindInt(1, site), pieces));
     for (const char* sql : {"DELETE FROM enrolment WHERE site = ?1", "DELETE FROM contribution WHERE site = ?1"}) {
       ASSIGN_OR_RETURN(Statement remove, database_->Prepare(sql));
       RETURN_IF_ERROR(remove.BindInt(1, site).Run());
@@ -41,42 +38,41 @@ Status ServerStore::SaveDeparture(int64_t site, const std::string& cause) {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO departure (site, time_ms, cause) VALUES (?1, ?2, ?3)"));
     return insert.BindInt(1, site).BindInt(2, options_.now_ms()).BindText(3, cause).Run();
   };
-  RETURN_IF_ERROR(Record(fact, "departure", NameOf(site), {{"cause", cause}}));
+  return Record(fact, "departure", NameOf(site), {{"cause", cause}});
+}
+
+void ServerStore::Collect(const std::optional<std::set<Sha256Digest>>& among, const std::set<Sha256Digest>& keep) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  DropPieces(pieces);
-  return absl::OkStatus();
-}
-
-/// What the closed round made superfluous: abandoned attempts, and contributions that newer ones replaced.
-void ServerStore::DropOldPieces(int64_t closed_round) {
-  std::set<Sha256Digest> pieces;
-  auto old = database_->Prepare(
-      "SELECT size, pieces FROM contribution AS c WHERE round <= ?1 AND (counted = 0 OR EXISTS "
-      "(SELECT 1 FROM contribution AS newer WHERE newer.site = c.site AND newer.counted = 1 AND newer.round > c.round)) AND "
-      "round >= (SELECT coalesce(min(round), 0) FROM (SELECT round FROM published ORDER BY round DESC LIMIT 2))");
-  if (old.ok() && ReadPieces(old->BindInt(1, closed_round), pieces).ok()) DropPieces(pieces);
-}
-
-/// Deletes the pieces that nothing names any more. What cannot be deleted only costs space.
-void ServerStore::DropPieces(const std::set<Sha256Digest>& pieces) {
-  std::set<Sha256Digest> needed;
+  std::set<Sha256Digest> needed = keep;
   for (const char* sql :
        {"SELECT size, pieces FROM published", "SELECT size, pieces FROM published_to",
-        "SELECT size, pieces FROM contribution WHERE round > (SELECT coalesce(max(round), 0) FROM published)",
+        "SELECT size, pieces FROM contribution JOIN attempt USING (round, attempt) WHERE abandoned IS NULL AND "
+        "round > (SELECT coalesce(max(round), 0) FROM published)",
         "SELECT size, pieces FROM contribution AS c WHERE counted = 1 AND NOT EXISTS "
         "(SELECT 1 FROM contribution AS newer WHERE newer.site = c.site AND newer.counted = 1 AND newer.round > c.round)"}) {
     auto rows = database_->Prepare(sql);
     if (!rows.ok() || !ReadPieces(*rows, needed).ok()) return;
   }
   std::error_code error;
-  for (const Sha256Digest& digest : pieces)
-    if (!needed.contains(digest)) fs::remove(ObjectPath(directory_, digest), error);
+  if (among) {
+    for (const Sha256Digest& digest : *among)
+      if (!needed.contains(digest)) fs::remove(ObjectPath(directory_, digest), error);
+    return;
+  }
+  std::set<std::string> names;
+  for (const Sha256Digest& digest : needed) names.insert(HexOf(digest));
+  constexpr size_t kNameDigits = 2 * sizeof(Sha256Digest);  // what is being written has another name
+  for (fs::recursive_directory_iterator at(directory_ / "objects", error), end; !error && at != end; at.increment(error)) {
+    const std::string name = at->path().filename().string();
+    std::error_code ignored;
+    if (name.size() == kNameDigits && !names.contains(name)) fs::remove(at->path(), ignored);
+  }
 }
 
-Status ServerStore::SavePause(const std::string& cause) {
+Status ServerStore::SavePause(const std::string& cause, bool for_sites) {
   const auto fact = [&]() -> Status {
-    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO pause VALUES (1, ?1, ?2)"));
-    return insert.BindInt(1, options_.now_ms()).BindText(2, cause).Run();
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO pause VALUES (1, ?1, ?2, ?3)"));
+    return insert.BindInt(1, options_.now_ms()).BindText(2, cause).BindInt(3, for_sites ? 1 : 0).Run();
   };
   return Record(fact, "run.paused", "", {{"cause", cause}});
 }

@@ -42,6 +42,7 @@ inline std::string FreePort() {
 struct ServerYaml {
   std::string federation = "shared.yaml", keys = "keys/server";
   size_t minimum_cohort = 0;  ///< 0: all sites
+  int64_t deadline_s = 0;     ///< 0: the usual
 };
 struct SiteYaml {
   std::string federation = "shared.yaml";
@@ -82,10 +83,11 @@ class FederationProcesses : public ::testing::Test {
   }
 
   std::string WriteServer(const std::string& out, const ServerYaml& files) const {
-    folder().Write(out + ".server.yaml", "federation: " + files.federation + "\nkeys: " + files.keys + "\ndirectory: " + out +
-                                             "/server\nlisten: 127.0.0.1:" + port_ + "\nminimum_cohort: " +
-                                             std::to_string(files.minimum_cohort > 0 ? files.minimum_cohort : sites_.size()) +
-                                             "\nlinger_s: 60\n");
+    folder().Write(out + ".server.yaml",
+                   "federation: " + files.federation + "\nkeys: " + files.keys + "\ndirectory: " + out +
+                       "/server\nlisten: 127.0.0.1:" + port_ +
+                       "\nminimum_cohort: " + std::to_string(files.minimum_cohort > 0 ? files.minimum_cohort : sites_.size()) +
+                       "\nlinger_s: 60\n" + (files.deadline_s > 0 ? "deadline_s: " + std::to_string(files.deadline_s) + "\n" : ""));
     return out + ".server.yaml";
   }
   std::string WriteSite(const std::string& out, const std::string& site, const SiteYaml& files = {}) const {
@@ -157,6 +159,16 @@ class FederationProcesses : public ::testing::Test {
     ExpectVerified(out + "/server");
   }
 
+  /// Every file of a site's checkpoint after a round, with its hash.
+  static std::map<std::string, std::string> Checkpoints(const std::filesystem::path& round, const std::string& site) {
+    namespace fs = std::filesystem;
+    std::map<std::string, std::string> files;
+    if (!fs::exists(round / site)) return files;
+    for (const auto& entry : fs::recursive_directory_iterator(round / site))
+      if (entry.is_regular_file()) files[fs::relative(entry.path(), round).string()] = HexOf(Sha256(Slurp(entry.path())));
+    return files;
+  }
+
   std::vector<std::string> sites_;
   std::string port_;
 
@@ -181,16 +193,6 @@ class FederationProcesses : public ::testing::Test {
     }
     Fedalt({"run", "shared.yaml", "--quiet", "--out", "single", "sites=[" + single + "]"});
   }
-  /// Every file of a site's checkpoint after a round, with its hash.
-  static std::map<std::string, std::string> Checkpoints(const std::filesystem::path& round, const std::string& site) {
-    namespace fs = std::filesystem;
-    std::map<std::string, std::string> files;
-    if (!fs::exists(round / site)) return files;
-    for (const auto& entry : fs::recursive_directory_iterator(round / site))
-      if (entry.is_regular_file()) files[fs::relative(entry.path(), round).string()] = HexOf(Sha256(Slurp(entry.path())));
-    return files;
-  }
-
   static inline std::unique_ptr<TestFolder> world_;
 };
 

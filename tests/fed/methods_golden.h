@@ -145,7 +145,7 @@ class GoldenFederation {
       }
       method_->FinishPass(round, pass, site);
     }
-    site.sent = {method_->Contribution(round, site), method_->Weight(site)};
+    site.sent = {method_->Contribution(round, site), method_->Weight(site.info.train_examples)};
     EXPECT_EQ(site.sent.values.scalar_type(), at::kDouble);
     participants_.push_back(k);
   }

@@ -98,7 +98,17 @@ TEST_F(ReadingTest, WhatDoesNotFitIsRefusedByEveryMethod) {
     }
     // fedex publishes the mean and, behind it, at least one site's factors.
     const int64_t right = name == "fedex" ? 2 * length : length;
-    EXPECT_TRUE(TakeIn(**method, {1, 1.0, 1, at::ones({right}), std::nullopt}, **site).ok()) << name;
+    Published published{1, 2.0, 2, at::ones({right}), std::nullopt};
+    EXPECT_TRUE(TakeIn(**method, published, **site).ok()) << name;
+    // What the server counted and what the site would subtract are the same, or nothing is read.
+    (*site)->sent = {at::zeros({length}), 1.0, 1};
+    published.own_round = 1;
+    published.own_weight = 0.5;
+    const Status other = TakeIn(**method, published, **site);
+    EXPECT_EQ(KindOf(other), ErrorKind::kFederation) << name << " " << other;
+    EXPECT_EQ((*site)->sent.weight, 1.0);
+    published.own_weight = 1.0;
+    EXPECT_TRUE(TakeIn(**method, published, **site).ok()) << name;
   }
   EXPECT_GE(refused, 4 * 10);
 }

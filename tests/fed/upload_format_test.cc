@@ -71,17 +71,25 @@ TEST(UploadFormat, ValuesThatAreNotFiniteAreFoundInWhatArrives) {
   for (const UploadFormat format : kFormats)
     for (const float bad : {std::numeric_limits<float>::infinity(), std::numeric_limits<float>::quiet_NaN()}) {
       at::Tensor values = SomeValues(kCount);
-      EXPECT_TRUE(CheckFinite(BytesOf(Encoded(values, format)), 0, format, kCount).ok());
+      EXPECT_TRUE(CheckBounded(BytesOf(Encoded(values, format)), 0, format, kCount, 1e6).ok());
       values[130] = bad;
-      EXPECT_FALSE(CheckFinite(BytesOf(Encoded(values, format)), 0, format, kCount).ok()) << static_cast<int>(format);
+      EXPECT_FALSE(CheckBounded(BytesOf(Encoded(values, format)), 0, format, kCount, 1e6).ok()) << static_cast<int>(format);
     }
+  // So are those that decode to more than the limit.
+  for (const UploadFormat format : kFormats) {
+    at::Tensor values = SomeValues(kCount);
+    values[130] = -1000.0;
+    EXPECT_TRUE(CheckBounded(BytesOf(Encoded(values, format)), 0, format, kCount, 1010.0).ok()) << static_cast<int>(format);
+    const Status found = CheckBounded(BytesOf(Encoded(values, format)), 0, format, kCount, 990.0);
+    EXPECT_TRUE(absl::IsOutOfRange(found)) << found;
+  }
   // Numbers behind the scales are any bits.
   at::Tensor words = at::zeros({EncodedWords(UploadFormat::kInt8, kCount)}, at::kFloat);
   words[10] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_TRUE(CheckFinite(BytesOf(words), 0, UploadFormat::kInt8, kCount).ok());
-  EXPECT_TRUE(CheckFinite(BytesOf(words).substr(16), 4, UploadFormat::kInt8, kCount).ok());
+  EXPECT_TRUE(CheckBounded(BytesOf(words), 0, UploadFormat::kInt8, kCount, 1e6).ok());
+  EXPECT_TRUE(CheckBounded(BytesOf(words).substr(16), 4, UploadFormat::kInt8, kCount, 1e6).ok());
   words[3] = std::numeric_limits<float>::quiet_NaN();
-  EXPECT_FALSE(CheckFinite(BytesOf(words).substr(8), 2, UploadFormat::kInt8, kCount).ok());
+  EXPECT_FALSE(CheckBounded(BytesOf(words).substr(8), 2, UploadFormat::kInt8, kCount, 1e6).ok());
 }
 
 }  // namespace

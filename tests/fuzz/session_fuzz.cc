@@ -31,6 +31,7 @@ class InstantClock : public Clock {
  public:
   int64_t now_ms = 1;
   int64_t NowMs() const override { return now_ms; }
+  int64_t MonotonicMs() const override { return NowMs(); }
   Status Sleep(int64_t ms) override {
     FEDALT_CHECK(ms >= 0, "time does not go back");
     now_ms += ms;

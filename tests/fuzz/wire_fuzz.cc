@@ -32,6 +32,7 @@ class SettableClock : public Clock {
  public:
   int64_t now_ms = 1000;
   int64_t NowMs() const override { return now_ms; }
+  int64_t MonotonicMs() const override { return NowMs(); }
   Status Sleep(int64_t) override { return absl::OkStatus(); }
 };
 
@@ -149,8 +150,8 @@ class Server {
     switch (rpc) {
       case Rpc::kEnrol: {
         v1::EnrolRequest request;
-        request.set_oldest_protocol(field == 2 ? static_cast<int32_t>(number) : 1);
-        request.set_newest_protocol(field == 3 ? static_cast<int32_t>(number) : 1);
+        request.set_oldest_protocol(field == 2 ? static_cast<int32_t>(number) : kOldestProtocol);
+        request.set_newest_protocol(field == 3 ? static_cast<int32_t>(number) : kNewestProtocol);
         request.set_agreement(field == 0 ? text : kAgreement);
         request.set_train_examples(field == 1 ? number : 5);
         request.set_challenge(field == 4 ? text : challenge_);
@@ -168,9 +169,6 @@ class Server {
         manifest.set_run(run);
         manifest.set_round(round);
         manifest.set_attempt(field == 2 ? number : state.attempt());
-        double weight = 1.0;
-        if (field == 3) std::memcpy(&weight, &number, sizeof(weight));
-        manifest.set_weight(weight);
         manifest.set_values(field == 4 ? number : values_);
         for (const std::string& digest : content.digests) manifest.add_chunks(digest);
         if (field == 5) manifest.add_chunks(text);

@@ -22,7 +22,7 @@ inline StatusOr<std::string> Dispatch(ServerCore& core, int64_t site, Rpc rpc, c
     case Rpc::kEnrol:
       return Answer<v1::EnrolRequest>(bytes, [&](const auto& request) { return core.Enrol(site, request); });
     case Rpc::kPoll:
-      return Answer<v1::PollRequest>(bytes, [&](const auto& request) { return core.State(request); });
+      return Answer<v1::PollRequest>(bytes, [&](const auto& request) { return core.State(site, request); });
     case Rpc::kBeginUpload:
       return Answer<v1::UploadManifest>(bytes, [&](const auto& request) { return core.BeginUpload(site, request); });
     case Rpc::kPutChunk:

@@ -11,6 +11,8 @@
 
 #include <atomic>
 #include <ctime>
+#include <filesystem>
+#include <fstream>
 #include <future>
 #include <limits>
 #include <map>
@@ -35,6 +37,13 @@ constexpr char kAgreement[] = "model a\nrounds: 2\n";
 constexpr auto kInvalid = absl::StatusCode::kInvalidArgument, kPrecondition = absl::StatusCode::kFailedPrecondition,
                kDenied = absl::StatusCode::kPermissionDenied, kUnavailable = absl::StatusCode::kUnavailable;
 constexpr size_t kOsaka = 0, kLyon = 1;
+
+inline void FlipABit(const std::filesystem::path& file) {
+  std::fstream stream(file, std::ios::in | std::ios::out | std::ios::binary);
+  const int byte = stream.get();
+  stream.seekp(0);
+  stream.put(static_cast<char>(byte ^ 1));
+}
 
 /// Tells what happens, and may change what a call brings.
 class WatchedConnection : public ServerConnection {
@@ -88,7 +97,7 @@ class FaultTable : public ::testing::Test {
     options.sites = {"osaka", "lyon"};
     options.exchange_rounds = {1, 2};
     options.values = kValues;
-    options.minimum_cohort = 2;
+    options.minimum_cohort = minimum_cohort_;
     options.deadline_ms = kDeadlineMs;
     return options;
   }
@@ -237,6 +246,7 @@ class FaultTable : public ::testing::Test {
   std::vector<CertifiedKey> keys_;
   Roster roster_;
   std::atomic<int> callers_ = 0;
+  int64_t minimum_cohort_ = 2;
   std::unique_ptr<ServerStore> store_;
   std::unique_ptr<ServerCore> core_;
   std::unique_ptr<GrpcServer> port_;

@@ -1,5 +1,7 @@
 // The fault table (docs/verification.md), rows of messages and certificates: who talks to a server over TLS. Deadlines and the disk
 // are in fault_table_disk_test.cc, processes that are killed in app/federation_faults_test.
+#include <cstring>
+
 #include "net/fault_table.h"
 
 namespace fedalt::testing {
@@ -25,9 +27,6 @@ TEST_F(FaultTable, DuplicateUploadOtherHashIsAConflictAndRecorded) {
   ASSERT_TRUE(Send(kOsaka, a_).ok());
   ExpectRefused(Send(kOsaka, b_), absl::StatusCode::kAlreadyExists, "another contribution of this site counts in round 1 already");
   ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, ManifestOf(b_)).status(), absl::StatusCode::kAlreadyExists, "the first one stays");
-  v1::UploadManifest heavier = ManifestOf(a_);
-  heavier.set_weight(2.0);
-  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, heavier).status(), absl::StatusCode::kAlreadyExists, "the first one stays");
   EXPECT_EQ(Count("contribution"), 1);
   ASSERT_TRUE(Send(kLyon, b_).ok());
   ASSERT_TRUE(Step().ok());
@@ -78,14 +77,14 @@ TEST_F(FaultTable, TruncatedUploadIsRefused) {
   v1::UploadManifest manifest = ManifestOf(a_);
   v1::UploadManifest shorter = manifest;
   shorter.mutable_chunks()->RemoveLast();
-  ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, shorter).status(), kInvalid, "values in 1 pieces; expected");
+  ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, shorter).status(), kInvalid, "values in 1 chunks; expected");
   ASSERT_TRUE(Ask(kOsaka, Rpc::kBeginUpload, manifest).ok());
   v1::Chunk chunk = ChunkOfManifest(manifest, a_, 1);
   chunk.mutable_content()->pop_back();
-  ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, chunk).status(), kInvalid, "piece 1 has 11 bytes; expected 12");
-  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kPrecondition, "piece 0 of the upload is missing");
+  ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, chunk).status(), kInvalid, "chunk 1 has 11 bytes; expected 12");
+  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kPrecondition, "chunk 0 of the upload is missing");
   ASSERT_TRUE(Ask(kOsaka, Rpc::kPutChunk, ChunkOfManifest(manifest, a_, 0)).ok());
-  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kPrecondition, "piece 1 of the upload is missing");
+  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kPrecondition, "chunk 1 of the upload is missing");
   EXPECT_EQ(Count("contribution"), 0);
 }
 
@@ -95,12 +94,12 @@ TEST_F(FaultTable, OversizedUploadIsRefusedBeforeAnythingIsAllocated) {
   manifest.set_values(int64_t{1} << 60);
   ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, manifest).status(), kInvalid, "the upload has 1152921504606846976 values");
   manifest = ManifestOf(at::ones({kValues + kChunkBytes / 4}));
-  ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, manifest).status(), kInvalid, "in 3 pieces; expected 262147 in 2");
+  ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, manifest).status(), kInvalid, "in 3 chunks; expected 262147 in 2");
   manifest = ManifestOf(a_);
   ASSERT_TRUE(Ask(kOsaka, Rpc::kBeginUpload, manifest).ok());
   v1::Chunk chunk = ChunkOfManifest(manifest, a_, 0);
   chunk.mutable_content()->append("more");
-  ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, chunk).status(), kInvalid, "piece 0 has 1048580 bytes; expected 1048576");
+  ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, chunk).status(), kInvalid, "chunk 0 has 1048580 bytes; expected 1048576");
 }
 
 TEST_F(FaultTable, OverlappingUploadIsRefused) {
@@ -108,7 +107,7 @@ TEST_F(FaultTable, OverlappingUploadIsRefused) {
   v1::UploadManifest manifest = ManifestOf(a_);
   manifest.set_chunks(1, manifest.chunks(0));  // the last place would hold a piece of another size
   ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, manifest).status(), kInvalid,
-                "piece 1 has the hash of an earlier one of 1048576 bytes");
+                "chunk 1 has the hash of an earlier one of 1048576 bytes");
   ASSERT_TRUE(Ask(kOsaka, Rpc::kBeginUpload, ManifestOf(a_)).ok());
   // A piece that is none of this upload's.
   ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, ChunkOfManifest(ManifestOf(b_), b_, 0)).status(), kInvalid,
@@ -123,41 +122,84 @@ TEST_F(FaultTable, WronglyShapedUploadIsRefused) {
     ExpectRefused(Ask(kOsaka, Rpc::kBeginUpload, manifest).status(), kInvalid, words);
     ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kInvalid, words);
   };
-  refused([](auto& m) { m.set_values(kValues + 1); }, "the upload has 262148 values in 2 pieces; expected 262147 in 2");
+  refused([](auto& m) { m.set_values(kValues + 1); }, "the upload has 262148 values in 2 chunks; expected 262147 in 2");
   refused([](auto& m) { m.set_values(kValues - 1); }, "the upload has 262146 values");
   refused([](auto& m) { m.set_values(-1); }, "the upload has -1 values");
-  refused([](auto& m) { m.set_chunks(1, "short"); }, "piece 1: a hash has 5 bytes; expected 32");
-  for (const double weight : {0.0, -1.0, 1e13, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
-    refused([&](auto& m) { m.set_weight(weight); }, "the upload has weight ");
+  refused([](auto& m) { m.set_chunks(1, "short"); }, "chunk 1: a hash has 5 bytes; expected 32");
   EXPECT_EQ(Count("contribution"), 0);
 }
 
-TEST_F(FaultTable, NonFiniteUploadIsRefusedBeforeTheSum) {
+/// A site names no weight. Whatever one says in the place where older protocols had it means nothing.
+TEST_F(FaultTable, WeightThatASiteNamesIsNothing) {
   EnrolBoth();
-  for (const float value :
-       {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity()}) {
+  ASSERT_TRUE(Send(kOsaka, a_).ok());
+  ASSERT_TRUE(Ask(kLyon, Rpc::kBeginUpload, ManifestOf(b_)).ok());
+  for (const int i : {0, 1}) ASSERT_TRUE(Ask(kLyon, Rpc::kPutChunk, ChunkOfManifest(ManifestOf(b_), b_, i)).ok());
+  v1::UploadManifest heavy = ManifestOf(b_);
+  constexpr int kOldWeight = 4;
+  const double weight = 1e12;
+  uint64_t bits = 0;
+  std::memcpy(&bits, &weight, sizeof(bits));
+  heavy.GetReflection()->MutableUnknownFields(&heavy)->AddFixed64(kOldWeight, bits);
+  ASSERT_TRUE(Ask(kLyon, Rpc::kCommitUpload, heavy).ok());
+  ASSERT_TRUE(Step().ok());
+  const auto published = store_->LoadPublished(1);
+  ASSERT_TRUE(published.ok() && published->has_value());
+  EXPECT_EQ((*published)->weights, (std::map<int64_t, double>{{0, 1.0}, {1, 1.0}}));
+  EXPECT_EQ((*published)->chunks.digests, ChunksOf(a_ + b_).digests);
+  v1::ManifestRequest wanted;
+  wanted.set_run("r");
+  wanted.set_round(1);
+  EXPECT_EQ(Must<v1::PublishedManifest>(kLyon, Rpc::kGetManifest, wanted).own_weight(), 1.0);
+}
+
+TEST_F(FaultTable, ValuesOutOfBoundsAreLeftOutAtOnceAndTheRoundClosesWithTheOthers) {
+  minimum_cohort_ = 1;
+  Start();
+  EnrolBoth();
+  // Two sites share the sum's +-2^22.
+  const std::map<int64_t, float> bad_in = {{1, std::numeric_limits<float>::quiet_NaN()}, {2, -2.2e6F}};
+  for (const auto& [round, value] : bad_in) {
+    ASSERT_TRUE(Send(kLyon, b_, round).ok());
     const at::Tensor bad = a_.clone();
     bad[-1] = value;
-    ExpectRefused(Send(kOsaka, bad), kInvalid, "piece 1 holds a number that is not finite, its number 2");
+    const Status told = Send(kOsaka, bad, round);
+    EXPECT_EQ(told.code(), absl::StatusCode::kOutOfRange) << told;
+    EXPECT_SAYS(std::string(told.message()), "chunk 1 holds a number of magnitude ");
+    EXPECT_EQ(Sql("SELECT kind || ' ' || subject FROM audit_entry ORDER BY sequence DESC LIMIT 1"), "left_out osaka");
+    EXPECT_EQ(Send(kOsaka, a_, round).code(), absl::StatusCode::kOutOfRange) << "nothing of it counts in this attempt";
+    Start();
+    EXPECT_EQ(Send(kOsaka, a_, round).code(), absl::StatusCode::kOutOfRange) << "also after a restart";
+    ASSERT_TRUE(Step().ok()) << "nobody waits for it";
+    ASSERT_EQ(core_->state().closed_round(), round);
+    v1::ManifestRequest wanted;
+    wanted.set_run("r");
+    wanted.set_round(round);
+    const auto manifest = Must<v1::PublishedManifest>(kOsaka, Rpc::kGetManifest, wanted);
+    EXPECT_EQ(manifest.own_round(), 0);
+    EXPECT_SAYS(manifest.left_out(), "magnitude");
   }
-  EXPECT_EQ(Count("contribution"), 0);
-  EXPECT_TRUE(Send(kOsaka, a_).ok()) << "a good one counts after all that";
 }
 
-TEST_F(FaultTable, UploadBeyondTheGridOfTheSumAbandonsTheAttemptAndNamesTheSite) {
+TEST_F(FaultTable, ASiteThatIsLeftOutSaysSoAndGoesOn) {
+  minimum_cohort_ = 1;
+  Start();
   EnrolBoth();
-  const at::Tensor large = a_.clone();
-  large[5] = 1e30F;  // finite, so only the sum finds it
-  ASSERT_TRUE(Send(kOsaka, large).ok());
+  std::vector<std::string> told;
+  SiteSession session = SessionOf(As(kOsaka), [&](const std::string& what) { told.push_back(what); });
+  ASSERT_TRUE(session.Enrol(false).ok());
+  const at::Tensor bad = at::full({kValues}, 1e30F);
+  ASSERT_TRUE(session.Send({1, 0, 1.0, bad}).ok());
+  ASSERT_EQ(told.size(), 1u);
+  EXPECT_SAYS(told[0], "chunk 0 holds a number of magnitude 1e+30");
+  EXPECT_SAYS(told[0], "lower train.lr");
   ASSERT_TRUE(Send(kLyon, b_).ok());
   ASSERT_TRUE(Step().ok());
-  EXPECT_SAYS(Sql("SELECT abandoned FROM attempt WHERE attempt = 1"), "site osaka: the contribution's value 5 is 1e+30");
-  EXPECT_EQ(Count("published"), 0);
-  ASSERT_TRUE(Step().ok());
-  ASSERT_TRUE(Send(kOsaka, a_, 1, 2).ok());
-  ASSERT_TRUE(Send(kLyon, b_, 1, 2).ok());
-  ASSERT_TRUE(Step().ok());
-  EXPECT_EQ(core_->state().closed_round(), 1);
+  const auto published = session.CloseRound(1);
+  ASSERT_TRUE(published.ok()) << published.status();
+  EXPECT_EQ(published->own_round, 0);
+  EXPECT_TRUE(published->values.equal(b_));
+  EXPECT_EQ(told.size(), 1u) << "once";
 }
 
 // A flipped bit.
@@ -168,7 +210,7 @@ TEST_F(FaultTable, BitFlipOnTheWayUpIsFoundByTheHash) {
   ASSERT_TRUE(Ask(kOsaka, Rpc::kBeginUpload, manifest).ok());
   v1::Chunk chunk = ChunkOfManifest(manifest, a_, 0);
   (*chunk.mutable_content())[1000] ^= 1;
-  ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, chunk).status(), kInvalid, "piece 0 does not have the hash that it names");
+  ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, chunk).status(), kInvalid, "chunk 0 does not have the hash that it names");
   EXPECT_TRUE(Send(kOsaka, a_).ok());
 }
 
@@ -314,7 +356,7 @@ TEST_F(FaultTable, GarbageAfterAValidMessageIsRefused) {
   v1::UploadManifest tail;
   tail.add_chunks(std::string(32, 'x'));
   more += tail.SerializeAsString();
-  ExpectRefused(ForeignCall(CredentialsOf(kOsaka), "CommitUpload", more), kInvalid, "in 3 pieces; expected 262147 in 2");
+  ExpectRefused(ForeignCall(CredentialsOf(kOsaka), "CommitUpload", more), kInvalid, "in 3 chunks; expected 262147 in 2");
   EXPECT_EQ(Count("contribution"), 0);
   EXPECT_EQ(ForeignCall(CredentialsOf(kOsaka), "TakeOver", manifest).code(), absl::StatusCode::kUnimplemented);
 }
@@ -341,9 +383,9 @@ TEST_F(FaultTable, WrongOrderOfCallsIsRefused) {
   // A piece before its upload, also where another site has begun one.
   ASSERT_TRUE(Ask(kLyon, Rpc::kBeginUpload, manifest).ok());
   ExpectRefused(Ask(kOsaka, Rpc::kPutChunk, ChunkOfManifest(manifest, a_, 0)).status(), kPrecondition,
-                "a piece for round 1 belongs to no upload that was begun, open is round 1");
+                "a chunk for round 1 belongs to no upload that was begun, open is round 1");
   // The end before the pieces.
-  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kPrecondition, "piece 0 of the upload is missing");
+  ExpectRefused(Ask(kOsaka, Rpc::kCommitUpload, manifest).status(), kPrecondition, "chunk 0 of the upload is missing");
   // What is not published yet.
   v1::ManifestRequest of_round;
   of_round.set_run("r");

@@ -128,7 +128,6 @@ class GrpcServerTest : public ::testing::Test {
     manifest.set_run("r");
     manifest.set_round(1);
     manifest.set_attempt(1);
-    manifest.set_weight(1.0);
     manifest.set_values(2);
     manifest.add_chunks(PieceOf(site).sha256());
     return manifest;

@@ -70,6 +70,12 @@ class MemoryJournal : public ServerJournal {
       if (!position_.received.emplace(contribution.site, contribution).second) ++saved_twice;
     });
   }
+  Status SaveLeftOut(int64_t, int64_t, int64_t site, const std::string& why) override {
+    return Write([&] {
+      position_.left_out.emplace(site, why);
+      left_out.push_back(why);
+    });
+  }
   Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override {
     return Write([&] {
       ++abandoned_in[round];
@@ -77,6 +83,7 @@ class MemoryJournal : public ServerJournal {
       position_.attempt = attempt + 1;
       position_.opened_ms = 0;
       position_.received.clear();
+      position_.left_out.clear();
     });
   }
   Status CloseRound(const PublishedObject& published) override {
@@ -86,7 +93,9 @@ class MemoryJournal : public ServerJournal {
       this->published[published.round] = published;
       if (planted == Planted::kPublishesOldSum && this->published.contains(published.round - 1))
         this->published[published.round].chunks = this->published[published.round - 1].chunks;
-      for (const auto& [site, contribution] : position_.received) position_.ledger[site] = contribution;
+      for (const auto& [site, contribution] : position_.received)
+        if (!published.left_out.contains(site)) position_.ledger[site] = contribution;
+      position_.left_out.clear();
       position_.closed_round = published.round;
       if (planted != Planted::kForgetsClosing) position_.received.clear();
       position_.attempt = 1;
@@ -105,12 +114,16 @@ class MemoryJournal : public ServerJournal {
       position_.ledger.erase(site);
     });
   }
-  Status SavePause(const std::string& cause) override {
-    return Write([&] { position_.paused = cause; });
+  Status SavePause(const std::string& cause, bool for_sites) override {
+    return Write([&] {
+      position_.paused = cause;
+      position_.paused_for_sites = for_sites;
+    });
   }
   Status SaveResume(int64_t now_ms) override {
     return Write([&] {
       position_.paused.reset();
+      position_.paused_for_sites = false;
       if (position_.opened_ms != 0) position_.opened_ms = now_ms;
     });
   }
@@ -119,7 +132,10 @@ class MemoryJournal : public ServerJournal {
     return starts;
   }
   Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override {
-    return Write([&] { metrics[{site, round}] = values; });
+    return Write([&] {
+      metrics[{site, round}] = values;
+      ++reports;
+    });
   }
   StatusOr<std::vector<OperatorRequest>> OperatorRequests() override { return requests; }
   Status FinishRequest(int64_t id, const std::string& outcome) override {
@@ -166,17 +182,52 @@ class MemoryJournal : public ServerJournal {
   StatusOr<std::string> GetChunk(const Sha256Digest& digest) override {
     const std::lock_guard<std::mutex> lock(*mutex_);
     const auto found = pieces_.find(digest);
-    if (found == pieces_.end()) return OutputError("the piece is gone");
+    if (found == pieces_.end() || Sha256(found->second) != digest) return IntegrityError("the chunk is missing or damaged");
     return found->second;
+  }
+  void Collect(const std::optional<std::set<Sha256Digest>>& among, const std::set<Sha256Digest>& keep) override {
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    std::set<Sha256Digest> needed = keep;
+    const auto need = [&](const ChunkList& chunks) { needed.insert(chunks.digests.begin(), chunks.digests.end()); };
+    for (const auto* contributions : {&position_.received, &position_.ledger})
+      for (const auto& [site, contribution] : *contributions) need(contribution.chunks);
+    for (const auto& [round, object] : published) {
+      need(object.chunks);
+      for (const auto& [site, chunks] : object.per_site) need(chunks);
+    }
+    if (unsaved_) need(unsaved_->chunks);
+    std::erase_if(pieces_,
+                  [&](const auto& piece) { return !needed.contains(piece.first) && (!among || among->contains(piece.first)); });
+  }
+  /// Bytes of all chunks.
+  int64_t stored() {
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    int64_t bytes = 0;
+    for (const auto& [digest, content] : pieces_) bytes += static_cast<int64_t>(content.size());
+    return bytes;
+  }
+  /// One bit of a chunk is another one from now on.
+  void Damage(const Sha256Digest& digest) {
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    const auto found = pieces_.find(digest);
+    if (found == pieces_.end()) return;
+    backup_.emplace(digest, found->second);
+    found->second[0] ^= 1;
+  }
+  /// Somebody puts what was damaged back from a backup.
+  void Restore() {
+    const std::lock_guard<std::mutex> lock(*mutex_);
+    for (auto& [digest, content] : std::exchange(backup_, {}))
+      if (Sha256(content) == digest) pieces_[digest] = content;
   }
 
   const ServerPosition& position() const { return position_; }
   std::map<int64_t, PublishedObject> published;                        ///< by round
   std::map<int64_t, std::map<int64_t, SiteContribution>> received_in;  ///< by closed round
   std::map<int64_t, int64_t> abandoned_in;                             ///< by round: attempts
-  std::vector<std::string> abandoned, refusals;
+  std::vector<std::string> abandoned, refusals, left_out;
   int saved_twice = 0;
-  int64_t starts = 0;
+  int64_t starts = 0, reports = 0;
   std::vector<std::pair<int64_t, std::string>> departed;  ///< site, cause
   std::vector<OperatorRequest> requests;
   std::map<int64_t, std::string> outcomes;                                       ///< of requests
@@ -200,7 +251,7 @@ class MemoryJournal : public ServerJournal {
   std::map<int64_t, SignedHead> heads_;
   std::optional<SiteContribution> unsaved_;                             ///< kAcknowledgesFirst
   std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();  // pieces_ and published
-  std::map<Sha256Digest, std::string> pieces_;
+  std::map<Sha256Digest, std::string> pieces_, backup_;
 };
 
 }  // namespace fedalt::testing

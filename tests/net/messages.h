@@ -6,13 +6,16 @@
 #include "fed/chunks.h"
 #include "federation.pb.h"
 #include "net/clock.h"
+#include "net/server_connection.h"
 
 namespace fedalt::testing {
 
 class SettableClock : public Clock {
  public:
   int64_t now_ms = 1000;
-  int64_t NowMs() const override { return now_ms; }
+  int64_t set_by_ms = 0;  ///< how far somebody has set the wall clock
+  int64_t NowMs() const override { return now_ms + set_by_ms; }
+  int64_t MonotonicMs() const override { return now_ms; }
   Status Sleep(int64_t ms) override {
     now_ms += ms;
     return absl::OkStatus();
@@ -21,8 +24,8 @@ class SettableClock : public Clock {
 
 inline v1::EnrolRequest EnrolmentIn(const std::string& agreement) {
   v1::EnrolRequest request;
-  request.set_oldest_protocol(1);
-  request.set_newest_protocol(1);
+  request.set_oldest_protocol(kOldestProtocol);
+  request.set_newest_protocol(kNewestProtocol);
   request.set_agreement(agreement);
   request.set_train_examples(5);
   return request;
@@ -34,7 +37,6 @@ inline v1::UploadManifest ManifestOf(const at::Tensor& values, int64_t round = 1
   manifest.set_run("r");
   manifest.set_round(round);
   manifest.set_attempt(attempt);
-  manifest.set_weight(1.0);
   manifest.set_values(values.numel());
   for (const Sha256Digest& digest : ChunksOf(values).digests) manifest.add_chunks(std::string(digest.begin(), digest.end()));
   return manifest;

@@ -19,6 +19,7 @@ constexpr char kAgreement[] = "all agree\n";
 class SharedClock : public Clock {
  public:
   int64_t NowMs() const override { return now_ms_; }
+  int64_t MonotonicMs() const override { return NowMs(); }
   Status Sleep(int64_t) override {
     ++now_ms_;
     std::this_thread::yield();

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "fed/server_round.h"
+#include "net/messages.h"
 
 namespace fedalt::testing {
 namespace {
@@ -15,6 +16,11 @@ constexpr int64_t kValues = 3, kServerStepMs = 50, kDeadlineMs = 60'000, kEndOfT
 /// What a site's training adds to its adapter in a round: whole numbers, so that every sum of them is exact.
 at::Tensor StepOf(int64_t site, int64_t round) {
   return at::tensor({static_cast<float>(site + 1), static_cast<float>(100 * round), static_cast<float>(7 * site * round + 1)});
+}
+
+/// Of a site, which has as many training examples.
+double WeightOf(int64_t site) {
+  return static_cast<double>(site + 1);
 }
 
 /// What a site contributes in a round: its adapter, moved by its own training alone.
@@ -37,7 +43,8 @@ std::string OfOpenAttempt(const std::string& request, const ServerPosition& posi
 class SimulatedClock : public Clock {
  public:
   SimulatedClock(Simulation& simulation, int64_t actor) : simulation_(simulation), actor_(actor) {}
-  int64_t NowMs() const override { return simulation_.now_ms_; }
+  int64_t NowMs() const override { return simulation_.now_ms_ + simulation_.set_by_ms_; }
+  int64_t MonotonicMs() const override { return simulation_.now_ms_; }
   Status Sleep(int64_t ms) override {
     simulation_.WaitUntil(actor_, simulation_.now_ms_ + ms);
     return absl::OkStatus();
@@ -142,12 +149,17 @@ void Simulation::StartServer() {
   ServerOptions options;
   options.run = "simulated";
   options.agreement = "all agree\n";
-  for (int64_t k = 0; k < options_.sites; ++k) options.sites.push_back(absl::StrCat("site-", k));
+  options.sites = Names();
   for (int64_t round = 1; round <= options_.rounds; ++round) options.exchange_rounds.push_back(round);
   options.values = kValues;
   options.minimum_cohort = options_.planted == Planted::kBelowFloor ? 1 : options_.minimum_cohort;
   options.deadline_ms = kDeadlineMs;
   options.attempts = options_.attempts;
+  options.weight = [](int64_t train_examples) { return static_cast<double>(train_examples); };
+  options.silent_ms = kDeadlineMs / 2;
+  options.warn = [this](const std::string& what) {
+    if (what.find("from a backup") != std::string::npos) restore_ = true;  // its operator reads the log
+  };
   options.instance = absl::StrCat("process ", journal_.starts);
   options.signatures = ToySignatures(Signatures::kServer);
   server_dead_ = false;
@@ -174,6 +186,16 @@ void Simulation::ServerStep() {
     const auto kind = journal_.position().paused ? OperatorRequest::Kind::kResume : OperatorRequest::Kind::kPause;
     journal_.requests.push_back({++result_.pauses, kind, "", "for a while"});
   }
+  if (Draw() < options_.clock_set) {
+    constexpr double kTwoDaysMs = 172'800'000.0;
+    set_by_ms_ = static_cast<int64_t>((2.0 * Draw() - 1.0) * kTwoDaysMs);
+    ++result_.clock_sets;
+  }
+  if (std::exchange(restore_, false)) journal_.Restore();
+  if (Draw() < options_.damaged) DamageSomething();
+  constexpr double kAttacks = 0.03;
+  if (options_.attacker && Draw() < kAttacks) Attack();
+  if (server_dead_) return;
   if (closing_ && now_ms_ >= closed_ms_) Aggregated();
   if (server_dead_) return;
   auto closing = core_->Tick();
@@ -188,13 +210,126 @@ void Simulation::Aggregated() {
   const ClosingRound closing = *std::exchange(closing_, std::nullopt);
   MethodOptions method_options;
   const auto method = MakeMethod(method_options);
-  std::vector<std::string> names;
-  for (int64_t k = 0; k < options_.sites; ++k) names.push_back(absl::StrCat("site-", k));
   ClosingRound round = closing;
   if (options_.planted == Planted::kCountsTwice && !round.absent.empty()) round.received.front().weight *= 2.0;
-  const auto published = Aggregate(round, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, names}, journal_);
+  const auto published = Aggregate(round, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, Names()}, journal_);
   if (server_dead_) return;
   if (!core_->Finish(closing, published).ok() && Draw() < 0.5) server_dead_ = true;
+}
+
+std::vector<std::string> Simulation::Names() const {
+  std::vector<std::string> names;
+  for (int64_t k = 0; k < options_.sites + (options_.attacker ? 1 : 0); ++k) names.push_back(absl::StrCat("site-", k));
+  return names;
+}
+
+/// A member that never sends anything valid to its end, and calls in any order.
+void Simulation::Attack() {
+  const int64_t attacker = options_.sites;
+  ++result_.attacks;
+  const auto call = [&](Rpc rpc, const google::protobuf::Message& request) {
+    return Dispatch(*core_, attacker, rpc, request.SerializeAsString());
+  };
+  const at::Tensor values = at::full({kValues}, Draw() < 0.5 ? 1e30F : std::numeric_limits<float>::quiet_NaN());
+  v1::UploadManifest manifest = ManifestOf(Draw() < 0.5 ? values : at::full({kValues}, static_cast<float>(Draw())),
+                                           core_->state().round(), core_->state().attempt());
+  manifest.set_run("simulated");
+  v1::Chunk chunk = ChunkOfManifest(ManifestOf(values, manifest.round()), values, 0);
+  chunk.set_run("simulated");
+  constexpr int kKinds = 9;
+  switch (static_cast<int>(Draw() * kKinds)) {
+    case 0: {
+      v1::EnrolRequest request = EnrolmentIn("all agree\n");
+      request.set_anew(Draw() < 0.5);
+      request.set_challenge(challenge_);
+      const auto answer = call(Rpc::kEnrol, request);
+      v1::EnrolReply reply;
+      if (answer.ok() && reply.ParseFromString(*answer)) challenge_ = reply.challenge();
+      break;
+    }
+    case 1:
+      (void)call(Rpc::kBeginUpload, manifest);
+      break;
+    case 2:
+      (void)call(Rpc::kPutChunk, chunk);
+      break;
+    case 3:
+      (void)call(Rpc::kCommitUpload, manifest);
+      break;
+    case 4: {
+      v1::ManifestRequest request;
+      request.set_run("simulated");
+      request.set_round(static_cast<int64_t>(Draw() * 3.0));
+      (void)call(Rpc::kGetManifest, request);
+      break;
+    }
+    case 5: {
+      v1::Metrics request;
+      request.set_run("simulated");
+      request.set_round(static_cast<int64_t>(Draw() * 3.0));
+      (*request.mutable_values())["loss"] = Draw();
+      for (int i = 0; i < 20; ++i) (void)call(Rpc::kReport, request);
+      break;
+    }
+    case 6: {
+      v1::LeaveRequest request;
+      request.set_run("simulated");
+      const auto enrolment = journal_.position().enrolments.find(attacker);
+      if (enrolment != journal_.position().enrolments.end()) request.set_enrolment(enrolment->second);
+      (void)call(Rpc::kLeave, request);
+      break;
+    }
+    case 7:
+      for (int i = 0; i < 50; ++i) (void)call(Rpc::kBeginUpload, manifest);
+      break;
+    default:
+      if (!overheard_.empty()) (void)Dispatch(*core_, attacker, Rpc::kPutChunk, overheard_);
+  }
+  CheckBudgets();
+}
+
+/// What one member can make the server keep has a bound.
+void Simulation::CheckBudgets() {
+  int64_t attempts = 1;
+  for (const auto& [round, count] : journal_.abandoned_in) attempts += count;
+  attempts += journal_.position().closed_round + 1 + journal_.starts;  // a restart forgets what was spent
+  const auto members = static_cast<int64_t>(Names().size());
+  if (static_cast<int64_t>(journal_.refusals.size()) > members * attempts * (budget::kRefusalsPerAttempt + 1))
+    Violate("refusals fill the log");
+  if (journal_.reports > members * attempts * budget::kReportsPerAttempt) Violate("reports fill the database");
+  // Of each member what counts, what is received, and what is begun; what was published; what a restart left behind.
+  const int64_t most =
+      (3 * members + journal_.position().closed_round + 1 + 2 * journal_.starts) * kValues * static_cast<int64_t>(sizeof(float));
+  if (journal_.stored() > most) Violate(absl::StrCat(journal_.stored(), " bytes of chunks on the disk, more than ", most));
+}
+
+/// Somebody starts a second process with the keys of a site that was heard a moment ago.
+void Simulation::Steal(int64_t site) {
+  if (!journal_.position().enrolled.contains(site)) return;
+  ++result_.thieves;
+  const size_t departed = journal_.departed.size();
+  v1::EnrolRequest request = EnrolmentIn("all agree\n");
+  request.set_train_examples(static_cast<int64_t>(WeightOf(site)));
+  request.set_anew(true);
+  request.set_process("a thief");
+  for (int tries = 0; tries < 2 && core_ && !server_dead_; ++tries) {
+    const auto answer = Dispatch(*core_, site, Rpc::kEnrol, request.SerializeAsString());
+    v1::EnrolReply reply;
+    if (answer.ok() && reply.ParseFromString(*answer)) request.set_challenge(reply.challenge());
+  }
+  if (journal_.departed.size() > departed) Violate(absl::StrCat("site ", site, " lost its place to another process"));
+}
+
+void Simulation::DamageSomething() {
+  std::vector<Sha256Digest> digests;
+  for (const auto* contributions : {&journal_.position().received, &journal_.position().ledger})
+    for (const auto& [site, contribution] : *contributions)
+      digests.insert(digests.end(), contribution.chunks.digests.begin(), contribution.chunks.digests.end());
+  if (const auto last = journal_.published.find(journal_.position().closed_round); last != journal_.published.end())
+    digests.insert(digests.end(), last->second.chunks.digests.begin(), last->second.chunks.digests.end());
+  if (digests.empty()) return;
+  ++result_.damaged;
+  journal_.Damage(digests[static_cast<size_t>(Draw() * static_cast<double>(digests.size()))]);
 }
 
 /// Copies of messages that were under way for long.
@@ -218,6 +353,8 @@ StatusOr<std::string> Simulation::Deliver(int64_t site, Rpc rpc, const std::stri
   if (journal_.departed.size() > departed)
     std::erase_if(acknowledged_, [&](const auto& entry) { return entry.first.first == site; });
   Note(absl::StrCat(site, " ", static_cast<int>(rpc), " ", answer.ok() ? *answer : answer.status().ToString()));
+  if (rpc == Rpc::kPutChunk) overheard_ = request;
+  if (answer.ok() && rpc != Rpc::kEnrol && rpc != Rpc::kLeave && Draw() < options_.thief) Steal(site);
   if (server_dead_) return absl::UnavailableError("connection lost");  // it died before it could answer
   if (rpc == Rpc::kCommitUpload && answer.ok()) {
     v1::UploadManifest manifest;
@@ -234,7 +371,7 @@ void Simulation::CheckAcknowledged(int64_t site, const v1::UploadManifest& manif
   if (received == journal_.position().received.end())
     return Violate(absl::StrCat("an upload of site ", site, " was acknowledged and is not recorded"));
   const SiteContribution& recorded = received->second;
-  if (recorded.round != manifest.round() || recorded.attempt != manifest.attempt() || recorded.weight != manifest.weight())
+  if (recorded.round != manifest.round() || recorded.attempt != manifest.attempt() || recorded.weight != WeightOf(site))
     Violate(absl::StrCat("an upload of site ", site, " for attempt ", manifest.attempt(), " counts in attempt ", recorded.attempt));
 }
 
@@ -256,9 +393,10 @@ Status Simulation::SiteLife(int64_t site) {
   SiteDisk& disk = disks_.at(site);
   SiteSessionOptions options;
   options.agreement = "all agree\n";
-  options.train_examples = 10;
+  options.train_examples = static_cast<int64_t>(WeightOf(site));
   options.patience_ms = kEndOfTimeMs;
   ++disk.lives;
+  options.process = absl::StrCat("life ", disk.lives, " of site ", site);
   options.record = &disk.record;
   options.signatures = ToySignatures(site);
   if (options_.planted == Planted::kForgetsRoundAfterRestart && disk.lives > 1 && disk.trained_round > disk.closed_round)
@@ -283,7 +421,7 @@ Status Simulation::SiteLife(int64_t site) {
     CheckAdapter(disk, site);
     at::Tensor sent = disk.adapter.clone();
     if (options_.planted == Planted::kOtherBytesAfterRestart && disk.lives > 1) sent.add_(1.0);
-    RETURN_IF_ERROR(session.Send({round, site, static_cast<double>(site + 1), sent}));
+    RETURN_IF_ERROR(session.Send({round, site, WeightOf(site), sent}));
     ASSIGN_OR_RETURN(Published published, session.CloseRound(round));
     if (options_.planted == Planted::kReadsOldSum && disk.read.contains(round - 1)) published.values = disk.read[round - 1].values;
     CheckRead(site, published);
@@ -334,8 +472,8 @@ void Simulation::CheckRead(int64_t site, const Published& published) {
   at::Tensor expected = at::zeros({kValues});
   double weight = 0.0;
   for (const auto& [other, round] : found->second.contributors) {
-    expected.add_(ContributionOf(other, round), static_cast<double>(other + 1));
-    weight += static_cast<double>(other + 1);
+    expected.add_(ContributionOf(other, round), WeightOf(other));
+    weight += WeightOf(other);
   }
   if (!expected.equal(published.values) || weight != published.total_weight)
     Violate(absl::StrCat("round ", published.round, " is not the sum of what it says to contain"));
@@ -367,8 +505,6 @@ void Simulation::CheckEnd() {
     if (in_last && (counted == closed->second.contributors.end() || counted->second != key.second))
       Violate(absl::StrCat("the acknowledged upload of site ", key.first, " in round ", key.second, " does not count"));
   }
-  for (const auto& [round, attempts] : journal_.abandoned_in)
-    if (attempts > options_.attempts) Violate(absl::StrCat("round ", round, " had more attempts than allowed"));
   for (const auto& [key, signature] : journal_.countersigned)
     if (signature.empty()) Violate("a head without its countersignature");
   if (journal_.saved_twice > 0) Violate("an upload was recorded twice");
@@ -397,6 +533,7 @@ SimulationResult Simulation::Run() {
   CheckEnd();
   result_.cause = journal_.position().ended.value_or("");
   result_.closed_rounds = journal_.position().closed_round;
+  result_.left_out = static_cast<int64_t>(journal_.left_out.size());
   result_.abandoned = static_cast<int64_t>(journal_.abandoned.size());
   return result_;
 }

@@ -36,7 +36,11 @@ struct SimulationOptions {
   double partition = 0.0005;  ///< at each call: a site is cut off for a while
   double disk_full = 0.002;   ///< at each write: nothing can be written for a while
   double aggregation = 0.5;   ///< how long it takes at most, in deadlines of an attempt
-  int64_t attempts = 50;      ///< of a round, before the run ends
+  double clock_set = 0.0001;  ///< at each step of the server: its wall clock is set, by two days at most
+  double damaged = 0.00005;   ///< at each step of the server: one bit of one chunk on its disk
+  double thief = 0.02;        ///< at each call: somebody else enrols with the site's keys and no state
+  bool attacker = false;      ///< one more member does what it likes, at some steps of the server
+  int64_t attempts = 50;      ///< of a round, before the run pauses by itself
   Planted planted = Planted::kNone;
 };
 
@@ -46,6 +50,7 @@ struct SimulationResult {
   std::string cause;  ///< of the end
   int64_t closed_rounds = 0;
   int64_t server_deaths = 0, site_deaths = 0, lost = 0, doubled = 0, abandoned = 0, late = 0, anew = 0, pauses = 0, disk_full = 0;
+  int64_t clock_sets = 0, damaged = 0, thieves = 0, attacks = 0, left_out = 0;
   std::string trace;  ///< a hash over all that happened, in order
 };
 
@@ -87,6 +92,11 @@ class Simulation {
   void ServerStep();
   void Aggregated();
   void DeliverLate();
+  void Attack();
+  void Steal(int64_t site);
+  void DamageSomething();
+  void CheckBudgets();
+  std::vector<std::string> Names() const;
   void Train(SiteDisk& disk, int64_t site, int64_t round);
   void CheckAdapter(const SiteDisk& disk, int64_t site);
   void CheckAcknowledged(int64_t site, const v1::UploadManifest& manifest);
@@ -98,6 +108,10 @@ class Simulation {
   RandomStream random_;
   uint64_t draws_ = 0;
   int64_t now_ms_ = 1'000'000;
+  int64_t set_by_ms_ = 0;  ///< how far the wall clock is off
+  bool restore_ = false;
+  std::string challenge_;  ///< the attacker's
+  std::string overheard_;  ///< the last chunk's call of another site
   MemoryJournal journal_;
   std::unique_ptr<Clock> clock_;
   std::unique_ptr<ServerCore> core_;

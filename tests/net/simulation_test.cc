@@ -27,6 +27,7 @@ SimulationOptions OptionsOf(uint64_t seed) {
   options.disk_full = 0.01 * draws.Uniform(7);
   options.aggregation = 2.0 * draws.Uniform(8);
   options.attempts = draws.Uniform(9) < 0.1 ? 2 : 50;
+  options.attacker = draws.Uniform(10) < 0.5;
   return options;
 }
 
@@ -47,11 +48,18 @@ TEST(Simulation, NoSeedBreaksAnInvariant) {
     all.disk_full += result.disk_full;
     all.anew += result.anew;
     all.pauses += result.pauses;
+    all.clock_sets += result.clock_sets;
+    all.damaged += result.damaged;
+    all.thieves += result.thieves;
+    all.attacks += result.attacks;
+    all.left_out += result.left_out;
   }
   std::cout << count << " seeds: " << all.closed_rounds << " rounds, " << all.server_deaths << " deaths of servers, "
             << all.site_deaths << " of sites, " << all.lost << " lost and " << all.doubled << " doubled messages, " << all.abandoned
-            << " abandoned attempts, " << all.late << " rounds closed without a site, " << all.anew << " sites that came anew, "
-            << all.pauses << " pauses and their ends, " << all.disk_full << " full disks\n";
+            << " abandoned attempts, " << all.late << " rounds closed without a site, " << all.anew << " sites that rejoined, "
+            << all.pauses << " pauses and their ends, " << all.disk_full << " full disks, " << all.clock_sets
+            << " wall clocks set, " << all.damaged << " chunks damaged, " << all.thieves << " thieves of keys, " << all.attacks
+            << " attacks, " << all.left_out << " contributions left out\n";
   if (one >= 0) return;
   // The faults do happen.
   EXPECT_GT(all.server_deaths, count / 2);
@@ -63,6 +71,11 @@ TEST(Simulation, NoSeedBreaksAnInvariant) {
   EXPECT_GT(all.late, 0);
   EXPECT_GT(all.anew, 0);
   EXPECT_GT(all.pauses, 0);
+  EXPECT_GT(all.clock_sets, 0);
+  EXPECT_GT(all.damaged, 0);
+  EXPECT_GT(all.thieves, 0);
+  EXPECT_GT(all.attacks, 0);
+  EXPECT_GT(all.left_out, 0);
 }
 
 TEST(Simulation, TheSameSeedIsTheSameRun) {

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 #include <limits>
 #include <memory>
@@ -16,16 +17,20 @@
 namespace fedalt {
 namespace {
 
+/// Its wall clock is set by two days, forth and back, whenever somebody sleeps: nothing may depend on it.
 class InstantClock : public Clock {
  public:
-  int64_t NowMs() const override { return now_ms_; }
+  int64_t NowMs() const override { return now_ms_ + set_by_ms_; }
+  int64_t MonotonicMs() const override { return now_ms_; }
   Status Sleep(int64_t ms) override {
+    constexpr int64_t kTwoDaysMs = 172'800'000;
     now_ms_ += ms;
+    set_by_ms_ = set_by_ms_ == 0 ? kTwoDaysMs : set_by_ms_ > 0 ? -kTwoDaysMs : 0;
     return absl::OkStatus();
   }
 
  private:
-  int64_t now_ms_ = 1;
+  int64_t now_ms_ = 1, set_by_ms_ = 0;
 };
 
 /// To a server in the same process; or to nobody.
@@ -40,8 +45,11 @@ class DirectConnection : public ServerConnection {
     if (ticks) {
       EXPECT_TRUE(core->Tick().ok());
     }
-    return testing::Dispatch(*core, site, rpc, request);
+    StatusOr<std::string> reply = testing::Dispatch(*core, site, rpc, request);
+    after(rpc);
+    return reply;
   }
+  std::function<void(Rpc)> after = [](Rpc) {};
 };
 
 class SiteSessionTest : public ::testing::Test {
@@ -49,8 +57,8 @@ class SiteSessionTest : public ::testing::Test {
   SiteSessionTest() : core_(Options(), journal_, clock_) {
     EXPECT_TRUE(core_.Recover().ok());
     v1::EnrolRequest other;
-    other.set_oldest_protocol(1);
-    other.set_newest_protocol(1);
+    other.set_oldest_protocol(kOldestProtocol);
+    other.set_newest_protocol(kNewestProtocol);
     other.set_agreement("all agree\n");
     other.set_train_examples(3);
     EXPECT_TRUE(core_.Enrol(1, other).ok());  // it never sends, so the first round stays open
@@ -86,7 +94,34 @@ TEST_F(SiteSessionTest, GivesUpAfterItsPatienceAndSaysWhatItWaitsFor) {
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
   EXPECT_NE(std::string(status.message()).find("no answer for 60 s (connection refused)"), std::string::npos) << status;
   EXPECT_EQ(told, std::vector<std::string>{"waits for the server (connection refused)"});
-  EXPECT_GT(clock_.NowMs(), 60'000);
+  EXPECT_GT(clock_.MonotonicMs(), 60'000);
+  EXPECT_LT(clock_.MonotonicMs(), 120'000);
+}
+
+TEST_F(SiteSessionTest, TellsWhenAnotherProcessUsesItsKeys) {
+  connection_.core = &core_;
+  std::vector<std::string> told;
+  SiteSessionOptions options = SessionOptions();
+  options.process = "first";
+  SiteSession session(options, connection_, clock_, [&](const std::string& what) { told.push_back(what); });
+  ASSERT_TRUE(session.Enrol(true).ok());
+  std::vector<std::string> told_second;
+  options.process = "second";
+  options.patience_ms = 1000;
+  SiteSession second(options, connection_, clock_, [&](const std::string& what) { told_second.push_back(what); });
+  EXPECT_EQ(KindOf(second.Enrol(true)), ErrorKind::kFederation) << "its patience is over";
+  ASSERT_FALSE(told_second.empty());
+  EXPECT_NE(told_second[0].find("another process with the keys of this site"), std::string::npos) << told_second[0];
+  ASSERT_TRUE(session.Send({1, 0, 1.0, at::ones({2})}).ok());
+  connection_.after = [&](Rpc rpc) {
+    if (rpc == Rpc::kPoll) (void)core_.End("the test waits for nothing any more");
+  };
+  EXPECT_FALSE(session.CloseRound(1).ok());
+  ASSERT_FALSE(told.empty());
+  EXPECT_TRUE(std::any_of(told.begin(), told.end(), [](const std::string& what) {
+    return what.find("the server says: another process uses the keys of this site") == 0;
+  }));
+  EXPECT_TRUE(journal_.departed.empty());
 }
 
 TEST_F(SiteSessionTest, ARefusalIsFinal) {
@@ -138,7 +173,7 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
     int64_t until_ms = 0;
     StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t) override {
       EXPECT_TRUE(clock_.Sleep(rpc == Rpc::kPoll ? 20'000 : 10).ok());
-      if (closing && clock_.NowMs() >= until_ms) {
+      if (closing && clock_.MonotonicMs() >= until_ms) {
         const auto& first = closing->received.front();
         PublishedObject published{closing->round, first.weight, first.chunks, {}, {{first.site, closing->round}}, {}, {}};
         EXPECT_TRUE(core_.Finish(*std::exchange(closing, std::nullopt), published).ok());
@@ -164,10 +199,10 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
   auto closing = core.Tick();
   ASSERT_TRUE(closing.ok() && closing->has_value());
   server.closing = **std::move(closing);
-  server.until_ms = clock_.NowMs() + 600'000;
+  server.until_ms = clock_.MonotonicMs() + 600'000;
   const Status sent = session.Send({1, 0, 1.0, at::ones({2})});
   EXPECT_TRUE(sent.ok()) << sent;
-  EXPECT_GE(clock_.NowMs(), server.until_ms);
+  EXPECT_GE(clock_.MonotonicMs(), server.until_ms);
   const auto published = session.CloseRound(1);
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_EQ(published->own_round, 0);

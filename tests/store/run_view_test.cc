@@ -67,7 +67,7 @@ TEST(RunView, WorksBesideAServerAndSeesIt) {
   EXPECT_EQ(state.deadline_ms, state.last_start_ms + 60'000);
   EXPECT_EQ(state.published_round, 0);
   const auto view = MustOpen(folder.path());
-  ASSERT_TRUE(store->SavePause("lunch").ok());
+  ASSERT_TRUE(store->SavePause("lunch", /*for_sites=*/false).ok());
   EXPECT_EQ(view->State()->phase, RunPhase::kEnrolling) << "one state, whatever others write";
   state = StateOf(folder.path());
   EXPECT_EQ(state.phase, RunPhase::kPaused);
@@ -88,8 +88,7 @@ TEST(RunView, AwaitsOnlyTheCohort) {
   for (const auto& site : state.sites) names.push_back(site.name);
   const std::vector<int64_t> cohort = CohortOf({1.0, 1}, names, 3, 0);
   ASSERT_EQ(cohort, std::vector<int64_t>{0});
-  for (int64_t site = 0; site < 3; ++site)
-    EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == 0) << site;
+  for (int64_t site = 0; site < 3; ++site) EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == 0) << site;
 }
 
 TEST(RunView, Versions) {

@@ -104,7 +104,7 @@ TEST_F(ServerFactsTest, EveryChangeIsFoundAndNamed) {
 TEST_F(ServerFactsTest, PauseAndEndAreFacts) {
   {
     const auto store = testing::OpenServer(folder_.path());
-    ASSERT_TRUE(store->SavePause("again").ok());
+    ASSERT_TRUE(store->SavePause("again", /*for_sites=*/false).ok());
     ASSERT_TRUE(store->SaveEnd("good enough").ok());
   }
   EXPECT_EQ(Findings(folder_.store()), "");

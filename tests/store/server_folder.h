@@ -86,7 +86,7 @@ inline void RecordRun(const std::filesystem::path& directory) {
     const auto database = OpenStore(directory / kStoreName);
     ok(AskOperator(*database, {0, OperatorRequest::Kind::kPause, "", "lunch"}, kBegin).status());
   }
-  ok(store->SavePause("lunch"));
+  ok(store->SavePause("lunch", /*for_sites=*/false));
   ok(store->FinishRequest(1, "done"));
   ok(store->SaveResume(kBegin + 40'000));
   ok(store->SaveStart("second").status());

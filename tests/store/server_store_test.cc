@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include "base/file.h"
+
 #include "store/server_folder.h"
 
 namespace fedalt {
@@ -49,12 +51,14 @@ TEST(ServerStore, ADepartureErasesRowsAndPieces) {
   const StoreFolder folder;
   testing::RecordRun(folder.path());
   const auto store = OpenServer(folder.path());
+  store->Collect(std::nullopt, {});
   EXPECT_FALSE(HasTensor(*store, 'd')) << "osaka's";
   EXPECT_EQ(RawSql(folder.store(), "SELECT count(*) FROM contribution WHERE site = 2"), "0");
   EXPECT_EQ(RawSql(folder.store(), "SELECT count(*) FROM enrolment WHERE site = 2"), "0");
   EXPECT_EQ(RawSql(folder.store(), "SELECT cause FROM departure"), "the site leaves");
   EXPECT_TRUE(HasTensor(*store, 'f') && HasTensor(*store, 'g'));
   ASSERT_TRUE(store->SaveDeparture(1, "too").ok());
+  store->Collect(std::nullopt, {});
   EXPECT_FALSE(HasTensor(*store, 'f') || HasTensor(*store, 'g'));
   const ServerPosition position = MustRecover(*store);
   EXPECT_TRUE(position.received.empty());
@@ -68,6 +72,7 @@ TEST(ServerStore, AnotherSitesSamePieceStaysWhenOneLeaves) {
   const auto store = OpenServer(folder.path());
   Contribute(*store, 0, 3, 1, 'g');  // the same bytes as lyon's
   ASSERT_TRUE(store->SaveDeparture(1, "").ok());
+  store->Collect(std::nullopt, {});
   EXPECT_TRUE(HasTensor(*store, 'g'));
 }
 
@@ -75,17 +80,60 @@ TEST(ServerStore, PiecesOfReplacedContributionsLeaveTheDiskAndPublishedOnesStay)
   const StoreFolder folder;
   testing::RecordRun(folder.path());
   const auto store = OpenServer(folder.path());
-  for (const char gone : {'a', 'b', 'c'}) EXPECT_FALSE(HasTensor(*store, gone)) << gone;
-  for (const char kept : {'e', 'f', 'g', 'S', 'T'}) EXPECT_TRUE(HasTensor(*store, kept)) << kept;
+  const ChunkList begun = testing::PutTensor(*store, 'x');  // somebody is about to commit it
+  testing::PutTensor(*store, 'y');
+  testing::PutTensor(*store, 'z');
+  const auto name_of = [](char fill) { return Sha256(std::string(3 * sizeof(float), fill)); };
+  store->Collect(std::set<Sha256Digest>{name_of('y'), name_of('e')}, {});
+  EXPECT_FALSE(HasTensor(*store, 'y'));
+  EXPECT_TRUE(HasTensor(*store, 'z')) << "it was not asked for";
+  store->Collect(std::nullopt, {begun.digests.begin(), begun.digests.end()});
+  for (const char gone : {'a', 'b', 'c', 'z'}) EXPECT_FALSE(HasTensor(*store, gone)) << gone;
+  for (const char kept : {'e', 'f', 'g', 'S', 'T', 'x'}) EXPECT_TRUE(HasTensor(*store, kept)) << kept;
+}
+
+TEST(ServerStore, ADamagedChunkIsToldAndHealedByItsContent) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  const auto store = OpenServer(folder.path());
+  const std::string content(3 * sizeof(float), 'S');
+  const Sha256Digest digest = Sha256(content);
+  const std::filesystem::path file = ObjectPath(folder.path(), digest);
+  for (const std::string damaged : {std::string(3 * sizeof(float), 'Q'), std::string("short"), std::string()}) {
+    ASSERT_TRUE(WriteFileAtomic(file, damaged).ok());
+    EXPECT_EQ(KindOf(store->GetChunk(digest).status()), ErrorKind::kIntegrity);
+    ASSERT_TRUE(store->PutChunk(digest, content).ok());
+    EXPECT_EQ(*store->GetChunk(digest), content);
+  }
+  std::filesystem::remove(file);
+  EXPECT_EQ(KindOf(store->GetChunk(digest).status()), ErrorKind::kIntegrity);
+}
+
+TEST(ServerStore, WhoIsLeftOutIsKnownAfterARestartAndInThePublication) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  auto store = OpenServer(folder.path());
+  ASSERT_TRUE(store->SaveLeftOut(3, 1, 0, "its numbers").ok());
+  EXPECT_EQ(MustRecover(*store).left_out, (std::map<int64_t, std::string>{{0, "its numbers"}}));
+  PublishedObject published;
+  published.round = 3;
+  published.chunks = testing::PutTensor(*store, 'U');
+  published.contributors = {{1, 3}};
+  published.left_out = {{0, "its numbers"}, {2, "its norm"}};
+  ASSERT_TRUE(store->CloseRound(published).ok());
+  EXPECT_EQ((*store->LoadPublished(3))->left_out, published.left_out);
+  EXPECT_TRUE(MustRecover(*store).left_out.empty());
+  EXPECT_EQ(RawSql(folder.store(), "SELECT group_concat(subject) FROM audit_entry WHERE kind = 'left_out'"), "graz,osaka");
 }
 
 TEST(ServerStore, PausesAndEnds) {
   const StoreFolder folder;
   testing::RecordRun(folder.path());
   auto store = OpenServer(folder.path());
-  ASSERT_TRUE(store->SavePause("first").ok());
-  ASSERT_TRUE(store->SavePause("second").ok());
+  ASSERT_TRUE(store->SavePause("first", /*for_sites=*/false).ok());
+  ASSERT_TRUE(store->SavePause("second", /*for_sites=*/true).ok());
   EXPECT_EQ(MustRecover(*store).paused, "second");
+  EXPECT_TRUE(MustRecover(*store).paused_for_sites);
   ASSERT_TRUE(store->SaveResume(testing::kBegin + 90'000).ok());
   ServerPosition position = MustRecover(*store);
   EXPECT_FALSE(position.paused.has_value());
