@@ -127,15 +127,22 @@ StatusOr<std::vector<Example>> ReadPrompts(const GenerateArguments& arguments) {
   return examples;
 }
 
-StatusOr<std::vector<std::vector<int32_t>>> Encode(const Speaker& speaker, const std::vector<Example>& prompts) {
-  std::vector<std::vector<int32_t>> ids;
+StatusOr<std::vector<PromptTokens>> Encode(const Speaker& speaker, const std::vector<Example>& prompts) {
+  std::vector<PromptTokens> tokens;
   for (const Example& prompt : prompts) {
     const std::string plain = prompt.input.empty() ? prompt.instruction : absl::StrCat(prompt.instruction, "\n", prompt.input);
     const std::string text = speaker.prompt_template ? speaker.prompt_template->Render(prompt.instruction, prompt.input) : plain;
-    ASSIGN_OR_RETURN(std::vector<int32_t> tokens, speaker.run.tokenizer->Encode(text));
-    if (tokens.empty()) return DataError(absl::StrCat("prompt ", prompt.id + 1, " has no token; expected some text"));
-    ids.push_back(std::move(tokens));
+    StatusOr<PromptTokens> encoded = EncodePrompt(*speaker.run.tokenizer, text);
+    if (!encoded.ok()) return Annotate(encoded.status(), absl::StrCat("prompt ", prompt.id + 1));
+    tokens.push_back(*std::move(encoded));
   }
+  return tokens;
+}
+
+std::vector<std::vector<int32_t>> IdsOf(const std::vector<PromptTokens>& prompts) {
+  std::vector<std::vector<int32_t>> ids;
+  ids.reserve(prompts.size());
+  for (const PromptTokens& prompt : prompts) ids.push_back(prompt.ids);
   return ids;
 }
 
@@ -158,21 +165,22 @@ StatusOr<std::vector<std::vector<int32_t>>> Answer(const Speaker& speaker, const
 }
 
 // One prompt, shown while it is written.
-Status Stream(const Speaker& speaker, const std::vector<std::vector<int32_t>>& ids, GenerateOptions options) {
-  StreamingDecoder decoder(*speaker.run.tokenizer);
+Status Stream(const Speaker& speaker, const PromptTokens& tokens, GenerateOptions options) {
+  StreamingDecoder decoder(*speaker.run.tokenizer, tokens);
   Status written = absl::OkStatus();
   options.on_token = [&](int32_t id) {
     const std::string text = decoder.Push(id);
     if (written.ok() && !text.empty()) written = WriteResult(text);
   };
-  const auto answers = Answer(speaker, ids, options);
+  const auto answers = Answer(speaker, {tokens.ids}, options);
   RETURN_IF_ERROR(answers.status());
   RETURN_IF_ERROR(written);
   return WriteResult(decoder.Finish() + "\n");
 }
 
-Status AnswerAll(const Speaker& speaker, const std::vector<Example>& prompts, const std::vector<std::vector<int32_t>>& ids,
+Status AnswerAll(const Speaker& speaker, const std::vector<Example>& prompts, const std::vector<PromptTokens>& tokens,
                  GenerateOptions options, bool json) {
+  const std::vector<std::vector<int32_t>> ids = IdsOf(tokens);
   Progress progress(static_cast<int64_t>(ids.size()), "generation");
   bool stopped = false;
   options.progress = [&](int64_t done) {
@@ -185,7 +193,7 @@ Status AnswerAll(const Speaker& speaker, const std::vector<Example>& prompts, co
   if (ids.size() > 1) progress.Finish();
   OrderedJson list = OrderedJson::array();
   for (size_t i = 0; i < answers.size(); ++i) {
-    const std::string text = speaker.run.tokenizer->Decode(answers[i], /*skip_special_tokens=*/true);
+    const std::string text = AnswerText(*speaker.run.tokenizer, tokens[i], answers[i]);
     if (!json) RETURN_IF_ERROR(WriteResult(text + "\n"));
     list.push_back({{"prompt", prompts[i].instruction},
                     {"answer", text},
@@ -218,13 +226,13 @@ Status Execute(const GenerateArguments& arguments) {
   Speaker speaker;
   RETURN_IF_ERROR(arguments.model.empty() ? OpenSite(arguments, speaker) : OpenBare(arguments, speaker));
   RETURN_IF_ERROR(ChooseTemplate(arguments, speaker));
-  ASSIGN_OR_RETURN(const auto ids, Encode(speaker, prompts));
+  ASSIGN_OR_RETURN(const std::vector<PromptTokens> tokens, Encode(speaker, prompts));
   const GenerateOptions& of_run = speaker.run.config.federation.eval.options.generate;
   GenerateOptions options = arguments.options;
   options.eos_ids = of_run.eos_ids;
   if (!arguments.has_max_new_tokens) options.max_new_tokens = of_run.max_new_tokens;
-  if (ids.size() == 1 && options.beams == 1 && !arguments.json) return Stream(speaker, ids, options);
-  return AnswerAll(speaker, prompts, ids, options, arguments.json);
+  if (tokens.size() == 1 && options.beams == 1 && !arguments.json) return Stream(speaker, tokens.front(), options);
+  return AnswerAll(speaker, prompts, tokens, options, arguments.json);
 }
 
 void AddOptions(CLI::App& app, GenerateArguments& arguments) {

@@ -67,6 +67,7 @@ class DataExaminer {
     findings_.Ok(site,
                  absl::StrCat(what, ": ", tokens.size(), " examples, the longest of ", report.longest, " tokens, answers of ",
                               lengths.shortest, " to ", lengths.longest, " (mean ", absl::StrFormat("%.1f", lengths.mean), ")"));
+    if (const std::string unwritable = UnwritableAnswers(report, what); !unwritable.empty()) findings_.Warn(site, unwritable);
     if (report.prompts_cut > 0) {
       findings_.Warn(
           site, absl::StrCat(report.prompts_cut, " of ", report.examples, " ", what, " prompts are longer than train.max_length ",

@@ -63,6 +63,8 @@ StatusOr<SiteData> LoadTestData(LoadedRun& run, const std::string& site, const f
       MakeEvalSet(std::move(examples), *run.tokenizer, prompt_template, run.config.federation.eval.options, &report);
   if (!set.ok()) return Annotate(set.status(), path.string());
   data.test = std::move(set).value();
+  if (const std::string unwritable = UnwritableAnswers(report, "test"); !unwritable.empty())
+    LogWarning(absl::StrCat(path.string(), ": ", unwritable));
   if (report.prompts_cut > 0) {
     LogWarning(absl::StrCat(path.string(), ": ", report.prompts_cut, " of ", report.examples,
                             " prompts are longer than max_length ", run.config.max_length, " and were cut at their beginning"));

@@ -11,6 +11,7 @@
 
 #include "base/status.h"
 #include "text/prompt_template.h"
+#include "text/prompt_tokens.h"
 #include "text/tokenizer.h"
 
 namespace fedalt {
@@ -53,24 +54,31 @@ struct TokenizeOptions {
   int32_t max_length = 512;  ///< tokens of prompt + response + EOS
 };
 
-/// What was cut, so that it can be told. A response is never dropped: a prompt that is too long loses tokens from its
+/// What was cut or lost, so that it can be told. A response is never dropped: a prompt that is too long loses tokens from its
 /// beginning (BOS kept); a response that alone exceeds max_length is an error.
 struct TokenizeReport {
   int64_t examples = 0;
   int64_t prompts_cut = 0;
   int64_t tokens_cut = 0;
-  int64_t longest = 0;  ///< in tokens, before cutting
+  int64_t longest = 0;             ///< in tokens, before cutting
+  int64_t answers_unwritable = 0;  ///< answers that their tokens do not give back, white space around them aside
+  int64_t first_unwritable = 0;    ///< id of the first such example, and what its tokens give
+  std::string first_written = {};
 };
 
-/// `ids(prompt + output) + EOS`; the response begins where these ids leave the ids of the prompt alone, so a token that spans the
-/// border is part of the response. At least one token of the prompt stays (response_begin >= 1: the first token of a response is
-/// predicted from it). `report` is added to; it may be null. Errors: kData (names the example), kModel (the tokenizer has no EOS).
+/// One clause about the answers that the tokenizer cannot write; empty if there are none. `what`: training, validation, test.
+std::string UnwritableAnswers(const TokenizeReport& report, std::string_view what);
+
+/// The tokens of the prompt, those of the answer behind it (text/prompt_tokens.h), and one EOS. At least one token of the prompt
+/// stays (response_begin >= 1: the first token of a response is predicted from it). `report` is added to; it may be null. Errors:
+/// kData (names the example), kModel (the tokenizer has no EOS).
 StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Example>& examples, const Tokenizer& tokenizer,
                                                             const PromptTemplate& prompt_template, const TokenizeOptions& options,
                                                             TokenizeReport* report);
-/// Prompts alone, for generation; cut from the beginning (BOS kept) to max_prompt_tokens. Errors: kData (names the example).
-StatusOr<std::vector<std::vector<int32_t>>> TokenizePrompts(const std::vector<Example>& examples, const Tokenizer& tokenizer,
-                                                            const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
-                                                            TokenizeReport* report);
+/// Prompts alone, for generation: what TokenizeForTraining has before response_begin, cut from the beginning (BOS kept) to
+/// max_prompt_tokens. Errors: kData (names the example).
+StatusOr<std::vector<PromptTokens>> TokenizePrompts(const std::vector<Example>& examples, const Tokenizer& tokenizer,
+                                                    const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
+                                                    TokenizeReport* report);
 
 }  // namespace fedalt

@@ -1,8 +1,12 @@
 // From examples to token ids, and what is cut where they are too long.
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/strict_json.h"
 #include "data/dataset.h"
+#include "text/prompt_tokens.h"
 
 namespace fedalt {
 namespace {
@@ -31,25 +35,31 @@ void Count(int64_t longest, int64_t cut, TokenizeReport* report) {
   report->longest = std::max(report->longest, longest);
 }
 
+/// Whether the tokens of an answer give it back; white space around it does not count, as in exact match.
+void CountUnwritable(const Example& example, const std::string& written, TokenizeReport* report) {
+  if (absl::StripAsciiWhitespace(written) == absl::StripAsciiWhitespace(example.output)) return;
+  if (report->answers_unwritable++ > 0) return;
+  report->first_unwritable = example.id;
+  report->first_written = written;
+}
+
 StatusOr<TokenizedExample> TokenizeOne(const Example& example, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
                                        const TokenizeOptions& options, int32_t eos, TokenizeReport* report) {
   const std::string prompt = prompt_template.Render(example.instruction, example.input);
-  ASSIGN_OR_RETURN(const std::vector<int32_t> prompt_ids, tokenizer.Encode(prompt));
+  ASSIGN_OR_RETURN(const PromptTokens prompt_tokens, EncodePrompt(tokenizer, prompt));
+  ASSIGN_OR_RETURN(std::vector<int32_t> answer, EncodeAnswer(tokenizer, prompt, prompt_tokens, example.output));
+  if (report != nullptr) CountUnwritable(example, AnswerText(tokenizer, prompt_tokens, answer), report);
+  if (answer.empty() || answer.back() != eos) answer.push_back(eos);  // data may end an answer with the text of EOS
   TokenizedExample result;
   result.id = example.id;
-  ASSIGN_OR_RETURN(result.tokens, tokenizer.Encode(prompt + example.output));
-  // A post-processor may end the text with EOS by itself; the example has one EOS, and the prompt none.
-  if (!result.tokens.empty() && result.tokens.back() == eos) result.tokens.pop_back();
-  // Where a token spans the border of prompt and output, it belongs to the response: the model has to predict it.
-  int64_t begin =
-      std::mismatch(prompt_ids.begin(), prompt_ids.end(), result.tokens.begin(), result.tokens.end()).first - prompt_ids.begin();
-  result.tokens.push_back(eos);
+  result.tokens = prompt_tokens.ids;
+  result.tokens.insert(result.tokens.end(), answer.begin(), answer.end());
+  int64_t begin = static_cast<int64_t>(prompt_tokens.ids.size());
   const int64_t size = static_cast<int64_t>(result.tokens.size());
   const int64_t response = size - begin;
   if (response > options.max_length)
     return DataError(absl::StrCat("the output alone has ", response, " tokens (with EOS), max_length is ", options.max_length,
                                   "; raise max_length or shorten the output"));
-  if (begin < 1) return DataError("its prompt has no token of its own from which the response could be predicted");
   const int64_t cut = CutPrompt(tokenizer, begin, options.max_length, &result.tokens);
   begin -= cut;
   if (begin < 1)
@@ -61,6 +71,13 @@ StatusOr<TokenizedExample> TokenizeOne(const Example& example, const Tokenizer& 
 }
 
 }  // namespace
+
+std::string UnwritableAnswers(const TokenizeReport& report, std::string_view what) {
+  if (report.answers_unwritable == 0) return std::string();
+  return absl::StrCat(report.answers_unwritable, " of ", report.examples, " ", std::string(what),
+                      " answers cannot be written by this tokenizer, so generation cannot reach them; the first is example ",
+                      report.first_unwritable, ", which becomes ", QuoteForMessage(report.first_written));
+}
 
 StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Example>& examples, const Tokenizer& tokenizer,
                                                             const PromptTemplate& prompt_template, const TokenizeOptions& options,
@@ -79,20 +96,18 @@ StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Ex
   return result;
 }
 
-StatusOr<std::vector<std::vector<int32_t>>> TokenizePrompts(const std::vector<Example>& examples, const Tokenizer& tokenizer,
-                                                            const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
-                                                            TokenizeReport* report) {
+StatusOr<std::vector<PromptTokens>> TokenizePrompts(const std::vector<Example>& examples, const Tokenizer& tokenizer,
+                                                    const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
+                                                    TokenizeReport* report) {
   FEDALT_CHECK(max_prompt_tokens > 0, "the caller checks that max_length leaves room for a prompt");
-  std::vector<std::vector<int32_t>> result;
+  std::vector<PromptTokens> result;
   result.reserve(examples.size());
   for (const Example& example : examples) {
-    StatusOr<std::vector<int32_t>> ids = tokenizer.Encode(prompt_template.Render(example.instruction, example.input));
-    if (!ids.ok()) return InExample(ids.status(), example);
-    if (tokenizer.eos_id().has_value() && ids->size() > 1 && ids->back() == *tokenizer.eos_id()) ids->pop_back();
-    if (ids->empty()) return InExample(DataError("its prompt has no tokens"), example);
-    const int64_t size = static_cast<int64_t>(ids->size());
-    Count(size, CutPrompt(tokenizer, size, max_prompt_tokens, &*ids), report);
-    result.push_back(std::move(ids).value());
+    StatusOr<PromptTokens> prompt = EncodePrompt(tokenizer, prompt_template.Render(example.instruction, example.input));
+    if (!prompt.ok()) return InExample(prompt.status(), example);
+    const int64_t size = static_cast<int64_t>(prompt->ids.size());
+    Count(size, CutPrompt(tokenizer, size, max_prompt_tokens, &prompt->ids), report);
+    result.push_back(*std::move(prompt));
   }
   return result;
 }

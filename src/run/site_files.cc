@@ -10,6 +10,8 @@ namespace {
 
 void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length,
               std::vector<std::string>& notes) {
+  if (const std::string unwritable = UnwritableAnswers(report, what); !unwritable.empty())
+    notes.push_back(absl::StrCat("site ", site, ": ", unwritable));
   if (report.prompts_cut == 0) return;
   notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what,
                                " prompts are longer than train.max_length ", max_length, "; ", report.tokens_cut,

@@ -70,6 +70,7 @@ class PipelineTokenizer : public Tokenizer {
     return text;
   }
 
+  std::vector<int32_t> front_ids() const override { return p_.post_processor.Front(); }
   int32_t vocab_size() const override { return std::max(p_.model->vocabulary().largest_id(), p_.added.largest_id()) + 1; }
   std::optional<int32_t> IdOf(std::string_view token) const override {
     const std::optional<int32_t> id = p_.added.IdOf(token);

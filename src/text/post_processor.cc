@@ -96,4 +96,17 @@ std::vector<int32_t> PostProcessor::Apply(std::vector<int32_t> ids) const {
   return ids;
 }
 
+std::vector<int32_t> PostProcessor::Front() const {
+  std::vector<int32_t> front;
+  for (const Template& made : templates_) {
+    std::vector<int32_t> before;
+    for (const Item& item : made) {
+      if (item.is_text) break;
+      before.insert(before.end(), item.ids.begin(), item.ids.end());
+    }
+    front.insert(front.begin(), before.begin(), before.end());
+  }
+  return front;
+}
+
 }  // namespace fedalt

@@ -19,6 +19,8 @@ class PostProcessor {
   static PostProcessor Around(std::vector<int32_t> before, std::vector<int32_t> behind);
 
   std::vector<int32_t> Apply(std::vector<int32_t> ids) const;
+  /// The ids in front of the (first) text.
+  std::vector<int32_t> Front() const;
 
  private:
   struct Item {

@@ -44,6 +44,7 @@ class SentencePieceTokenizer : public Tokenizer {
 
   StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const override;
   std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const override;
+  std::vector<int32_t> front_ids() const override { return add_bos_ && bos_id_ ? std::vector{*bos_id_} : std::vector<int32_t>(); }
   int32_t vocab_size() const override { return static_cast<int32_t>(pieces_.size()); }
   std::optional<int32_t> IdOf(std::string_view token) const override;
   std::optional<int32_t> bos_id() const override { return bos_id_; }

@@ -17,13 +17,13 @@ size_t CommonPrefix(std::string_view a, std::string_view b) {
 
 std::string StreamingDecoder::Push(int32_t id) {
   ids_.push_back(id);
-  std::string text = tokenizer_.Decode(ids_, /*skip_special_tokens=*/true);
+  std::string text = AnswerText(tokenizer_, prompt_, ids_);
   size_t certain = text.size();
   // A byte that can be no part of a character shows what a later byte token could still undo: where a run of byte tokens is not
   // valid as a whole, some decoders turn all of it into U+FFFD.
   if (const std::optional<int32_t> spoiler = tokenizer_.IdOf("<0xFF>")) {
     ids_.push_back(*spoiler);
-    certain = CommonPrefix(text, tokenizer_.Decode(ids_, /*skip_special_tokens=*/true));
+    certain = CommonPrefix(text, AnswerText(tokenizer_, prompt_, ids_));
     ids_.pop_back();
   }
   while (certain > 0 && certain < text.size() && (static_cast<unsigned char>(text[certain]) & 0xC0) == 0x80) --certain;
@@ -36,7 +36,7 @@ std::string StreamingDecoder::Push(int32_t id) {
 }
 
 std::string StreamingDecoder::Finish() {
-  const std::string text = tokenizer_.Decode(ids_, /*skip_special_tokens=*/true);
+  const std::string text = AnswerText(tokenizer_, prompt_, ids_);
   std::string rest = text.size() > printed_bytes_ ? text.substr(printed_bytes_) : std::string();
   ids_.clear();
   printed_bytes_ = 0;

@@ -34,6 +34,9 @@ class Tokenizer {
   /// Special: the added tokens marked so; in a SentencePiece model its control pieces (which never give text) and the unknown one.
   virtual std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens = false) const = 0;
 
+  /// What the post-processor puts in front of a text, usually BOS or nothing.
+  virtual std::vector<int32_t> front_ids() const = 0;
+
   /// Largest id + 1, added tokens included.
   virtual int32_t vocab_size() const = 0;
   virtual std::optional<int32_t> IdOf(std::string_view token) const = 0;

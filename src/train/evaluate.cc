@@ -58,7 +58,8 @@ StatusOr<std::vector<std::string>> Answers(const Transformer& model, const Token
     ASSIGN_OR_RETURN(const auto ids, Generate(model, set.prompts, generate, context));
     if (stopped) return InterruptedError("evaluation was stopped while answers were generated");
     FEDALT_CHECK(ids.size() == set.prompts.size(), "one answer per prompt");
-    for (const auto& answer : ids) answers.push_back(tokenizer.Decode(answer, /*skip_special_tokens=*/true));
+    for (size_t i = 0; i < ids.size(); ++i)
+      answers.push_back(AnswerText(tokenizer, {set.prompts[i], i < set.borders.size() ? set.borders[i] : ""}, ids[i]));
     return absl::OkStatus();
   }));
   return answers;
@@ -116,8 +117,12 @@ StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& to
   tokenize.max_length = options.max_length;
   ASSIGN_OR_RETURN(set.tokenized, TokenizeForTraining(examples, tokenizer, prompt_template, tokenize, report));
   if (options.generate_answers) {
-    ASSIGN_OR_RETURN(set.prompts,
+    ASSIGN_OR_RETURN(std::vector<PromptTokens> prompts,
                      TokenizePrompts(examples, tokenizer, prompt_template, static_cast<int32_t>(prompt_tokens), nullptr));
+    for (PromptTokens& prompt : prompts) {
+      set.prompts.push_back(std::move(prompt.ids));
+      set.borders.push_back(std::move(prompt.border));
+    }
   }
   set.examples = std::move(examples);
   return set;
@@ -174,6 +179,7 @@ EvalSet SubsetOf(const EvalSet& set, const std::vector<size_t>& members) {
     subset.examples.push_back(set.examples[i]);
     subset.tokenized.push_back(set.tokenized[i]);
     if (!set.prompts.empty()) subset.prompts.push_back(set.prompts[i]);
+    if (!set.borders.empty()) subset.borders.push_back(set.borders[i]);
   }
   return subset;
 }

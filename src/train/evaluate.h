@@ -22,6 +22,7 @@ struct EvalSet {
   std::vector<Example> examples;
   std::vector<TokenizedExample> tokenized;    ///< prompt + response, for the loss
   std::vector<std::vector<int32_t>> prompts;  ///< for generation
+  std::vector<std::string> borders;           ///< of the prompts, for the text of the answers (text/prompt_tokens.h)
 };
 StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
                               const EvalOptions& options, TokenizeReport* report);

@@ -26,6 +26,7 @@ class ByteTokenizer : public Tokenizer {
     for (int32_t id : ids) text.append("w").append(std::to_string(id)).append(" ");
     return text;
   }
+  std::vector<int32_t> front_ids() const override { return {}; }
   int32_t vocab_size() const override { return 96; }
   std::optional<int32_t> IdOf(std::string_view) const override { return std::nullopt; }
   std::optional<int32_t> bos_id() const override { return std::nullopt; }
