@@ -9,7 +9,8 @@ std::string FederationHelps(const nlohmann::ordered_json& site) {
     const auto value = gain->find(metric);
     if (value != gain->end() && value->is_number() && value->get<double>() != 0.0) return value->get<double>() > 0.0 ? "yes" : "no";
   }
-  return gain->contains("loss") ? "no" : "-";
+  const auto loss = gain->find("loss");
+  return loss != gain->end() && loss->is_number() ? "no" : "-";  // null: not finite, so nothing is known
 }
 
 }  // namespace fedalt

@@ -185,14 +185,15 @@ double Quantile(const std::vector<double>& sorted, double probability) {
 double TwoSidedP(const std::vector<double>& replicates) {
   int64_t not_above = 0, not_below = 0;
   for (double difference : replicates) {
-    not_above += difference <= 0.0 ? 1 : 0;
-    not_below += difference >= 0.0 ? 1 : 0;
+    not_above += difference > 0.0 ? 0 : 1;  // one that is not a number speaks for neither side
+    not_below += difference < 0.0 ? 0 : 1;
   }
   const double tail = static_cast<double>(1 + std::min(not_above, not_below)) / static_cast<double>(1 + replicates.size());
   return std::min(1.0, 2.0 * tail);
 }
 
 std::vector<double> HolmCorrection(const std::vector<double>& p_values) {
+  for (const double p : p_values) FEDALT_CHECK(p >= 0.0 && p <= 1.0, "a p-value is a number from 0 to 1");
   std::vector<size_t> order(p_values.size());
   std::iota(order.begin(), order.end(), size_t{0});
   std::stable_sort(order.begin(), order.end(), [&](size_t a, size_t b) { return p_values[a] < p_values[b]; });

@@ -93,6 +93,10 @@ Status ReadScores(const RunDirectory& directory, const std::string& metric, Comp
   constexpr double kTolerance = 1e-9;  // the run added up the same numbers
   for (const OrderedJson& site : run.sites) {
     const std::string name = site["site"].get<std::string>();
+    if (site.contains(metric) && site[metric].is_null() && site.contains("before_swap") && site["before_swap"].is_object()) {
+      run.failure = absl::StrCat("the ", metric, " of site ", name, " is not a finite number");  // so the JSON has null
+      return absl::OkStatus();
+    }
     if (!site.contains(metric) || !site[metric].is_number())
       return Damaged(directory.metrics(), absl::StrCat("has no ", metric, " of ", name));
     const double recorded = site[metric].get<double>();
@@ -167,6 +171,7 @@ StatusOr<ComparedRun> ReadComparedRun(const fs::path& root, const ComparisonSpec
   run.train_seconds = NumberOf(summary, "train_seconds");
   RETURN_IF_ERROR(ReadMetrics(directory.metrics(), spec.sites, run));
   RETURN_IF_ERROR(ReadScores(directory, spec.metric, run));
+  if (!run.failure.empty()) return run;
   const bool trained = std::any_of(run.steps.begin(), run.steps.end(), [](int64_t steps) { return steps > 0; });
   if (!trained) return run;
   ASSIGN_OR_RETURN(run.trained_parameters,

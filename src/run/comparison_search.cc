@@ -3,6 +3,7 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
+#include <cmath>
 #include <system_error>
 
 #include "base/check.h"
@@ -19,6 +20,7 @@ std::optional<double> LossOf(const OrderedJson& row) {
   const OrderedJson* failed = FindField(row, "failed");
   const OrderedJson* loss = FindField(row, "metrics.validation_loss");
   if (failed == nullptr || !failed->empty() || loss == nullptr || !loss->is_number()) return std::nullopt;
+  if (!std::isfinite(loss->get<double>())) return std::nullopt;
   return loss->get<double>();
 }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <limits>
 #include <optional>
 
 namespace fedalt {
@@ -149,9 +150,17 @@ OrderedJson MeanOf(const std::vector<OrderedJson>& sites) {
   std::vector<OrderedJson> by_name = sites;  // so that the sums do not depend on how the sites are listed
   std::stable_sort(by_name.begin(), by_name.end(),
                    [](const OrderedJson& a, const OrderedJson& b) { return a["site"] < b["site"]; });
+  std::vector<OrderedJson> trained;
+  for (const OrderedJson& site : by_name)
+    if (site.contains("train_loss") && !site["train_loss"].is_null()) trained.push_back(site);
   const OrderedJson values = MeanOfValues(by_name);
   for (const auto& [key, value] : values.items())
     if (key != "round") mean[key] = value;
+  if (!trained.empty()) {
+    const OrderedJson of_trained = MeanOfValues(trained);
+    for (const char* key : {"train_loss", "tokens_per_s"})
+      if (of_trained.contains(key)) mean[key] = of_trained[key];
+  }
   return mean;
 }
 
@@ -159,8 +168,11 @@ OrderedJson WorstOf(const std::vector<OrderedJson>& sites) {
   const OrderedJson* worst = nullptr;
   // Least exact match, then least ROUGE-1, then, which alone counts where nothing was generated, greatest loss.
   const auto badness = [](const OrderedJson& site) {
-    const auto number = [&site](const char* name) { return site[name].is_number() ? site[name].get<double>() : 0.0; };
-    return std::array{-number("exact_match"), -number("rouge1"), number("loss")};
+    const auto number = [&site](const char* name, double otherwise) {
+      return site[name].is_number() ? site[name].get<double>() : otherwise;
+    };
+    const double lost = std::numeric_limits<double>::infinity();  // a loss that is not finite stands as null
+    return std::array{-number("exact_match", 0.0), -number("rouge1", 0.0), number("loss", lost)};
   };
   for (const OrderedJson& site : sites)
     if (worst == nullptr || badness(site) > badness(*worst) ||

@@ -3,6 +3,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include <fstream>
 #include <nlohmann/json.hpp>
 
@@ -109,6 +111,29 @@ TEST(Bootstrap, MissingSeedsAreLeftOutAndDifferencesUseWhatBothHave) {
   EXPECT_TRUE(statistics[2].per_site.empty());
   EXPECT_DOUBLE_EQ(statistics[3].versus_reference->estimate.value, 0.0);
   EXPECT_DOUBLE_EQ(statistics[3].versus_reference->estimate.high, 0.5) << "the reference's two seeds are far apart";
+}
+
+TEST(Bootstrap, DoesNotDependOnHowTheSitesAreListed) {
+  const RunScores run = {{0.1, 0.7, 0.3}, {0.2, 0.9, 0.4, 0.6}, {0.15, 0.25}},
+                  other = {{0.3, 0.2, 0.9}, {0.1, 0.1, 0.7, 0.2}, {0.5, 0.1}};
+  const RunScores run_otherwise = {run[2], run[0], run[1]}, other_otherwise = {other[2], other[0], other[1]};
+  const auto a = CompareVariants({{{&run}}, {{&other}}}, {300, 0.95, 7, 0, {"x", "y", "z"}});
+  const auto b = CompareVariants({{{&run_otherwise}}, {{&other_otherwise}}}, {300, 0.95, 7, 0, {"z", "x", "y"}});
+  const auto expect_equal = [](const Estimate& left, const Estimate& right) {
+    EXPECT_EQ(left.value, right.value);
+    EXPECT_EQ(left.low, right.low);
+    EXPECT_EQ(left.high, right.high);
+  };
+  for (const size_t v : {0, 1}) {
+    expect_equal(*a[v].mean, *b[v].mean);
+    for (const auto& [left, right] : {std::pair{0, 1}, {1, 2}, {2, 0}})
+      expect_equal(a[v].per_site[static_cast<size_t>(left)], b[v].per_site[static_cast<size_t>(right)]);
+  }
+  EXPECT_EQ(a[1].versus_reference->p, b[1].versus_reference->p);
+}
+
+TEST(TwoSidedP, OfReplicatesThatAreNoNumbersIsOne) {
+  EXPECT_EQ(TwoSidedP(std::vector<double>(100, std::nan(""))), 1.0);
 }
 
 TEST(Bootstrap, IsAFunctionOfItsSeed) {

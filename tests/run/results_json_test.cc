@@ -22,6 +22,43 @@ TEST(WorstOf, GoesByTheLossWhereThereAreNone) {
   EXPECT_TRUE(worst["rouge1"].is_null());
 }
 
+TEST(WorstOf, IsASiteWhoseLossIsNotFinite) {
+  EXPECT_EQ(WorstOf({Site("a", nullptr, nullptr, 9.0),
+                     {{"site", "b"}, {"exact_match", nullptr}, {"rouge1", nullptr}, {"loss", nullptr}}})["site"],
+            "b");
+}
+
+TEST(WorstOf, OfEqualSitesIsTheFirstByName) {
+  EXPECT_EQ(WorstOf({Site("b", 0.5, 0.5, 1.0), Site("a", 0.5, 0.5, 1.0)})["site"], "a");
+}
+
+OrderedJson Line(const char* name, OrderedJson train_loss, OrderedJson loss) {
+  return {{"round", 3},
+          {"site", name},
+          {"participated", !train_loss.is_null()},
+          {"train_loss", std::move(train_loss)},
+          {"tokens_per_s", nullptr},
+          {"loss", std::move(loss)}};
+}
+
+TEST(MeanOf, OfTheTrainingLossIsOverThoseThatTrained) {
+  const OrderedJson mean = MeanOf({Line("a", nullptr, 1.0), Line("b", 0.5, 2.0), Line("c", 1.5, 6.0)});
+  EXPECT_EQ(mean["train_loss"], 1.0);
+  EXPECT_EQ(mean["loss"], 3.0);
+  EXPECT_TRUE(MeanOf({Line("a", nullptr, 1.0)})["train_loss"].is_null());
+}
+
+TEST(MeanOf, IsNullWhereASitesLossIsNotFinite) {
+  EXPECT_TRUE(MeanOf({Line("a", 1.0, 1.0), Line("b", 1.0, nullptr)})["loss"].is_null());
+}
+
+TEST(MeanOf, DoesNotDependOnHowTheSitesAreListed) {
+  const std::vector<OrderedJson> sites = {Line("a", 0.1, 1e16), Line("b", 0.2, 1.0), Line("c", 0.3, -1e16), Line("d", 0.7, 0.1)};
+  const OrderedJson mean = MeanOf(sites);
+  EXPECT_EQ(MeanOf({sites[2], sites[3], sites[1], sites[0]}), mean);
+  EXPECT_EQ(mean["site"], "mean");
+}
+
 TEST(WorstOf, OfNoSitesIsNothing) {
   EXPECT_TRUE(WorstOf({}).is_null());
 }
