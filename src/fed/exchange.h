@@ -22,6 +22,9 @@ struct Contributor {
 /// Ascending by name: nothing that is computed of contributions in this order depends on how the sites were listed.
 void SortByName(std::vector<Contributor>& contributors);
 
+/// What the journal has of what `round` published to site `name`. Errors: kOutput (it is not there any more).
+StatusOr<Published> RecordedPublication(RoundJournal& journal, int64_t round, const std::string& name);
+
 /// What contributions hold and how they travel.
 struct ContributionShape {
   std::vector<AdaptedModule> modules;
@@ -41,7 +44,9 @@ class Exchange {
     std::vector<int64_t> down;  ///< per reader
   };
   /// Sends what the journal has of every contributor in `round`, computes what comes back and records it for `readers` (names, by
-  /// site). Errors: those of transport and journal.
+  /// site). A contributor that participated but whose entry is of another round has learned already that the round was closed
+  /// without it (fed/reading.h), and sends nothing. Errors: those of transport and journal; kTraining (what was computed is not
+  /// finite).
   StatusOr<Bytes> Run(int64_t round, const std::vector<Contributor>& contributors, const std::vector<std::string>& readers);
 
   /// What site `name` received in `round`. Errors: kOutput (it is not there any more).
@@ -57,7 +62,11 @@ class Exchange {
                                                         int64_t readers) const;
 
  private:
-  StatusOr<Upload> Recorded(int64_t round, const Contributor& contributor) const;
+  struct Entry {
+    Upload upload;
+    int64_t sent_round = 0;
+  };
+  StatusOr<Entry> Recorded(int64_t round, const Contributor& contributor) const;
 
   const Method& method_;
   Transport& transport_;

@@ -18,6 +18,7 @@
 #include "base/random.h"
 #include "fed/averaging.h"
 #include "fed/baselines.h"
+#include "fed/finite.h"
 #include "train/evaluate.h"
 
 namespace fedalt {
@@ -138,7 +139,7 @@ class Fdlora : public AveragingMethod {
         next[axis] += sign * step;
         if (std::abs(next[axis]) > kBound) continue;
         ASSIGN_OR_RETURN(const double value, objective(next));
-        if (!(value < best)) continue;
+        if (!IsBetterLoss(value, best)) continue;
         best = value;
         at = next;
         moved = true;

@@ -1,5 +1,7 @@
 #include "fed/federation.h"
 
+#include <absl/strings/str_join.h>
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -8,9 +10,12 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/log.h"
 #include "base/random.h"
 #include "fed/cohort.h"
 #include "fed/exchange.h"
+#include "fed/finite.h"
+#include "fed/model_after.h"
 #include "fed/reading.h"
 #include "fed/rest_of_world.h"
 #include "fed/round_journal.h"
@@ -76,7 +81,9 @@ class Federation {
         transport_(transport),
         journal_(journal),
         hooks_(hooks),
-        exchange_(method, transport, journal, {std::move(modules), LargestRank(options.method, options.adapter), options.upload}) {}
+        exchange_(method, transport, journal, {std::move(modules), LargestRank(options.method, options.adapter), options.upload}),
+        models_{inputs, options, method, journal,
+                [this](int64_t round, const std::string& site) { return exchange_.ReceivedBy(round, site); }} {}
 
   StatusOr<RunSummary> Run();
 
@@ -93,9 +100,8 @@ class Federation {
 
   Status Recover();
   void NoteHistory(int64_t round);
-  enum class Moment { kBeforeSwap, kAfterSwap };
-  /// Model k as it was saved in round `saved` (0: as it starts), before or after that round's swap, in the mode of `round`.
-  StatusOr<std::unique_ptr<Site>> Open(int64_t saved, Moment moment, int64_t round, int64_t k) const;
+  /// Model k as it begins `round`.
+  StatusOr<std::unique_ptr<Site>> Begin(int64_t round, int64_t k) const;
   StatusOr<RoundResult> RunRound(int64_t round);
   const std::vector<int64_t>& Cohort(int64_t round) const { return cohorts_[static_cast<size_t>(round - 1)]; }
   std::vector<int64_t> DrawCohort(int64_t round) const;
@@ -109,7 +115,8 @@ class Federation {
   Status KeepAbsent(int64_t round, int64_t k);
   Status ExchangeAndSwap(int64_t round, RoundResult& result);
   Status DecideOnReading(int64_t round, RoundResult& result);
-  StatusOr<double> ValidationLossOf(Moment moment, int64_t round, int64_t k) const;
+  StatusOr<AdoptionLook> LookAt(Moment moment, int64_t round, int64_t k, bool validates) const;
+  std::string OthersIn(int64_t round, const std::string& site) const;
   Status JoinAfter(int64_t round);
   Status NoteInfluence(int64_t round, const std::vector<Contributor>& contributors, RoundResult& result) const;
   bool ExchangesIn(int64_t round) const { return method_.trains() && method_.ExchangesIn(round, rounds()); }
@@ -131,6 +138,7 @@ class Federation {
   RoundJournal& journal_;
   const FederationHooks& hooks_;
   Exchange exchange_;
+  ModelSource models_;
 
   std::shared_ptr<const SiteData> pool_;       // only of methods that pool the data
   std::vector<std::vector<int64_t>> cohorts_;  // by round
@@ -163,19 +171,8 @@ void Federation::NoteHistory(int64_t round) {
   for (int64_t k : Cohort(round)) sent_[static_cast<size_t>(k)] = true;
 }
 
-StatusOr<std::unique_ptr<Site>> Federation::Open(int64_t saved, Moment moment, int64_t round, int64_t k) const {
-  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
-  if (saved > 0) {
-    RETURN_IF_ERROR(journal_.LoadSite(saved, *site));
-    if (moment == Moment::kAfterSwap && ExchangesIn(saved) && site->refused_round != saved) {
-      ASSIGN_OR_RETURN(const Published published, exchange_.ReceivedBy(saved, site->info.name));
-      RETURN_IF_ERROR(TakeIn(method_, published, *site));
-    }
-    if (moment == Moment::kAfterSwap) site->refused_round = 0;
-  } else if (inputs_.initial_individual) {
-    ASSIGN_OR_RETURN(const NamedTensors initial, inputs_.initial_individual(static_cast<size_t>(k)));
-    RETURN_IF_ERROR(Annotate(site->adapters.SetIndividual(initial), "initial adapter"));
-  }
+StatusOr<std::unique_ptr<Site>> Federation::Begin(int64_t round, int64_t k) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<Site> site, ModelAfter(models_, round - 1, Moment::kAfterSwap, k, InfoOf(k)));
   method_.BeginRound(round, *site);
   return site;
 }
@@ -231,13 +228,18 @@ StatusOr<TrainReport> Federation::Train(int64_t round, int64_t k, Site& site) {
   const SiteTraining training{*inputs_.model,          method_,      *data, TrainOptionsOf(round), StepsOf(round, k), round,
                               options_.keep_optimizer, options_.seed};
   auto report = TrainSite(training, site, on_step);
-  if (!report.ok()) return Annotate(report.status(), note);
-  return report;
+  if (report.ok()) return report;
+  const bool may_be_others = transport_.Aggregates() && KindOf(report.status()) == ErrorKind::kTraining && site.read_round > 0;
+  if (!may_be_others) return Annotate(report.status(), note);
+  return Annotate(TrainingError(absl::StrCat(report.status().message(), "; this site reads what round ", site.read_round,
+                                             " published (in the round: ", OthersIn(site.read_round, site.info.name),
+                                             "); if that is the cause, ", kOthersRemedy)),
+                  note);
 }
 
 /// An absent site stands still; only what it reads of the others is renewed.
 Status Federation::KeepAbsent(int64_t round, int64_t k) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Begin(round, k));
   std::lock_guard<std::mutex> lock(mutex_);
   if (ShouldStop()) return InterruptedError(absl::StrCat("stopped while round ", round, " was saved"));
   return journal_.SaveSite(round, *site, nullptr);
@@ -251,11 +253,15 @@ Status Federation::TrainOne(int64_t round, int64_t k, SiteRoundResult& result) {
     steps_done_ += result.train.steps;
     return absl::OkStatus();
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round - 1, Moment::kAfterSwap, round, k));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Begin(round, k));
   ASSIGN_OR_RETURN(result.train, Train(round, k, *site));
-  if (ExchangesIn(round))
+  if (ExchangesIn(round)) {
     site->sent = {AsTransmitted(method_.Contribution(round, *site), options_.upload), method_.Weight(site->info.train_examples),
                   round};
+    if (!IsFinite(site->sent.values))
+      return TrainingError(absl::StrCat("round ", round, "/", rounds(), ", site ", site->info.name,
+                                        ": after its training its adapters hold values that are not finite; lower train.lr"));
+  }
   std::lock_guard<std::mutex> lock(mutex_);
   return journal_.SaveSite(round, *site, &result.train);
 }
@@ -289,26 +295,54 @@ Status Federation::ExchangeAndSwap(int64_t round, RoundResult& result) {
   return result.evaluated ? NoteInfluence(round, contributors, result) : absl::OkStatus();
 }
 
-StatusOr<double> Federation::ValidationLossOf(Moment moment, int64_t round, int64_t k) const {
+StatusOr<AdoptionLook> Federation::LookAt(Moment moment, int64_t round, int64_t k, bool validates) const {
   ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(static_cast<size_t>(k)));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(round, moment, round, k));
-  RETURN_IF_ERROR(method_.PrepareUse(*site));
-  return ScoreValidation(inputs_, method_, *site, *data, options_.eval.options, method_.branches());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, UsedModelAfter(models_, round, moment, k, InfoOf(k)));
+  const auto loss = [&](const SiteData& of) {
+    return ScoreValidation(inputs_, method_, *site, of, options_.eval.options, method_.branches());
+  };
+  AdoptionLook look;
+  look.norm = NormOf(site->adapters);
+  if (validates) {
+    ASSIGN_OR_RETURN(look.validation_loss, loss(*data));
+  }
+  if (!transport_.Aggregates()) return look;
+  SiteData batch;
+  batch.name = data->name;
+  const size_t examples = std::min(data->train.size(), static_cast<size_t>(options_.train.batch_size));
+  batch.validation.assign(data->train.begin(), data->train.begin() + static_cast<std::ptrdiff_t>(examples));
+  ASSIGN_OR_RETURN(look.training_loss, loss(batch));
+  return look;
+}
+
+/// Who else was to take part in a round, for messages.
+std::string Federation::OthersIn(int64_t round, const std::string& site) const {
+  std::vector<std::string> names;
+  for (const int64_t k : CohortOf(options_.participation, inputs_.all_sites, round, options_.seed))
+    if (const std::string& name = inputs_.all_sites[static_cast<size_t>(k)]; name != site) names.push_back(name);
+  constexpr size_t kShown = 10;
+  if (const size_t all = names.size(); all > kShown + 1) {
+    names.resize(kShown);
+    names.push_back(absl::StrCat(all - kShown, " others"));
+  }
+  return absl::StrJoin(names, ", ");
 }
 
 Status Federation::DecideOnReading(int64_t round, RoundResult& result) {
   const bool keeps_absent = method_.ledger_policy() == LedgerPolicy::kKeepAbsent;
-  ReadingRules rules{keeps_absent ? method_.options().rest_of_world.guard : -1.0, inputs_.pinned_round, nullptr};
+  ReadingRules rules{keeps_absent ? method_.options().rest_of_world.guard : -1.0, inputs_.pinned_round, {}, {}};
+  if (transport_.Aggregates()) rules.most_loss_gain = std::log(static_cast<double>(inputs_.model->config().vocab_size));
   for (SiteRoundResult& site : result.sites) site.reads_round = round;
   if (rules.guard < 0.0 && !rules.pinned_round && !transport_.Aggregates()) return absl::OkStatus();
   for (int64_t k = 0; k < models(); ++k) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, MakeSite(inputs_, options_, method_, k, InfoOf(k)));
-    rules.validation_loss = [&](bool swapped) {
-      return ValidationLossOf(swapped ? Moment::kAfterSwap : Moment::kBeforeSwap, round, k);
-    };
+    rules.look = [&](Moment moment) { return LookAt(moment, round, k, rules.guard >= 0.0); };
     SiteRoundResult& of_site = result.sites[static_cast<size_t>(k)];
     ASSIGN_OR_RETURN(of_site.refused, fedalt::DecideOnReading(round, rules, exchange_, transport_, journal_, *site));
-    if (!of_site.refused.empty()) of_site.reads_round = site->read_round;
+    if (of_site.refused.empty()) continue;
+    of_site.reads_round = site->read_round;
+    LogWarning(absl::StrCat("site ", of_site.site, " did not adopt what round ", round, " published: ", of_site.refused,
+                            transport_.Aggregates() ? absl::StrCat(" (in the round: ", OthersIn(round, of_site.site), ")") : ""));
   }
   return absl::OkStatus();
 }
@@ -320,7 +354,7 @@ Status Federation::JoinAfter(int64_t round) {
   result.joined = true;
   std::vector<std::string> readers;
   for (int64_t k = 0; k < models(); ++k) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, Open(0, Moment::kBeforeSwap, round, k));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Site> site, ModelAfter(models_, 0, Moment::kBeforeSwap, k, InfoOf(k)));
     RETURN_IF_ERROR(journal_.SaveSite(round, *site, nullptr));
     readers.push_back(InfoOf(k).name);
     result.sites.emplace_back();
@@ -352,9 +386,9 @@ bool Federation::EvaluatesIn(int64_t round) const {
 
 Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, size_t k, SiteRoundResult& result) {
   if (ShouldStop()) return InterruptedError(absl::StrCat("stopped before the evaluation of site ", infos()[k].name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Site> model_of, Open(round, moment, round, pool_ ? 0 : static_cast<int64_t>(k)));
+  const int64_t of = pool_ ? 0 : static_cast<int64_t>(k);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Site> model_of, UsedModelAfter(models_, round, moment, of, InfoOf(of)));
   ASSIGN_OR_RETURN(const std::shared_ptr<const SiteData> data, inputs_.sites->Load(k));
-  RETURN_IF_ERROR(method_.PrepareUse(*model_of));
   ASSIGN_OR_RETURN(SiteScores scores, ScoreSite(inputs_, method_, *model_of, *data, options_.eval.options, method_.branches()));
   const bool after = moment == Moment::kAfterSwap;
   (after ? result.after_swap : result.before_swap) = std::move(scores);
@@ -364,8 +398,8 @@ Status Federation::EvaluateOne(Moment moment, int64_t round, bool swap_follows, 
     use_swapped = deploy == Deploy::kSwapped;
     if (deploy == Deploy::kValidation && result.before_swap && result.after_swap->validation_loss &&
         result.before_swap->validation_loss)
-      use_swapped = *result.after_swap->validation_loss < *result.before_swap->validation_loss;
-    result.deployed = use_swapped ? "after_swap" : "before_swap";
+      use_swapped = IsBetterLoss(*result.after_swap->validation_loss, *result.before_swap->validation_loss);
+    result.deployed = NameOf(use_swapped ? Moment::kAfterSwap : Moment::kBeforeSwap);
   }
   const AblationSchedule schedule = options_.eval.ablations;
   // Where both adapters are fused into one (fdlora), there is no branch to take away.
@@ -411,7 +445,7 @@ bool Federation::NoteBest(RoundResult& result) {
     loss += *scores->validation_loss / static_cast<double>(result.sites.size());
   }
   result.mean_validation_loss = loss;
-  if (position_.best_round != 0 && loss >= position_.best_validation_loss) return false;
+  if (!std::isfinite(loss) || (position_.best_round != 0 && !IsBetterLoss(loss, position_.best_validation_loss))) return false;
   position_.best_round = result.round;
   position_.best_validation_loss = loss;
   return true;
@@ -441,6 +475,7 @@ StatusOr<RoundResult> Federation::RunRound(int64_t round) {
   if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kBeforeSwap, round, exchange, result));
   if (exchange) {
     RETURN_IF_ERROR(ExchangeAndSwap(round, result));
+    for (SiteRoundResult& site : result.sites) site.deployed = NameOf(UnmeasuredMoment(method_));
     if (result.evaluated) RETURN_IF_ERROR(EvaluateSites(Moment::kAfterSwap, round, false, result));
   }
   result.seconds = SecondsSince(start);

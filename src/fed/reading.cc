@@ -2,6 +2,8 @@
 
 #include <absl/strings/str_join.h>
 
+#include <algorithm>
+#include <cmath>
 #include <set>
 #include <utility>
 
@@ -16,7 +18,17 @@ double AgedWeight(double weight, double staleness, int64_t age) {
   return weight;
 }
 
+bool IsFinite(const at::Tensor& values) {
+  constexpr int64_t kTogether = 1 << 20;
+  const at::Tensor flat = values.reshape({-1});
+  for (int64_t begin = 0; begin < flat.numel(); begin += kTogether)
+    if (!at::isfinite(flat.narrow(0, begin, std::min(kTogether, flat.numel() - begin))).all().item<bool>()) return false;
+  return true;
+}
+
 Status TakeIn(const Method& method, const Published& published, Site& site) {
+  if (!IsFinite(published.values))
+    return FederationError(absl::StrCat("round ", published.round, " published values that are not finite; ", kOthersRemedy));
   if (!method.Fits(published, site))
     return FederationError(
         absl::StrCat("round ", published.round, " published ", published.values.numel(),
@@ -52,7 +64,38 @@ StatusOr<bool> AgreeOnSent(int64_t round, const Exchange& exchange, RoundJournal
   return known;
 }
 
+/// Whether a loss is greater than `before` by more than `margin`. One that is not finite is greater than any that is, and nothing
+/// is worse than one that is not.
+bool IsWorse(double after, double before, double margin) {
+  return std::isfinite(before) && !(after <= before + margin);
+}
+
+/// Why what was published cannot be adopted, or is worse than what the site has; empty: neither.
+StatusOr<std::string> Objection(const ReadingRules& rules, const Published& published) {
+  if (!IsFinite(published.values)) return absl::StrCat("it holds values that are not finite; ", kOthersRemedy);
+  if (rules.guard < 0.0 && !rules.most_loss_gain) return std::string();
+  ASSIGN_OR_RETURN(const AdoptionLook before, rules.look(Moment::kBeforeSwap));
+  ASSIGN_OR_RETURN(const AdoptionLook after, rules.look(Moment::kAfterSwap));
+  if (rules.most_loss_gain && !(after.norm <= kMostNormGrowth * before.norm))
+    return absl::StrFormat("it makes the norm of the adapters %.3g, which was %.3g; expected at most %g times as much; %s",
+                           after.norm, before.norm, kMostNormGrowth, kOthersRemedy);
+  if (rules.most_loss_gain && IsWorse(after.training_loss, before.training_loss, *rules.most_loss_gain))
+    return absl::StrFormat("it makes the training loss %.4g, which was %.4g; expected at most %.4g more; %s", after.training_loss,
+                           before.training_loss, *rules.most_loss_gain, kOthersRemedy);
+  if (rules.guard >= 0.0 && IsWorse(after.validation_loss, before.validation_loss, rules.guard))
+    return absl::StrFormat("validation loss %.4f instead of %.4f, the guard is %g", after.validation_loss, before.validation_loss,
+                           rules.guard);
+  return std::string();
+}
+
 }  // namespace
+
+double NormOf(const SiteAdapters& adapters) {
+  double squares = 0.0;
+  for (const NamedTensors& tensors : {adapters.Individual(), adapters.RestOfWorld(), adapters.Folds()})
+    for (const auto& [name, tensor] : tensors) squares += tensor.detach().to(at::kDouble).square().sum().item<double>();
+  return std::sqrt(squares);
+}
 
 StatusOr<std::string> DecideOnReading(int64_t round, const ReadingRules& rules, const Exchange& exchange, Transport& transport,
                                       RoundJournal& journal, Site& site) {
@@ -67,11 +110,9 @@ StatusOr<std::string> DecideOnReading(int64_t round, const ReadingRules& rules, 
     refused = "it holds what the site sent before it lost its state";
   } else if (rules.pinned_round && round > *rules.pinned_round) {
     refused = absl::StrCat("pinned to round ", *rules.pinned_round);
-  } else if (rules.guard >= 0.0) {
-    ASSIGN_OR_RETURN(const double before, rules.validation_loss(/*swapped=*/false));
-    ASSIGN_OR_RETURN(const double after, rules.validation_loss(/*swapped=*/true));
-    if (after > before + rules.guard)
-      refused = absl::StrFormat("validation loss %.4f instead of %.4f, the guard is %g", after, before, rules.guard);
+  } else {
+    ASSIGN_OR_RETURN(const Published published, exchange.ReceivedBy(round, site.info.name));
+    ASSIGN_OR_RETURN(refused, Objection(rules, published));
   }
   RETURN_IF_ERROR(transport.NoteReading(round, refused));
   if (refused.empty()) return refused;

@@ -145,7 +145,7 @@ std::vector<double> ReadingWeights::For(int64_t reader) const {
     const double* cosines = cosines_.data_ptr<double>() + own * sites_.size();
     std::vector<double> alike(weights.size(), 0.0);
     for (size_t j = 0; j < weights.size(); ++j)
-      if (weights[j] != 0.0) alike[j] = std::max(0.0, cosines[j]);
+      if (weights[j] != 0.0 && cosines[j] > 0.0) alike[j] = cosines[j];  // one that is not a number counts as 0
     const double least = kindred ? kKindredCosine : 0.0;
     if (std::any_of(alike.begin(), alike.end(), [&](double cosine) { return cosine > least; })) weights = alike;
   }

@@ -31,7 +31,7 @@ class RoundJournal {
   virtual StatusOr<JournalPosition> Recover() = 0;
   /// The site as it was after its training in `round` (or, if it was absent, as it stood then), before that round's swap.
   virtual Status LoadSite(int64_t round, Site& site) = 0;
-  /// Site::sent of the same moment, alone; an error if there is none.
+  /// Site::sent of the same moment, alone; without values if there is none.
   virtual StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) = 0;
   /// What `site` received when `round` was closed; empty if nothing was published to it.
   virtual StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) = 0;

@@ -12,6 +12,7 @@
 #include "run/comparison.h"
 #include "run/run.h"
 #include "run/run_directory.h"
+#include "run/run_format.h"
 
 namespace fedalt {
 namespace {
@@ -94,6 +95,9 @@ Status ExecuteComparison(const fs::path& directory, const ComparisonSpec& spec, 
     if (state != RunState::kFinished) continue;
     if (const auto seconds = RecordedSeconds(directory / RunPath(spec, run) / "summary.json")) durations.Add(run, *seconds);
   }
+  if (!left.empty())
+    for (const ComparisonRun& run : runs)  // what is done must have been drawn as what is to be done
+      if (StateOf(directory, spec, run) == RunState::kFinished) RETURN_IF_ERROR(CheckRunFormat(directory / RunPath(spec, run)));
   if (left.size() < runs.size())
     LogInfo(absl::StrCat(runs.size() - left.size(), " of ", runs.size(), " runs are done already and are not repeated"));
   while (!left.empty()) {

@@ -125,20 +125,21 @@ StatusOr<FileJournal::Content> FileJournal::Read() const {
     const auto number = [&json](const char* name) {
       return json.is_object() && json.contains(name) && json[name].is_number_integer() ? json[name].get<int64_t>() : int64_t{-1};
     };
-    const std::string event = json.is_object() ? json.value("event", "") : "";
+    const auto is = [&json](const char* name) { return json.is_object() && json.contains(name) && json[name] == true; };
+    const std::string event = json.is_object() && json.contains("event") && json["event"].is_string() ? json["event"] : "";
     const int64_t round = number("round"), site = number("site");
-    if (event == "site" && round == position.closed_round + 1 && site >= 0) {
+    if (event == "site" && round == position.closed_round + 1 && site >= 0 && json.contains("report")) {
       position.trained[site] = ReportFromJson(OrderedJson(json["report"]));
-    } else if (event == "round" &&
-               (round == position.closed_round + 1 || (position.closed_round == 0 && json.value("joined", false)))) {
+    } else if (event == "round" && (round == position.closed_round + 1 || (position.closed_round == 0 && is("joined")))) {
       position.closed_round = round;
-      if (json.value("joined", false)) position.joined_round = round;
+      if (is("joined")) position.joined_round = round;
       position.trained.clear();
       content.metrics_bytes = number("metrics_bytes");
       content.csv_bytes = number("csv_bytes");
-      if (json.value("best", false)) {
+      // A loss that is not a number (null in JSON) was never the best.
+      if (is("best") && json.contains("validation_loss") && json["validation_loss"].is_number()) {
         position.best_round = round;
-        position.best_validation_loss = json.value("validation_loss", 0.0);
+        position.best_validation_loss = json["validation_loss"].get<double>();
       }
     } else {
       return OutputError(absl::StrCat(where, ": does not continue the run (event \"", event, "\", round ", round, " after round ",
@@ -191,10 +192,7 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
   ASSIGN_OR_RETURN(const NamedTensors folds, read("fold.safetensors"));
   RETURN_IF_ERROR(Annotate(site.adapters.SetFolds(folds), place.string()));
   ASSIGN_OR_RETURN(site.method_state, read("method.safetensors"));
-  site.sent = LedgerEntry{};
-  if (fs::exists(place / "sent.safetensors", error)) {
-    ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
-  }
+  ASSIGN_OR_RETURN(site.sent, LoadSent(round, site.info.name));
   site.read_round = site.refused_round = 0;
   if (!fs::exists(place / kReading, error)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(place / kReading, ErrorKind::kOutput));
@@ -208,8 +206,12 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
 }
 
 StatusOr<LedgerEntry> FileJournal::LoadSent(int64_t round, const std::string& site) {
-  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(directory_.site(round, site) / "sent.safetensors"));
+  const fs::path place = directory_.site(round, site);
+  RETURN_IF_ERROR(CheckContents(place));  // then a file that is not there was never written
   LedgerEntry sent;
+  std::error_code error;
+  if (!fs::exists(place / "sent.safetensors", error)) return sent;
+  ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(place / "sent.safetensors"));
   ASSIGN_OR_RETURN(sent.values, ReadFlat(*file, "sent"));
   ASSIGN_OR_RETURN(sent.weight, ReadNumber(*file, "weight"));
   ASSIGN_OR_RETURN(const double sent_round, ReadNumber(*file, "round"));

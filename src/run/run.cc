@@ -15,12 +15,15 @@
 #include "base/machine.h"
 #include "base/progress.h"
 #include "base/strict_json.h"
+#include "fed/exchange.h"
 #include "fed/local_transport.h"
+#include "fed/model_after.h"
 #include "model/device.h"
 #include "report/report.h"
 #include "run/cross_site.h"
 #include "run/file_journal.h"
 #include "run/run_directory.h"
+#include "run/run_format.h"
 
 namespace fedalt {
 namespace {
@@ -46,19 +49,6 @@ OrderedJson Environment(const RunConfig& config) {
 
 fs::path EnvironmentFile(const RunDirectory& directory) {
   return directory.root() / "environment.json";
-}
-
-/// A run that was begun with other draws cannot go on with ours.
-Status CheckRunFormat(const RunDirectory& directory) {
-  const fs::path path = EnvironmentFile(directory);
-  ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ErrorKind::kOutput));
-  ASSIGN_OR_RETURN(const nlohmann::json environment, ParseJson(text, {.kind = ErrorKind::kOutput}));
-  const int64_t format = environment.is_object() ? environment.value("run_format", int64_t{1}) : 0;
-  if (format == kRunFormat) return absl::OkStatus();
-  return OutputError(absl::StrCat(directory.root().string(), ": has run format ", format, ", and this fedalt goes on with format ",
-                                  kRunFormat,
-                                  " alone; start the run anew, or go on with the fedalt that began it (report, eval, "
-                                  "export and generate read it)"));
 }
 
 Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
@@ -96,6 +86,19 @@ StatusOr<std::vector<OrderedJson>> RecordedResults(const RunDirectory& directory
   if (!json.is_array())
     return OutputError(absl::StrCat(directory.result(round).string(), ": is damaged; the run cannot tell its result"));
   return json.get<std::vector<OrderedJson>>();
+}
+
+/// Which model of a round a site uses: the one that the run recorded, because the choice may be by validation data.
+StatusOr<Moment> DeployedMoment(const RunDirectory& directory, const Method& method, int64_t round, const std::string& site) {
+  ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
+  for (const OrderedJson& result : results) {
+    const OrderedJson *name = FindField(result, "site"), *deployed = FindField(result, "deployed");
+    if (name == nullptr || deployed == nullptr || *name != site) continue;
+    const OrderedJson* measured = FindField(result, "before_swap");
+    if (measured == nullptr || !measured->is_object()) return UnmeasuredMoment(method);
+    return *deployed == NameOf(Moment::kAfterSwap) ? Moment::kAfterSwap : Moment::kBeforeSwap;
+  }
+  return OutputError(absl::StrCat(directory.result(round).string(), ": has no result of site ", site, "; is the file damaged?"));
 }
 
 std::string Megabytes(int64_t bytes) {
@@ -188,7 +191,7 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
 StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, const ConnectTransport& connect) {
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Open(root));
   RETURN_IF_ERROR(directory.Lock());
-  RETURN_IF_ERROR(CheckRunFormat(directory));
+  RETURN_IF_ERROR(CheckRunFormat(directory.root()));
   std::error_code error;
   if (fs::exists(directory.summary(), error)) {
     ASSIGN_OR_RETURN(const std::string text, ReadFile(directory.summary(), ErrorKind::kOutput));
@@ -230,23 +233,16 @@ StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, co
   if (round == 0 || !fs::exists(directory.result(round), error))
     return UsageError(absl::StrCat("round ", round, " is not kept in ", root.string(), "; look into ", directory.rounds().string(),
                                    " for those that are"));
-  SiteModel model;
-  const SiteInfo info{method->pools_data() ? kPooledSite : site_name, 0};
+  const bool pools = method->pools_data();
+  const SiteInfo info{pools ? kPooledSite : site_name, 0};
   const FederationInputs inputs{run.model.get(), run.tokenizer.get(), nullptr, nullptr};
-  ASSIGN_OR_RETURN(auto site, MakeSite(inputs, run.config.federation, *method, method->pools_data() ? 0 : index, info));
-  ASSIGN_OR_RETURN(const std::vector<OrderedJson> results, RecordedResults(directory, round));
+  const ModelSource source{inputs, run.config.federation, *method, journal,
+                           [&](int64_t of, const std::string& reader) { return RecordedPublication(journal, of, reader); }};
+  ASSIGN_OR_RETURN(const Moment moment, DeployedMoment(directory, *method, round, site_name));
+  ASSIGN_OR_RETURN(auto site, UsedModelAfter(source, round, moment, pools ? 0 : index, info));
+  SiteModel model;
   model.round = round;
-  if (method->trains()) RETURN_IF_ERROR(journal.LoadSite(round, *site));
-  method->BeginRound(round, *site);
-  if (static_cast<size_t>(index) < results.size() && results[static_cast<size_t>(index)].value("deployed", "") == "after_swap") {
-    ASSIGN_OR_RETURN(const auto published, journal.LoadPublished(round, site->info.name));
-    if (!published)
-      return ModelError(
-          absl::StrCat(directory.published(round).string(), ": is missing, so the model after the swap cannot be rebuilt"));
-    RETURN_IF_ERROR(method->Receive(*published, *site));
-    model.swapped = true;
-  }
-  RETURN_IF_ERROR(method->PrepareUse(*site));
+  model.swapped = moment == Moment::kAfterSwap;
   model.site = std::move(site);
   model.method = std::move(method);
   return model;

@@ -55,14 +55,14 @@ class SiteOrder : public ::testing::Test {
     const TinySource source(std::move(sites));
     const auto summary = RunTiny(*model_, source, options, journal);
     EXPECT_TRUE(summary.ok()) << summary.status();
-    return LeftBy(journal, source);
+    return LeftBy(journal, source, options.method.name == "pooled");
   }
 
  private:
-  static Left LeftBy(const MemoryJournal& journal, const TinySource& source) {
+  static Left LeftBy(const MemoryJournal& journal, const TinySource& source, bool pooled) {
     Left left;
     for (const auto& [key, bytes] : journal.sites)
-      left.adapters[{key.first, source.sites()[static_cast<size_t>(key.second)].name}] = bytes;
+      left.adapters[{key.first, pooled ? kPooledSite : source.sites()[static_cast<size_t>(key.second)].name}] = bytes;
     for (const auto& [round, result] : journal.results) {
       std::vector<OrderedJson> lines;
       for (const SiteRoundResult& site : result.sites) lines.push_back(SiteToJson(site));

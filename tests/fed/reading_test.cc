@@ -3,7 +3,10 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 
+#include "fed/far_server.h"
+#include "fed/finite.h"
 #include "fed/method_names.h"
 #include "fed/tiny_federation.h"
 #include "fed/upload_format.h"
@@ -11,6 +14,7 @@
 namespace fedalt {
 namespace {
 
+using testing::FarServerState;
 using testing::Flat;
 using testing::MemoryJournal;
 using testing::Numbers;
@@ -138,6 +142,133 @@ TEST_F(ReadingTest, TheGuardKeepsWhatIsBetter) {
   EXPECT_GT(refused, 0);
   for (const auto& [round, result] : without.results)
     for (const SiteRoundResult& site : result.sites) EXPECT_EQ(site.refused, "");
+}
+
+TEST(BetterLoss, OneThatIsNotFiniteDecidesNothing) {
+  const double nan = std::nan(""), inf = INFINITY;
+  EXPECT_TRUE(IsBetterLoss(1.0, 2.0) && !IsBetterLoss(2.0, 1.0) && !IsBetterLoss(1.0, 1.0));
+  for (const double broken : {nan, inf, -inf}) {
+    EXPECT_TRUE(IsBetterLoss(1.0, broken)) << broken;
+    EXPECT_FALSE(IsBetterLoss(broken, 1.0)) << broken;
+    EXPECT_FALSE(IsBetterLoss(broken, nan)) << broken;
+  }
+}
+
+/// What site-0 decided about the publication of round 2, where the other site sent something else.
+class FarReadingTest : public ReadingTest {
+ protected:
+  static constexpr int64_t kRound = 2;
+
+  MemoryJournal RunWith(const std::function<at::Tensor(const at::Tensor& zeros)>& sent, const std::string& method = "fedalt") {
+    FederationOptions options = TinyOptions(method);
+    options.rounds = 4;
+    options.eval.every = 1;
+    state_.other = [=](int64_t round, const at::Tensor& zeros) { return round == kRound ? sent(zeros) : zeros + 0.01; };
+    MemoryJournal journal;
+    const auto summary = testing::RunFarSite(*model_, options, state_, journal);
+    EXPECT_TRUE(summary.ok()) << summary.status();
+    for (const auto& [round, result] : journal.results)
+      for (const auto& scores : {result.sites[0].before_swap, result.sites[0].after_swap}) {
+        EXPECT_TRUE(scores.has_value() && std::isfinite(scores->test.all.loss)) << round;
+      }
+    return journal;
+  }
+
+  FarServerState state_;
+};
+
+TEST_F(FarReadingTest, ValuesThatCannotBeAreNeverAdopted) {
+  const float most = std::numeric_limits<float>::max();
+  for (const float value : {std::nanf(""), INFINITY, -INFINITY, most, 1e30f, -1e30f, 1e6f}) {
+    SCOPED_TRACE(value);
+    state_ = {};
+    const MemoryJournal journal = RunWith([=](const at::Tensor& zeros) { return zeros + value; });
+    const SiteRoundResult& decided = journal.results.at(kRound).sites[0];
+    EXPECT_FALSE(decided.refused.empty());
+    EXPECT_EQ(decided.reads_round, kRound - 1);
+    EXPECT_EQ(state_.decisions.at(kRound), decided.refused);
+    for (const char* remedy : {"fedalt erase", "rest_of_world.pin"})
+      EXPECT_NE(decided.refused.find(remedy), std::string::npos) << decided.refused;
+    EXPECT_EQ(journal.rest_of_world.at({kRound + 1, 0}).size(), journal.rest_of_world.at({kRound, 0}).size());
+    EXPECT_EQ(ReadBy(journal, kRound + 1, 0), ReadBy(journal, kRound, 0)) << "it keeps what it read";
+    EXPECT_EQ(journal.results.at(kRound + 1).sites[0].reads_round, kRound + 1) << "and adopts what comes next";
+  }
+}
+
+TEST_F(FarReadingTest, OneSuchValueAmongManyIsEnough) {
+  const MemoryJournal journal = RunWith([](const at::Tensor& zeros) {
+    at::Tensor sent = zeros + 0.01;
+    sent[sent.numel() - 1] = std::nanf("");
+    return sent;
+  });
+  EXPECT_NE(journal.results.at(kRound).sites[0].refused.find("not finite"), std::string::npos);
+}
+
+/// Whatever a site sees of its model before and after: what is not finite is never better.
+TEST_F(FarReadingTest, WhatASiteSeesDecides) {
+  const double nan = std::nan("");
+  MemoryJournal journal = RunWith([](const at::Tensor& zeros) { return zeros + 0.01; });
+  const FederationOptions options = TinyOptions("fedalt");
+  const auto method = *MakeMethod(options.method);
+  const FederationInputs inputs{model_.get(), nullptr, sites_.get(), nullptr};
+  const auto site = *MakeSite(inputs, options, *method, 0, sites_->sites()[0]);
+  testing::FarServer server(state_);
+  const Exchange exchange(*method, server, journal, {site->adapters.modules(), options.adapter.r, options.upload});
+  struct Case {
+    AdoptionLook before, after;
+    const char* refused;  // part of the reason; empty: adopted
+  };
+  for (const Case& seen : {Case{{2.0, 3.0, 1.0}, {2000.0, 7.0, 1.1}, ""},
+                           {{2.0, 3.0, 1.0}, {2001.0, 3.0, 1.0}, "norm"},
+                           {{2.0, 3.0, 1.0}, {nan, 3.0, 1.0}, "norm"},
+                           {{2.0, 3.0, 1.0}, {INFINITY, 3.0, 1.0}, "norm"},
+                           {{2.0, 3.0, 1.0}, {2.0, 7.1, 1.0}, "training loss"},
+                           {{2.0, 3.0, 1.0}, {2.0, nan, 1.0}, "training loss"},
+                           {{2.0, 3.0, 1.0}, {2.0, INFINITY, 1.0}, "training loss"},
+                           {{2.0, nan, 1.0}, {2.0, 3.0, 1.0}, ""},
+                           {{2.0, 3.0, 1.0}, {2.0, 3.0, 1.3}, "validation loss"},
+                           {{2.0, 3.0, 1.0}, {2.0, 3.0, nan}, "validation loss"},
+                           {{2.0, 3.0, nan}, {2.0, 3.0, 1.0}, ""}}) {
+    ReadingRules rules{0.2, std::nullopt, 4.0,
+                       [&](Moment moment) { return moment == Moment::kAfterSwap ? seen.after : seen.before; }};
+    const auto refused = DecideOnReading(kRound, rules, exchange, server, journal, *site);
+    ASSERT_TRUE(refused.ok()) << refused.status();
+    EXPECT_EQ(refused->empty(), std::string(seen.refused).empty()) << *refused;
+    EXPECT_NE(refused->find(seen.refused), std::string::npos) << *refused;
+    EXPECT_EQ(state_.decisions.at(kRound), *refused);
+  }
+}
+
+TEST_F(FarReadingTest, WhatOthersLearnIsAdopted) {
+  for (const char* method : {"fedalt", "fedit", "fdlora"}) {
+    SCOPED_TRACE(method);
+    state_ = {};
+    const MemoryJournal journal = RunWith([](const at::Tensor& zeros) { return at::full_like(zeros, -0.05); }, method);
+    for (const auto& [round, result] : journal.results) {
+      EXPECT_EQ(result.sites[0].refused, "") << round;
+      EXPECT_EQ(result.sites[0].reads_round, round);
+    }
+  }
+}
+
+TEST_F(FarReadingTest, AMethodThatAveragesKeepsItsOwnModelInstead) {
+  const MemoryJournal journal = RunWith([](const at::Tensor& zeros) { return zeros + 1e20; }, "fedit");
+  EXPECT_FALSE(journal.results.at(kRound).sites[0].refused.empty());
+  EXPECT_EQ(journal.results.at(kRound).sites[0].before_swap->test.all.loss,
+            journal.results.at(kRound).sites[0].after_swap->test.all.loss);
+}
+
+TEST_F(FarReadingTest, AnAttemptThatDivergesAfterAdoptingNamesTheRoundAndWhoTookPart) {
+  FederationOptions options = TinyOptions("fedalt");
+  options.train.steps = 1;
+  options.train.lr = 1e18;  // the next pass begins with numbers that no model can bear
+  options.train.max_grad_norm = 1.0;
+  MemoryJournal journal;
+  const auto summary = testing::RunFarSite(*model_, options, state_, journal);
+  EXPECT_EQ(KindOf(summary.status()), ErrorKind::kTraining) << summary.status();
+  const std::string message(summary.status().message());
+  for (const char* part : {"reads what round ", "graz, osaka", "fedalt erase", "rest_of_world.pin"})
+    EXPECT_NE(message.find(part), std::string::npos) << part << " in: " << message;
 }
 
 TEST_F(ReadingTest, AGuardThatNeverTripsChangesNothing) {

@@ -133,7 +133,8 @@ class MemoryJournal : public RoundJournal {
   StatusOr<LedgerEntry> LoadSent(int64_t round, const std::string& site) override {
     std::lock_guard<std::mutex> lock(*mutex_);
     for (const auto& [key, state] : states_)
-      if (key.first == round && state.name == site) return LedgerEntry{Flat(sent.at(key)), state.weight, state.sent_round};
+      if (key.first == round && state.name == site)
+        return sent.at(key).empty() ? LedgerEntry{} : LedgerEntry{Flat(sent.at(key)), state.weight, state.sent_round};
     return absl::InternalError("this site was not saved");
   }
   StatusOr<std::optional<Published>> LoadPublished(int64_t round, const std::string& site) override {

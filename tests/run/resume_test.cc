@@ -6,12 +6,14 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <set>
 #include <sstream>
 
 #include "base/file.h"
+#include "fed/far_server.h"
 #include "fed/tiny_federation.h"
 #include "run/file_journal.h"
 #include "run/run_directory.h"
@@ -185,6 +187,87 @@ INSTANTIATE_TEST_SUITE_P(Methods, ResumeEverywhere,
                            std::replace(name.begin(), name.end(), '+', '_');
                            return name;
                          });
+
+/// One site of a federation elsewhere that was too late for some rounds.
+class LateSite : public ResumeTest, public ::testing::WithParamInterface<int64_t> {
+ protected:
+  Status RunLate(const fs::path& directory, testing::FarServerState& server, int64_t calls, bool after) {
+    auto opened = fs::exists(directory) ? Reopen(directory) : RunDirectory::Create(directory);
+    EXPECT_TRUE(opened.ok()) << opened.status();
+    FederationOptions options = TinyOptions("fedalt");
+    options.rounds = 4;
+    const auto site = testing::TinySites(1, *model_);
+    FileJournal journal(*opened, {.keep = {.last = 10}, .rest_of_world = true, .base_model = "tiny", .sites = site.get()});
+    DyingJournal dying(journal, calls, after);
+    return testing::RunFarSite(*model_, options, server, dying).status();
+  }
+};
+
+TEST_P(LateSite, ResumesWhereverItDies) {
+  const auto server_of = [] {
+    testing::FarServerState server;
+    server.late = {GetParam(), GetParam() + 1};
+    return server;
+  };
+  fs::create_directories(root_);
+  testing::FarServerState server = server_of();
+  ASSERT_TRUE(RunLate(root_ / "undisturbed", server, 1'000'000, false).ok());
+  ASSERT_EQ(server.counts.size(), 2u);
+  const auto expected = Fingerprint(root_ / "undisturbed");
+  bool finished = false;
+  for (int64_t calls = 1; !finished; ++calls)
+    for (const bool after : {false, true}) {
+      SCOPED_TRACE(absl::StrCat("died at change ", calls, after ? ", recorded" : ", not recorded"));
+      const fs::path directory = root_ / absl::StrCat("dies-", calls, after);
+      testing::FarServerState its_server = server_of();
+      finished = RunLate(directory, its_server, calls, after).ok();
+      if (!finished) {
+        const Status resumed = RunLate(directory, its_server, 1'000'000, false);
+        ASSERT_TRUE(resumed.ok()) << resumed;
+      }
+      EXPECT_TRUE(Fingerprint(directory) == expected);
+      fs::remove_all(directory);
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Rounds, LateSite, ::testing::Values(1, 2, 3));
+
+TEST_F(ResumeTest, LossesThatAreNotFiniteCanBeResumedAndAreNeverTheBest) {
+  const fs::path directory = root_ / "run";
+  fs::create_directories(root_);
+  auto opened = RunDirectory::Create(directory);
+  ASSERT_TRUE(opened.ok());
+  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = sites_.get()});
+  RoundResult result;
+  for (const double loss : {std::nan(""), 1.0}) {
+    ++result.round;
+    result.sites.assign(1, {});
+    result.sites[0].site = "site-0";
+    result.sites[0].before_swap.emplace();
+    result.sites[0].before_swap->test.all.loss = loss;
+    result.sites[0].before_swap->validation_loss = result.mean_validation_loss = loss;
+    ASSERT_TRUE(journal.CloseRound(result, /*is_best=*/true).ok());
+  }
+  const std::string first = Slurp(directory / "journal.jsonl").substr(0, Slurp(directory / "journal.jsonl").find('\n') + 1);
+  const auto position = journal.Recover();
+  ASSERT_TRUE(position.ok()) << position.status();
+  EXPECT_EQ(position->best_round, 2);
+  EXPECT_NE(first.find("null"), std::string::npos) << "what an older version wrote: " << first;
+}
+
+/// Lines that no version wrote are refused in words, whatever their types.
+TEST_F(ResumeTest, RefusesJournalLinesOfOtherTypes) {
+  const fs::path directory = root_ / "run";
+  fs::create_directories(root_);
+  ASSERT_TRUE(RunDirectory::Create(directory).ok());
+  auto opened = Reopen(directory);
+  FileJournal journal(*opened, {.keep = {}, .rest_of_world = true, .base_model = "tiny", .sites = sites_.get()});
+  for (const char* line : {"{}", "[]", "3", "{\"event\":3}", "{\"event\":\"site\",\"round\":1,\"site\":0}",
+                           "{\"event\":\"round\",\"round\":2,\"joined\":\"yes\"}", "{\"event\":\"round\",\"round\":1.5}"}) {
+    std::ofstream(directory / "journal.jsonl") << line << "\n";
+    EXPECT_EQ(KindOf(journal.Recover().status()), ErrorKind::kOutput) << line;
+  }
+}
 
 TEST_F(ResumeTest, RefusesAJournalThatWasChanged) {
   const fs::path directory = root_ / "run";
