@@ -22,6 +22,7 @@ OrderedJson ScoresToJson(const Scores& scores, bool generated) {
                                     {"rougeL", scores.rougeL},
                                     {"exact_match", scores.exact_match}})
     json[name] = generated ? Number(value) : OrderedJson(nullptr);
+  if (scores.beyond_latin > 0) json["rouge_beyond_latin"] = scores.beyond_latin;
   return json;
 }
 
@@ -33,7 +34,8 @@ OrderedJson SiteScoresToJson(const SiteScores& scores, bool generated) {
   return json;
 }
 
-constexpr const char* kScoreNames[] = {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss", "by_tag"};
+constexpr const char* kScoreNames[] = {"loss", "rouge1", "rouge2", "rougeL", "exact_match", "validation_loss"};
+constexpr const char* kOptionalScoreNames[] = {"rouge_beyond_latin", "by_tag"};
 
 }  // namespace
 
@@ -92,11 +94,9 @@ OrderedJson SiteToJson(const SiteRoundResult& result) {
   // Predictions are written beside the metrics; without them nothing was generated and only losses count.
   const bool generated = deployed && !deployed->test.predictions.empty();
   const OrderedJson scores = deployed ? SiteScoresToJson(*deployed, generated) : OrderedJson::object();
-  for (const char* name : kScoreNames)
-    if (scores.contains(name))
-      json[name] = scores[name];
-    else if (std::string_view(name) != "by_tag")
-      json[name] = nullptr;
+  for (const char* name : kScoreNames) json[name] = scores.contains(name) ? scores[name] : OrderedJson(nullptr);
+  for (const char* name : kOptionalScoreNames)
+    if (scores.contains(name)) json[name] = scores[name];
   json["before_swap"] = result.before_swap ? SiteScoresToJson(*result.before_swap, generated) : OrderedJson(nullptr);
   json["after_swap"] = result.after_swap ? SiteScoresToJson(*result.after_swap, generated) : OrderedJson(nullptr);
   json["ablations"] = OrderedJson::object();

@@ -79,10 +79,11 @@ struct Sums {
   /// Several right answers: each score is that of the reference which gives most, as Super-NaturalInstructions is evaluated.
   void Add(const Example& example, const std::string& prediction) {
     RougeScores best;
-    bool exact = false;
+    bool exact = false, beyond_latin = false;
     const auto compare = [&](const std::string& reference) {
       const RougeScores rouge = Rouge(reference, prediction);
       best = {std::max(best.rouge1, rouge.rouge1), std::max(best.rouge2, rouge.rouge2), std::max(best.rougeL, rouge.rougeL)};
+      beyond_latin = beyond_latin || HasWordsBeyondLatin(reference);
       exact = exact || absl::StripAsciiWhitespace(reference) == absl::StripAsciiWhitespace(prediction);
     };
     compare(example.output);
@@ -91,6 +92,7 @@ struct Sums {
     sums.rouge2 += best.rouge2;
     sums.rougeL += best.rougeL;
     if (exact) sums.exact_match += 1.0;
+    if (beyond_latin) ++sums.beyond_latin;
   }
   Scores Mean() const {
     Scores mean = sums;

@@ -31,7 +31,8 @@ struct Scores {
   int64_t examples = 0;
   double loss = 0.0;                                ///< mean over response tokens of the set
   double rouge1 = 0.0, rouge2 = 0.0, rougeL = 0.0;  ///< F-measure with stemming, mean over examples, 0..1; best reference
-  double exact_match = 0.0;                         ///< share of answers equal to a reference after trimming white space
+  int64_t beyond_latin = 0;  ///< examples whose right answers have words that rouge_score would drop (rouge.h)
+  double exact_match = 0.0;  ///< share of answers equal to a reference after trimming white space
 };
 
 struct EvalResult {

@@ -1,13 +1,98 @@
 #include "train/rouge.h"
 
+#include <absl/strings/ascii.h>
+
 #include <algorithm>
+#include <iterator>
 #include <map>
 #include <utility>
+
+#include "text/unicode_class.h"
+#include "text/utf8.h"
 
 namespace fedalt {
 namespace {
 
 using Tokens = std::vector<std::string>;
+
+struct CodePoints {
+  char32_t first, last;
+  bool Has(char32_t c) const { return c >= first && c <= last; }
+};
+
+// Blocks of Latin letters, of marks, and of symbols that count as alphabetic: rouge_score sees nothing in them.
+constexpr CodePoints kUnseen[] = {{0x0, 0x36f},       {0x1ab0, 0x1aff},   {0x1d00, 0x1dff},   {0x1e00, 0x1eff},  {0x2000, 0x2bff},
+                                  {0x2c60, 0x2c7f},   {0xa720, 0xa7ff},   {0xab30, 0xab6f},   {0xfb00, 0xfb06},  {0xfe00, 0xfe0f},
+                                  {0x10780, 0x107bf}, {0x1df00, 0x1dfff}, {0x1f100, 0x1f1ff}, {0xe0000, 0xe0fff}};
+
+// Scripts whose words are not set apart by spaces (Unicode, UAX #29, section 4.1): Thai and Lao, Myanmar, Khmer, the Tai scripts,
+// Hiragana, Katakana, Han.
+constexpr CodePoints kWithoutSpaces[] = {{0xe00, 0xeff},   {0x1000, 0x109f}, {0x1780, 0x17ff},   {0x1950, 0x19df},
+                                         {0x1a20, 0x1aaf}, {0x3005, 0x3007}, {0x3021, 0x3029},   {0x3031, 0x30ff},
+                                         {0x31f0, 0x31ff}, {0x3400, 0x9fff}, {0xa9e0, 0xa9ff},   {0xaa60, 0xaadf},
+                                         {0xf900, 0xfaff}, {0xff66, 0xff9f}, {0x1aff0, 0x1b16f}, {0x20000, 0x3ffff}};
+
+template <size_t kCount>
+bool IsIn(const CodePoints (&ranges)[kCount], char32_t c) {
+  return std::any_of(std::begin(ranges), std::end(ranges), [c](const CodePoints& range) { return range.Has(c); });
+}
+
+/// A letter or digit of another script than Latin.
+bool IsBeyondLatin(char32_t c) {
+  return !IsIn(kUnseen, c) && IsWordCharacter(c) && !IsCombiningMark(c);
+}
+
+/// Cuts a text into words, character by character.
+class WordCollector {
+ public:
+  void Add(char32_t c) {
+    constexpr char32_t kKelvin = 0x212a, kDottedI = 0x130;  // the two others whose lower case begins with a letter of ASCII
+    if (c == kKelvin || c == kDottedI) {
+      AddLatin(c == kKelvin ? 'k' : 'i');
+      if (c == kDottedI) EndWord();  // its dot is a mark of its own
+    } else if (c < 0x80) {
+      const char lower = absl::ascii_tolower(static_cast<unsigned char>(c));
+      if (absl::ascii_isalnum(static_cast<unsigned char>(lower))) {
+        AddLatin(lower);
+      } else {
+        EndWord();
+      }
+    } else if (IsBeyondLatin(c)) {
+      const Kind kind = IsIn(kWithoutSpaces, c) ? Kind::kCharacter : Kind::kWord;
+      if (kind_ != kind || kind == Kind::kCharacter) EndWord();
+      kind_ = kind;
+      constexpr char32_t kFinalSigma = 0x3c2, kSigma = 0x3c3;  // one letter, whose form depends on its place
+      AppendLowerCase(c == kFinalSigma ? kSigma : c, word_);
+    } else if (kind_ != Kind::kLatin && !word_.empty() && IsJoining(c)) {
+      AppendUtf8(c, word_);
+    } else {
+      EndWord();
+    }
+  }
+  void EndWord() {
+    if (!word_.empty()) tokens_.push_back(kind_ == Kind::kLatin && word_.size() > 3 ? PorterStem(word_) : word_);
+    word_.clear();
+  }
+  Tokens Take() { return std::move(tokens_); }
+
+ private:
+  enum class Kind { kLatin, kWord, kCharacter };
+
+  /// Vowel signs and the like, and the joiners inside words of Persian and Indic scripts.
+  static bool IsJoining(char32_t c) {
+    constexpr CodePoints kJoiners = {0x200c, 0x200d};
+    return IsCombiningMark(c) || kJoiners.Has(c);
+  }
+  void AddLatin(char c) {
+    if (kind_ != Kind::kLatin) EndWord();
+    kind_ = Kind::kLatin;
+    word_ += c;
+  }
+
+  Kind kind_ = Kind::kLatin;
+  std::string word_;
+  Tokens tokens_;
+};
 
 // The package's arithmetic, operation for operation, so that the last bits agree too.
 double FMeasure(int64_t common, int64_t in_reference, int64_t in_prediction) {
@@ -57,31 +142,27 @@ RougeScores Rouge(std::string_view reference, std::string_view prediction) {
 }
 
 std::vector<std::string> RougeTokens(std::string_view text) {
-  Tokens tokens;
-  std::string word;
-  const auto end_word = [&] {
-    if (!word.empty()) tokens.push_back(word.size() > 3 ? PorterStem(word) : word);
-    word.clear();
-  };
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if ((c >= 'a' && c <= 'z') || (c >= '0' && c <= '9')) {
-      word += c;
-    } else if (c >= 'A' && c <= 'Z') {
-      word += static_cast<char>(c - 'A' + 'a');
-    } else if (text.substr(i, 3) == "\xe2\x84\xaa") {  // the Kelvin sign: one of the two characters outside ASCII
-      word += 'k';                                     // whose lower case begins with an ASCII letter
-      i += 2;
-    } else if (text.substr(i, 2) == "\xc4\xb0") {  // I with a dot: "i" and a combining dot, which ends the word
-      word += 'i';
-      end_word();
-      i += 1;
+  WordCollector words;
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = ReadUtf8(text.substr(i));
+    i += step.length;
+    if (step.valid) {
+      words.Add(step.code_point);
     } else {
-      end_word();
+      words.EndWord();
     }
   }
-  end_word();
-  return tokens;
+  words.EndWord();
+  return words.Take();
+}
+
+bool HasWordsBeyondLatin(std::string_view text) {
+  for (size_t i = 0; i < text.size();) {
+    const Utf8Step step = ReadUtf8(text.substr(i));
+    i += step.length;
+    if (step.valid && IsBeyondLatin(step.code_point)) return true;
+  }
+  return false;
 }
 
 }  // namespace fedalt

@@ -153,6 +153,25 @@ TEST(Evaluate, TagsAreOptional) {
   EXPECT_TRUE(site.Run()->by_tag.empty());
 }
 
+// Answers in scripts that rouge_score does not see: right ones have 1, not 0, and the result says that they were there.
+TEST(ScoreMeasures, SeesAnswersInOtherScripts) {
+  EvalSet set;
+  set.examples = {{0, "?", "", "\xd0\x9c\xd0\xbe\xd1\x81\xd0\xba\xd0\xb2\xd0\xb0", "ru"},
+                  {1, "?", "", "\xe6\x9d\xb1\xe4\xba\xac", "ja"},
+                  {2, "?", "", "Rome", "it"}};
+  Measures measures(3);
+  for (size_t i = 0; i < 3; ++i) measures[i] = {1.0, 1, set.examples[i].output};
+  const EvalResult right = ScoreMeasures(set, measures, /*generated=*/true);
+  EXPECT_EQ(right.all.rouge1, 1.0);
+  EXPECT_EQ(right.all.exact_match, 1.0);
+  EXPECT_EQ(right.all.beyond_latin, 2);
+  EXPECT_EQ(right.by_tag.at("it").beyond_latin, 0);
+  for (ExampleMeasure& measure : measures) measure.prediction = "Tokyo \xe6\x9d\xb1";
+  const EvalResult wrong = ScoreMeasures(set, measures, /*generated=*/true);
+  EXPECT_EQ(wrong.by_tag.at("ru").rouge1, 0.0);
+  EXPECT_EQ(wrong.by_tag.at("ja").rouge1, 0.5);  // one of two characters, and a word that is not there
+}
+
 TEST(Evaluate, StopsWhenToldTo) {
   Site site(FiveExamples());
   int64_t seen = 0;
