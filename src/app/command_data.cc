@@ -133,13 +133,17 @@ Status ExecuteStats(const StatsArguments& arguments) {
     request.validation = parsed.config.validation;
     request.seed = parsed.config.federation.seed;
     request.prompt_template = parsed.config.prompt_template;
+    request.lengths = {parsed.config.max_length, parsed.config.too_long};
     tokenizer = TryTokenizer(parsed.config.model);
     request.tokenizer = tokenizer.get();
   } else {
     for (const std::string& file : arguments.inputs) {
       if (IsYaml(file))
         return UsageError(absl::StrCat(file, " is a configuration; expected it as the first argument, or data files alone"));
-      request.sites.push_back({file, file, {}, {}});
+      SiteFiles site;
+      site.name = file;
+      site.train = file;
+      request.sites.push_back(std::move(site));
     }
   }
   ASSIGN_OR_RETURN(const OrderedJson stats, DescribeData(request));

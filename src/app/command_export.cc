@@ -1,5 +1,6 @@
 // fedalt export: one site's model as directories that stock PEFT loads.
 #include <ATen/ATen.h>
+#include <absl/strings/str_replace.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
@@ -12,6 +13,7 @@
 #include "app/open_run.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/strict_json.h"
 #include "fed/method.h"
 #include "model/safetensors.h"
 #include "train/mixer_weights.h"
@@ -162,6 +164,17 @@ Status WriteMerged(const std::string& site, Export& exported) {
   return WriteResult(absl::StrCat(approximate ? "merged (approximate): " : "merged: ", error, "\n"));
 }
 
+// The text that the adapters were trained behind, as code: indented, so that Markdown shows it as it is.
+std::string PromptSection(const PromptTemplate& prompt_template) {
+  const auto code = [](const std::string& text) {
+    return absl::StrCat("    ", absl::StrReplaceAll(text, {{"\n", "\n    "}}), "\n");
+  };
+  const std::string without = prompt_template.Render("{instruction}", ""),
+                    with = prompt_template.Render("{instruction}", "{input}");
+  return absl::StrCat("\nThe answer is trained to follow this prompt (data.template ", QuoteForMessage(prompt_template.name()),
+                      ") at once and to end with the EOS token:\n\n", code(without), "\nwith an input:\n\n", code(with));
+}
+
 Status Execute(const ExportArguments& arguments) {
   RETURN_IF_ERROR(CheckNewOrEmpty(arguments.out));
   RETURN_IF_ERROR(MakeDirectories(arguments.out));
@@ -184,6 +197,8 @@ Status Execute(const ExportArguments& arguments) {
                                  ")\n\nEach directory loads with `peft.PeftModel.from_pretrained(model, DIR)`.\n\n");
   RETURN_IF_ERROR(WriteBranches(exported));
   if (arguments.merged) RETURN_IF_ERROR(WriteMerged(arguments.site, exported));
+  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(exported.run.config.prompt_template));
+  exported.readme += PromptSection(prompt_template);
   RETURN_IF_ERROR(WriteFileAtomic(exported.out / "README.md", exported.readme));
   return WriteResult(absl::StrCat("exported to ", arguments.out, " (see README.md there)\n"));
 }

@@ -44,7 +44,7 @@ struct Speaker {
   SiteModel site;                          // of a run
   std::unique_ptr<SiteAdapters> adapters;  // of --adapter
   ForwardContext context;
-  std::optional<PromptTemplate> prompt_template;  // none: the prompt as it is
+  std::optional<PromptTemplate> prompt_template;  // ChooseTemplate gives one
 };
 
 Status OpenSite(const GenerateArguments& arguments, Speaker& speaker) {
@@ -71,17 +71,17 @@ Status OpenBare(const GenerateArguments& arguments, Speaker& speaker) {
 Status ChooseTemplate(const GenerateArguments& arguments, Speaker& speaker) {
   std::string name = arguments.prompt_template;
   if (name.empty()) name = arguments.model.empty() ? speaker.run.config.prompt_template : "none";
-  if (name == "none") return absl::OkStatus();
   const StatusOr<PromptTemplate> named = PromptTemplate::Named(name);
   if (!named.ok()) return UsageError(std::string(named.status().message()));
   speaker.prompt_template = *named;
   return absl::OkStatus();
 }
 
-// One prompt per line; empty lines are left out.
+// One prompt per line; empty lines are left out, and so is a byte order mark.
 std::vector<std::string> Lines(const std::string& text) {
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
   std::vector<std::string> lines;
-  for (size_t begin = 0; begin < text.size();) {
+  for (size_t begin = text.starts_with(kByteOrderMark) ? kByteOrderMark.size() : 0; begin < text.size();) {
     size_t end = text.find('\n', begin);
     if (end == std::string::npos) end = text.size();
     std::string line = text.substr(begin, end - begin);
@@ -111,7 +111,15 @@ StatusOr<std::vector<Example>> ReadPrompts(const GenerateArguments& arguments) {
     lines.push_back(arguments.prompt);
   } else if (!arguments.input.empty()) {
     const fs::path path = arguments.input;
-    if (path.extension() == ".json" || path.extension() == ".jsonl") return ReadExamples(path);
+    if (path.extension() == ".json" || path.extension() == ".jsonl") {
+      ReadOptions options;
+      options.needs_output = false;
+      if (!arguments.directory.empty()) {
+        ASSIGN_OR_RETURN(const SiteFiles files, FilesOfSite(arguments.directory, arguments.site));
+        options.fields = files.fields;
+      }
+      return ReadExamples(path, options);
+    }
     ASSIGN_OR_RETURN(const std::string text, ReadFile(path, ErrorKind::kData));
     lines = Lines(text);
   } else {
@@ -130,8 +138,7 @@ StatusOr<std::vector<Example>> ReadPrompts(const GenerateArguments& arguments) {
 StatusOr<std::vector<PromptTokens>> Encode(const Speaker& speaker, const std::vector<Example>& prompts) {
   std::vector<PromptTokens> tokens;
   for (const Example& prompt : prompts) {
-    const std::string plain = prompt.input.empty() ? prompt.instruction : absl::StrCat(prompt.instruction, "\n", prompt.input);
-    const std::string text = speaker.prompt_template ? speaker.prompt_template->Render(prompt.instruction, prompt.input) : plain;
+    const std::string text = speaker.prompt_template->Render(prompt.instruction, prompt.input);
     StatusOr<PromptTokens> encoded = EncodePrompt(*speaker.run.tokenizer, text);
     if (!encoded.ok()) return Annotate(encoded.status(), absl::StrCat("prompt ", prompt.id + 1));
     tokens.push_back(*std::move(encoded));
@@ -251,8 +258,9 @@ void AddOptions(CLI::App& app, GenerateArguments& arguments) {
   app.add_option("--input", arguments.input, "File with one instruction per line, or examples as json or jsonl (default: stdin)")
       ->type_name("FILE");
   app.add_option("--input-text", arguments.input_text, "The input that the instruction is about")->type_name("TEXT");
-  app.add_option("--template", arguments.prompt_template, "Prompt template, or none (default: the run's; none with --model)")
-      ->type_name("NAME");
+  app.add_option("--template", arguments.prompt_template,
+                 "Prompt template: a name, or a text with {instruction} (default: the run's; none with --model)")
+      ->type_name("NAME|TEXT");
   app.add_option("--beams", options.beams, "Beams of the search (default: 1, greedy)")->type_name("N")->check(CLI::Range(1, 64));
   app.add_option("--max-new-tokens", options.max_new_tokens, "Tokens at most (default: the run's; 80 with --model)")
       ->type_name("N")

@@ -4,11 +4,13 @@
 #include <set>
 #include <system_error>
 
+#include "app/config_fields.h"
 #include "app/config_keys.h"
 #include "app/config_paths.h"
 #include "app/presets.h"
 #include "app/yaml_tree.h"
 #include "base/file.h"
+#include "text/prompt_template.h"
 
 namespace fedalt {
 namespace {
@@ -130,7 +132,7 @@ Status CheckSiteName(const YamlNode& node, const std::string& name, std::set<std
 }
 
 Status ReadNamedSite(const YamlNode& node, SiteFiles& site) {
-  static const std::vector<std::string> kKeys = {"name", "train", "test", "validation", "r"};
+  static const std::vector<std::string> kKeys = {"name", "train", "test", "validation", "r", "fields"};
   if (node.kind != YamlNode::Kind::kMap)
     return WrongValue(node, "an entry of sites", "a map such as {name: osaka, train: FILE, test: FILE}");
   for (const auto& [key, value] : node.entries) {
@@ -141,6 +143,10 @@ Status ReadNamedSite(const YamlNode& node, SiteFiles& site) {
     if (key == "r") {
       if (!ReadInteger(value, site.r) || site.r < 1 || site.r > kMaxRank)
         return WrongValue(value, "the r of a site", absl::StrCat("an integer from 1 to ", kMaxRank));
+      continue;
+    }
+    if (key == "fields") {
+      if (!ReadFieldNames(value, site.fields)) return WrongValue(value, "the fields of a site", kExpectedFieldNames);
       continue;
     }
     if (value.kind != YamlNode::Kind::kScalar || value.text.empty())
@@ -158,6 +164,9 @@ StatusOr<std::vector<SiteFiles>> ReadSites(const YamlNode& root) {
   ASSIGN_OR_RETURN(const std::string train, PathText(root, "data.train", "a file name"));
   ASSIGN_OR_RETURN(const std::string test, PathText(root, "data.test", "a file name"));
   ASSIGN_OR_RETURN(const std::string validation, PathText(root, "data.validation", "a file name"));
+  FieldNames fields;
+  if (const YamlNode* given = FindKey(root, "data.fields"); given != nullptr && !ReadFieldNames(*given, fields))
+    return WrongValue(*given, "data.fields", kExpectedFieldNames);
   const std::string expected = "a number of sites from 1 to 100000, or a list such as [{name: osaka, train: FILE, test: FILE}]";
   const YamlNode* node = root.Find("sites");
   if (node == nullptr) return ConfigError(absl::StrCat(root.where, ": sites is missing; expected ", expected));
@@ -170,7 +179,7 @@ StatusOr<std::vector<SiteFiles>> ReadSites(const YamlNode& root) {
   std::set<std::string> names;
   for (int64_t i = 0; i < count; ++i) {
     SiteFiles& site = sites[static_cast<size_t>(i)];
-    site = {absl::StrCat("site-", i), train, test, validation, 0};
+    site = {absl::StrCat("site-", i), train, test, validation, 0, fields};
     const YamlNode& place = named ? node->items[static_cast<size_t>(i)] : *node;
     if (named) RETURN_IF_ERROR(ReadNamedSite(place, site));
     RETURN_IF_ERROR(CheckSiteName(place, site.name, names));
@@ -234,6 +243,8 @@ Status CheckTogether(const YamlNode& root, const RunConfig& config) {
     return ConfigError(absl::StrCat(FindKey(root, "participation")->where, ": participation is ", federation.participation.count,
                                     " sites, but there are ", sites, "; expected at most ", sites));
   }
+  if (const auto made = PromptTemplate::Named(config.prompt_template); !made.ok())
+    return Annotate(made.status(), FindKey(root, "data.template")->where);
   const int64_t new_tokens = federation.eval.options.generate.max_new_tokens;
   if (federation.eval.options.generate_answers && new_tokens >= config.max_length) {
     return ConfigError(absl::StrCat(root.where, ": eval.max_new_tokens is ", new_tokens, " and train.max_length is ",

@@ -1,6 +1,7 @@
 #include "app/config_fields.h"
 
 #include <cmath>
+#include <set>
 
 namespace fedalt {
 
@@ -13,6 +14,33 @@ bool ReadNumber(const YamlNode& node, double& value) {
   if (node.kind != YamlNode::Kind::kScalar || !FromChars(node.text, parsed) || !std::isfinite(parsed)) return false;
   value = parsed;
   return true;
+}
+
+bool ReadFieldNames(const YamlNode& node, FieldNames& names) {
+  if (node.kind != YamlNode::Kind::kMap) return false;
+  FieldNames read;
+  std::set<std::string> distinct;
+  for (const auto& [part, name] : node.entries) {
+    std::string* const field = part == "instruction" ? &read.instruction
+                               : part == "input"     ? &read.input
+                               : part == "output"    ? &read.output
+                               : part == "tag"       ? &read.tag
+                                                     : nullptr;
+    if (field == nullptr || name.kind != YamlNode::Kind::kScalar || name.text.empty()) return false;
+    if (!distinct.insert(name.text).second) return false;
+    *field = name.text;
+  }
+  names = read;
+  return true;
+}
+
+std::string WriteFieldNames(const FieldNames& names) {
+  std::string map;
+  for (const auto& [part, name] :
+       {std::pair{"instruction", &names.instruction}, {"input", &names.input}, {"output", &names.output}, {"tag", &names.tag}}) {
+    if (!name->empty()) absl::StrAppend(&map, map.empty() ? "" : ", ", part, ": ", YamlQuote(*name));
+  }
+  return absl::StrCat("{", map, "}");
 }
 
 std::string NumberText(double value) {

@@ -22,6 +22,13 @@ bool FromChars(std::string_view text, T& value) {
   return true;
 }
 
+/// A map such as {instruction: question, output: answer}; false for anything else.
+bool ReadFieldNames(const YamlNode& node, FieldNames& names);
+/// The same map on one line.
+std::string WriteFieldNames(const FieldNames& names);
+inline constexpr char kExpectedFieldNames[] =
+    "a map from some of instruction, input, output and tag to different names, such as {instruction: question, output: answer}";
+
 /// The shortest text that reads back as the same number.
 std::string NumberText(double value);
 
@@ -75,6 +82,8 @@ ConfigKey Choice(std::string name, Choices<T> choices, Field<T> field) {
 }
 
 // Keys with a grammar of their own (config_special_keys.cc).
+ConfigKey TemplateKey();
+ConfigKey FieldsKey();
 ConfigKey TargetModulesKey();
 ConfigKey InitFromKey();
 ConfigKey MetricsKey();
@@ -85,6 +94,7 @@ ConfigKey ParticipationKey();
 ConfigKey StepsKey();
 ConfigKey BetasKey();
 ConfigKey MaxLengthKey();
+ConfigKey TooLongKey();
 ConfigKey EvalBatchSizeKey();
 ConfigKey SeedKey();
 ConfigKey ThreadsKey();

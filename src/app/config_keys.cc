@@ -7,7 +7,6 @@
 #include "app/config_fields.h"
 #include "app/presets.h"
 #include "fed/method_names.h"
-#include "text/prompt_template.h"
 
 namespace fedalt {
 namespace {
@@ -31,8 +30,8 @@ EvalSchedule& Eval(RunConfig& config) {
 }
 
 void AddMethodKeys(std::vector<ConfigKey>& keys) {
-  keys.push_back(
-      TextChoice("data.template", PromptTemplate::Names(), [](RunConfig& c) -> std::string& { return c.prompt_template; }));
+  keys.push_back(TemplateKey());
+  keys.push_back(FieldsKey());
   keys.push_back(Number("validation", kShare, [](RunConfig& c) -> double& { return c.validation; }));
   keys.push_back(TextChoice("preset", PresetNames(), [](RunConfig& c) -> std::string& { return Method(c).preset; }));
   keys.push_back(TextChoice("method", MethodNames(), [](RunConfig& c) -> std::string& { return Method(c).name; }));
@@ -117,6 +116,7 @@ void AddTrainKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(Choice<bool>("train.schedule", {{"linear", true}, {"constant", false}},
                               [](RunConfig& c) -> bool& { return Train(c).linear_decay; }));
   keys.push_back(MaxLengthKey());
+  keys.push_back(TooLongKey());
   keys.push_back(TextChoice("train.dtype", {"auto", "float32", "bfloat16"}, [](RunConfig& c) -> std::string& { return c.dtype; }));
   keys.push_back(Choice<bool>("train.optimizer_state", {{"restart", false}, {"keep", true}},
                               [](RunConfig& c) -> bool& { return c.federation.keep_optimizer; }));

@@ -6,6 +6,7 @@
 #include <set>
 
 #include "app/config_fields.h"
+#include "text/prompt_template.h"
 
 namespace fedalt {
 namespace {
@@ -59,6 +60,24 @@ std::string WriteSteps(const std::vector<int64_t>& steps) {
 }
 
 }  // namespace
+
+// What is wrong with the text itself is said by PromptTemplate::Named, which ParseConfig asks.
+ConfigKey TemplateKey() {
+  return {"data.template",
+          absl::StrCat("one of ", absl::StrJoin(PromptTemplate::Names(), ", "), ", or a text in quotes with {instruction}"),
+          [](const YamlNode& node, RunConfig& config) {
+            if (node.kind != YamlNode::Kind::kScalar || node.text.empty()) return false;
+            config.prompt_template = node.text;
+            return true;
+          },
+          [](const RunConfig& config) { return YamlQuote(config.prompt_template); }};
+}
+
+ConfigKey FieldsKey() {
+  return {"data.fields", kExpectedFieldNames,
+          [](const YamlNode& node, RunConfig& config) { return ReadFieldNames(node, config.fields); },
+          [](const RunConfig& config) { return config.fields == FieldNames() ? std::string() : WriteFieldNames(config.fields); }};
+}
 
 ConfigKey TargetModulesKey() {
   constexpr size_t kMaxTargets = 64;
@@ -240,6 +259,24 @@ ConfigKey MaxLengthKey() {
             return true;
           },
           [](const RunConfig& config) { return absl::StrCat(config.max_length); }};
+}
+
+ConfigKey TooLongKey() {
+  const auto write = [](const RunConfig& config) -> std::string {
+    return config.too_long == TooLong::kCut ? "cut" : config.too_long == TooLong::kSkip ? "skip" : "refuse";
+  };
+  return {"train.too_long", "one of cut, skip, refuse",
+          [write](const YamlNode& node, RunConfig& config) {
+            for (const TooLong choice : {TooLong::kCut, TooLong::kSkip, TooLong::kRefuse}) {
+              RunConfig chosen;
+              chosen.too_long = choice;
+              if (node.kind != YamlNode::Kind::kScalar || node.text != write(chosen)) continue;
+              config.too_long = config.federation.eval.options.too_long = choice;
+              return true;
+            }
+            return false;
+          },
+          write};
 }
 
 ConfigKey EvalBatchSizeKey() {

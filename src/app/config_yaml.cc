@@ -3,6 +3,7 @@
 #include <system_error>
 
 #include "app/config.h"
+#include "app/config_fields.h"
 #include "app/config_keys.h"
 #include "app/config_paths.h"
 #include "app/yaml_tree.h"
@@ -13,11 +14,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
-void AppendSite(const SiteFiles& site, std::string& yaml) {
+void AppendSite(const SiteFiles& site, const FieldNames& fields_of_all, std::string& yaml) {
   absl::StrAppend(&yaml, "  - {name: ", YamlQuote(site.name), ", train: ", YamlQuote(site.train.string()),
                   ", test: ", YamlQuote(site.test.string()));
   if (!site.validation.empty()) absl::StrAppend(&yaml, ", validation: ", YamlQuote(site.validation.string()));
   if (site.r > 0) absl::StrAppend(&yaml, ", r: ", site.r);
+  if (!(site.fields == fields_of_all)) absl::StrAppend(&yaml, ", fields: ", WriteFieldNames(site.fields));
   yaml += "}\n";
 }
 
@@ -58,7 +60,7 @@ bool IsData(const RunConfig& config, const std::string& file) {
 std::string RunConfigToYaml(const RunConfig& config, const FileHashes& hashes) {
   std::string yaml = "# Resolved configuration of a run: every key, absolute paths, hashes of the inputs.\n";
   absl::StrAppend(&yaml, "model: ", YamlQuote(config.model.string()), "\nsites:\n");
-  for (const SiteFiles& site : config.sites) AppendSite(site, yaml);
+  for (const SiteFiles& site : config.sites) AppendSite(site, config.fields, yaml);
   std::string open_group;
   for (const ConfigKey& key : ConfigKeys()) {
     const std::string value = key.write(config);

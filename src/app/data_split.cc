@@ -8,7 +8,9 @@
 #include "app/text_table.h"
 #include "base/file.h"
 #include "base/hash.h"
+#include "base/log.h"
 #include "data/data_statistics.h"
+#include "data/remarks.h"
 
 namespace fedalt {
 namespace {
@@ -62,7 +64,9 @@ StatusOr<Inputs> ReadInputs(const std::vector<fs::path>& files, SplitRule rule) 
     const auto [it, is_new] = hashes.try_emplace(hash, file);
     if (!is_new)
       return DataError(absl::StrCat(it->second.string(), " and ", file.string(), " hold the same bytes; give each input once"));
-    ASSIGN_OR_RETURN(std::vector<Example> examples, ParseExamples(bytes, file.string()));
+    ReadReport report;
+    ASSIGN_OR_RETURN(std::vector<Example> examples, ParseExamples(bytes, file.string(), {}, &report));
+    for (const std::string& remark : FileRemarks(file, "its", examples, report)) LogWarning(remark);
     if (rule == SplitRule::kTask) RETURN_IF_ERROR(NameTask(file, files.size() == 1, stems, examples));
     inputs.files.push_back({{"file", file.string()}, {"sha256", hash}, {"examples", examples.size()}});
     std::move(examples.begin(), examples.end(), std::back_inserter(inputs.examples));

@@ -9,6 +9,7 @@
 #include "app/text_table.h"
 #include "data/data_statistics.h"
 #include "data/dataset.h"
+#include "data/remarks.h"
 
 namespace fedalt {
 namespace {
@@ -58,8 +59,36 @@ class Describer {
   }
 
  private:
+  void Warn(const std::string& site, const std::vector<std::string>& remarks) {
+    for (const std::string& remark : remarks) warnings_.push_back(absl::StrCat(site, ": ", remark));
+  }
+
+  StatusOr<std::vector<Example>> Read(const SiteFiles& site, const std::string& what, const fs::path& file) {
+    ReadReport report;
+    ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(file, {.fields = site.fields}, &report));
+    Warn(site.name, FileRemarks(file, what, examples, report));
+    return examples;
+  }
+
+  /// Warns of what a run could not write, and would cut, skip or refuse. `tokens`, `report`: of all examples, uncut.
+  void OfTokens(const std::string& site, const std::string& what, const std::vector<Example>& examples,
+                const std::vector<TokenizedExample>& tokens, const TokenizeReport& report) {
+    std::vector<Example> longer;
+    for (size_t i = 0; i < tokens.size(); ++i)
+      if (static_cast<int64_t>(tokens[i].tokens.size()) > request_.lengths.max_length) longer.push_back(examples[i]);
+    TokenizeReport cut;
+    const auto shortened = TokenizeForTraining(longer, *request_.tokenizer, template_, request_.lengths, &cut);
+    if (!shortened.ok()) Warn(site, {std::string(shortened.status().message())});
+    cut.examples = report.examples;
+    cut.answers_unwritable = report.answers_unwritable;
+    cut.first_unwritable = report.first_unwritable;
+    cut.first_written = report.first_written;
+    Warn(site, TokenRemarks(what, cut, request_.lengths));
+  }
+
   /// One set of examples: how many, labels, tags, lengths.
-  StatusOr<OrderedJson> Part(const std::vector<Example>& examples, const fs::path& file) {
+  StatusOr<OrderedJson> Part(const std::string& site, const std::string& what, const std::vector<Example>& examples,
+                             const fs::path& file) {
     std::vector<int64_t> prompts, answers;
     prompts.reserve(examples.size());
     answers.reserve(examples.size());
@@ -74,9 +103,11 @@ class Describer {
     part["prompt_characters"] = LengthsToJson(std::move(prompts));
     part["answer_characters"] = LengthsToJson(std::move(answers));
     if (request_.tokenizer == nullptr) return part;
+    TokenizeReport report;
     const TokenizeOptions whole = {std::numeric_limits<int32_t>::max()};
-    const auto tokens = TokenizeForTraining(examples, *request_.tokenizer, template_, whole, nullptr);
+    const auto tokens = TokenizeForTraining(examples, *request_.tokenizer, template_, whole, &report);
     if (!tokens.ok()) return Annotate(tokens.status(), file.string());
+    OfTokens(site, what, examples, *tokens, report);
     std::vector<int64_t> prompt_tokens, answer_tokens;
     prompt_tokens.reserve(tokens->size());
     answer_tokens.reserve(tokens->size());
@@ -92,7 +123,7 @@ class Describer {
   /// Adds a part and how many of its prompts are also training prompts of the site.
   Status Held(const std::string& name, const std::string& what, const std::vector<Example>& examples, const fs::path& file,
               const PromptSet& train, OrderedJson& site) {
-    ASSIGN_OR_RETURN(site[what], Part(examples, file));
+    ASSIGN_OR_RETURN(site[what], Part(name, what, examples, file));
     const int64_t repeated = CountIn(examples, train);
     site[what]["prompts_in_train"] = repeated;
     if (repeated > 0)
@@ -103,17 +134,17 @@ class Describer {
 
   StatusOr<OrderedJson> Site(size_t k) {
     const SiteFiles& files = request_.sites[k];
-    ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(files.train));
+    ASSIGN_OR_RETURN(std::vector<Example> examples, Read(files, "training", files.train));
     TrainValidationSplit split;
     if (files.validation.empty()) {
       split = SplitValidation(std::move(examples), request_.validation, request_.seed, SiteAddress(files.name));
     } else {
       split.train = std::move(examples);
-      ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
+      ASSIGN_OR_RETURN(split.validation, Read(files, "validation", files.validation));
     }
     SiteRecord record = {CountLabels(split.train), CountTags(split.train), PromptsOf(split.train), {}};
     OrderedJson site = {{"site", files.name}};
-    ASSIGN_OR_RETURN(site["train"], Part(split.train, files.train));
+    ASSIGN_OR_RETURN(site["train"], Part(files.name, "training", split.train, files.train));
     const int64_t again = static_cast<int64_t>(split.train.size()) - static_cast<int64_t>(record.train.size());
     site["train"]["repeated_prompts"] = again;
     if (!split.validation.empty()) {
@@ -121,7 +152,7 @@ class Describer {
       RETURN_IF_ERROR(Held(files.name, "validation", split.validation, file, record.train, site));
     }
     if (!files.test.empty()) {
-      ASSIGN_OR_RETURN(const std::vector<Example> test, ReadExamples(files.test));
+      ASSIGN_OR_RETURN(const std::vector<Example> test, Read(files, "test", files.test));
       record.test = PromptsOf(test);
       RETURN_IF_ERROR(Held(files.name, "test", test, files.test, record.train, site));
     }

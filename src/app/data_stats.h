@@ -18,6 +18,7 @@ struct DataStatsRequest {
   uint64_t seed = 0;
   const Tokenizer* tokenizer = nullptr;  ///< null: lengths in tokens are left out
   std::string prompt_template = "alpaca_short";
+  TokenizeOptions lengths;  ///< what a run would cut or skip; told where there is a tokenizer
 };
 
 /// Reads each site's files once. The object is described in docs/data.md. Errors: kData, kConfig (the template).

@@ -3,8 +3,11 @@
 #include <algorithm>
 
 #include "app/text_table.h"
+#include "base/strict_json.h"
 #include "data/data_statistics.h"
 #include "data/dataset.h"
+#include "data/remarks.h"
+#include "train/rouge.h"
 
 namespace fedalt {
 namespace {
@@ -24,10 +27,10 @@ class DataExaminer {
       : config_(config), tokenizer_(tokenizer), template_(std::move(prompt_template)), findings_(findings) {}
 
   void Site(const SiteFiles& site) {
-    const std::vector<Example> train = File(site.name, "train", site.train);
-    const std::vector<Example> test = File(site.name, "test", site.test);
-    if (!site.validation.empty()) File(site.name, "validation", site.validation);
-    Overlap(site.name, train, test);
+    const std::vector<Example> train = File(site, "training", site.train);
+    const std::vector<Example> test = File(site, "test", site.test);
+    Warn(site.name, OverlapRemarks("test", test, train));
+    if (!site.validation.empty()) Warn(site.name, OverlapRemarks("validation", File(site, "validation", site.validation), train));
     if (config_.validation > 0.0 && train.size() == 1) {
       findings_.Warn(site.name, "has one training example, so nothing is held out for validation");
     }
@@ -35,27 +38,43 @@ class DataExaminer {
   }
 
  private:
-  std::vector<Example> File(const std::string& site, const std::string& what, const std::filesystem::path& path) {
-    StatusOr<std::vector<Example>> examples = ReadExamples(path);
+  void Warn(const std::string& site, const std::vector<std::string>& remarks) {
+    for (const std::string& remark : remarks) findings_.Warn(site, remark);
+  }
+
+  std::vector<Example> File(const SiteFiles& files, const std::string& what, const std::filesystem::path& path) {
+    const std::string& site = files.name;
+    ReadReport read;
+    StatusOr<std::vector<Example>> examples = ReadExamples(path, {.fields = files.fields}, &read);
     if (!examples.ok()) {
       findings_.Problem(site, examples.status());
       return {};
     }
-    const auto empty =
-        std::count_if(examples->begin(), examples->end(), [](const Example& example) { return example.output.empty(); });
-    if (empty > 0) findings_.Warn(site, absl::StrCat(empty, " of ", examples->size(), " ", what, " answers are empty"));
+    Warn(site, FileRemarks(path, what, *examples, read));
+    if (what == "test") Scripts(site, *examples);
     if (tokenizer_ == nullptr || !tokenizer_->eos_id()) {
       findings_.Ok(site, absl::StrCat(what, ": ", examples->size(), " examples"));
       return *std::move(examples);
     }
     TokenizeReport report;
-    const auto tokens = TokenizeForTraining(*examples, *tokenizer_, template_, {config_.max_length}, &report);
+    const TokenizeOptions options{config_.max_length, config_.too_long};
+    const auto tokens = TokenizeForTraining(*examples, *tokenizer_, template_, options, &report);
     if (!tokens.ok()) {
       findings_.Problem(site, Annotate(tokens.status(), path.string()));
       return *std::move(examples);
     }
     Lengths(site, what, *tokens, report);
+    Warn(site, TokenRemarks(what, report, options));
     return *std::move(examples);
+  }
+
+  void Scripts(const std::string& site, const std::vector<Example>& test) {
+    const auto beyond =
+        std::count_if(test.begin(), test.end(), [](const Example& example) { return HasWordsBeyondLatin(example.output); });
+    if (beyond > 0)
+      findings_.Ok(site, absl::StrCat(beyond, " of ", test.size(),
+                                      " test answers have words in other scripts than Latin; ROUGE counts them as "
+                                      "docs/metrics.md says (rouge_score would see none)"));
   }
 
   void Lengths(const std::string& site, const std::string& what, const std::vector<TokenizedExample>& tokens,
@@ -67,30 +86,17 @@ class DataExaminer {
     findings_.Ok(site,
                  absl::StrCat(what, ": ", tokens.size(), " examples, the longest of ", report.longest, " tokens, answers of ",
                               lengths.shortest, " to ", lengths.longest, " (mean ", absl::StrFormat("%.1f", lengths.mean), ")"));
-    if (const std::string unwritable = UnwritableAnswers(report, what); !unwritable.empty()) findings_.Warn(site, unwritable);
-    if (report.prompts_cut > 0) {
-      findings_.Warn(
-          site, absl::StrCat(report.prompts_cut, " of ", report.examples, " ", what, " prompts are longer than train.max_length ",
-                             config_.max_length, " and lose ", report.tokens_cut, " tokens at their beginnings"));
-    }
     if (what == "test" && beyond > 0) {
       findings_.Warn(site, absl::StrCat(beyond, " of ", tokens.size(), " test answers are longer than eval.max_new_tokens ", limit,
                                         ", so they cannot be reached"));
     }
   }
 
-  void Overlap(const std::string& site, const std::vector<Example>& train, const std::vector<Example>& test) {
-    const int64_t repeated = CountIn(test, PromptsOf(train));
-    if (repeated > 0)
-      findings_.Warn(
-          site, absl::StrCat(repeated, " of ", test.size(), " test prompts are also training prompts; scores on them say little"));
-  }
-
   void ShowFirst(const std::string& site, const Example& example) {
     constexpr size_t kShown = 300;
     previewed_ = true;
     const std::string prompt = template_.Render(example.instruction, example.input);
-    findings_.Ok(site, absl::StrCat("first prompt (template ", template_.name(), "): ", Preview(prompt, kShown)));
+    findings_.Ok(site, absl::StrCat("first prompt (template ", QuoteForMessage(template_.name()), "): ", Preview(prompt, kShown)));
     findings_.Ok(site, absl::StrCat("first answer: ", Preview(example.output, kShown)));
   }
 

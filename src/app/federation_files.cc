@@ -81,6 +81,13 @@ std::vector<PartyKey> KeysOf(Party party, PartyConfig& config) {
   keys.push_back(PathKey("data.train", true, config.train));
   keys.push_back(PathKey("data.test", true, config.test));
   keys.push_back(PathKey("data.validation", false, config.validation));
+  for (const auto& [part, name] : {std::pair{"instruction", &config.fields.instruction},
+                                   {"input", &config.fields.input},
+                                   {"output", &config.fields.output},
+                                   {"tag", &config.fields.tag}}) {
+    keys.push_back(TextKey(absl::StrCat("data.fields.", part), *name));
+    keys.back().required = false;
+  }
   keys.push_back(CountKey("patience_s", 1, config.patience_s));
   keys.push_back({"rest_of_world.pin", false,
                   [&config](const std::string& text, const fs::path&) {
@@ -223,7 +230,8 @@ StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& ros
   config.model = (party.federation.parent_path() / config.model).lexically_normal();
   if (party.site.empty()) return config;
   config.all_sites = names;
-  config.sites = {{party.site, party.train, party.test, party.validation, 0}};
+  const FieldNames& fields = party.fields == FieldNames() ? config.fields : party.fields;
+  config.sites = {{party.site, party.train, party.test, party.validation, 0, fields}};
   return config;
 }
 
@@ -233,6 +241,7 @@ StatusOr<std::string> AgreementOf(const RunConfig& config, const Roster& roster)
   shared.initial_adapter.clear();
   shared.sites.clear();
   shared.all_sites.clear();
+  shared.fields = {};
   shared.threads = 0;
   shared.device = "auto";
   shared.sites_at_once_auto = true;

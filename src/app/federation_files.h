@@ -27,6 +27,7 @@ struct PartyConfig {
   std::string server;  ///< host:port
   std::string site;    ///< its name in the roster
   std::filesystem::path train, test, validation;
+  FieldNames fields;  ///< of these files; empty: as `federation` says
   int64_t patience_s = 86'400;
   std::optional<int64_t> pinned_round;  ///< nothing that later rounds publish is read
   bool share_metrics = false;           ///< the server is told losses and times of each round

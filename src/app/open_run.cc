@@ -7,6 +7,7 @@
 
 #include "app/config.h"
 #include "base/log.h"
+#include "data/remarks.h"
 #include "run/run_directory.h"
 
 namespace fedalt {
@@ -48,7 +49,14 @@ StatusOr<LoadedRun> OpenRun(const fs::path& directory, const std::string& device
   RETURN_IF_ERROR(VerifyHashes(parsed.config, SmallModelFiles(parsed.config, parsed.hashes)));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(parsed.config));
   run.config.federation.eval.options.max_length = run.config.max_length;
+  run.config.federation.eval.options.too_long = run.config.too_long;
   return run;
+}
+
+StatusOr<SiteFiles> FilesOfSite(const fs::path& directory, const std::string& site) {
+  ASSIGN_OR_RETURN(const RunDirectory opened, RunDirectory::Open(directory));
+  ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(opened.config(), {}));
+  return FindSite(parsed.config, site);
 }
 
 StatusOr<SiteData> LoadTestData(LoadedRun& run, const std::string& site, const fs::path& file) {
@@ -57,27 +65,23 @@ StatusOr<SiteData> LoadTestData(LoadedRun& run, const std::string& site, const f
   ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(run.config.prompt_template));
   SiteData data;
   data.name = site;
-  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(path));
+  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(path, {.fields = files.fields}));
   TokenizeReport report;
   StatusOr<EvalSet> set =
       MakeEvalSet(std::move(examples), *run.tokenizer, prompt_template, run.config.federation.eval.options, &report);
   if (!set.ok()) return Annotate(set.status(), path.string());
   data.test = std::move(set).value();
-  if (const std::string unwritable = UnwritableAnswers(report, "test"); !unwritable.empty())
-    LogWarning(absl::StrCat(path.string(), ": ", unwritable));
-  if (report.prompts_cut > 0) {
-    LogWarning(absl::StrCat(path.string(), ": ", report.prompts_cut, " of ", report.examples,
-                            " prompts are longer than max_length ", run.config.max_length, " and were cut at their beginning"));
-  }
+  for (const std::string& remark : TokenRemarks("test", report, {run.config.max_length, run.config.too_long}))
+    LogWarning(absl::StrCat(path.string(), ": ", remark));
   return data;
 }
 
 StatusOr<std::vector<TokenizedExample>> LoadTrainTokens(const LoadedRun& run, const std::string& site) {
   ASSIGN_OR_RETURN(const SiteFiles files, FindSite(run.config, site));
   ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(run.config.prompt_template));
-  ASSIGN_OR_RETURN(const std::vector<Example> examples, ReadExamples(files.train));
+  ASSIGN_OR_RETURN(const std::vector<Example> examples, ReadExamples(files.train, {.fields = files.fields}));
   StatusOr<std::vector<TokenizedExample>> tokens =
-      TokenizeForTraining(examples, *run.tokenizer, prompt_template, {run.config.max_length}, nullptr);
+      TokenizeForTraining(examples, *run.tokenizer, prompt_template, {run.config.max_length, run.config.too_long}, nullptr);
   if (!tokens.ok()) return Annotate(tokens.status(), files.train.string());
   return tokens;
 }

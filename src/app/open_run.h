@@ -18,6 +18,9 @@ StatusOr<LoadedRun> OpenRun(const std::filesystem::path& directory, const std::s
 /// Names of the sites, in order.
 std::vector<std::string> SiteNames(const RunConfig& config);
 
+/// The files of a site, before anything else of the run is read. Errors: kUsage (not a run directory, no such site), kConfig.
+StatusOr<SiteFiles> FilesOfSite(const std::filesystem::path& directory, const std::string& site);
+
 /// One site's test examples (or those of `file`, if it is not empty), ready for evaluation. Errors: kUsage (no such site), kData.
 StatusOr<SiteData> LoadTestData(LoadedRun& run, const std::string& site, const std::filesystem::path& file);
 

@@ -142,8 +142,14 @@ std::string YamlNode::Describe() const {
       return "empty";
     case Kind::kScalar:
       return absl::StrCat("\"", TreeBuilder::Shortened(text), "\"");
-    case Kind::kList:
-      return absl::StrCat("a list of ", items.size());
+    case Kind::kList: {
+      std::string list;
+      for (const YamlNode& item : items) {
+        if (item.kind != Kind::kScalar) return absl::StrCat("a list of ", items.size());
+        absl::StrAppend(&list, list.empty() ? "" : ", ", item.text);
+      }
+      return absl::StrCat("the list [", TreeBuilder::Shortened(list), "]");
+    }
     case Kind::kMap:
       return "a map of keys";
   }
@@ -187,6 +193,8 @@ std::string YamlQuote(std::string_view text) {
   for (const char c : text) {
     if (c == '"' || c == '\\') {
       quoted.append({'\\', c});
+    } else if (c == '\n') {
+      quoted.append("\\n");
     } else if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
       absl::StrAppendFormat(&quoted, "\\x%02x", static_cast<unsigned char>(c));
     } else {

@@ -111,14 +111,14 @@ class ArrayCutter {
   Pieces result_;
 };
 
-StatusOr<Example> ParsePiece(const Piece& piece, bool is_array) {
+StatusOr<Example> ParsePiece(const Piece& piece, bool is_array, const ReadOptions& options, ReadReport& report) {
   const std::string where = absl::StrCat("line ", piece.line, ": example ", piece.index);
   if (IsBlank(piece.bytes)) return DataError(absl::StrCat(where, " is empty: there is a comma too many"));
   const StatusOr<Json> json = ParseJson(piece.bytes, {.kind = ErrorKind::kData, .max_depth = 32, .first_line = piece.line});
   if (!json.ok())
     return Annotate(json.status(), absl::StrCat("example ", piece.index,
                                                 is_array ? "" : " (each line is one JSON object, or the file one array)"));
-  StatusOr<Example> example = ExampleOfRecord(*json);
+  StatusOr<Example> example = ExampleOfRecord(*json, options, report);
   if (!example.ok()) return DataError(absl::StrCat(where, " ", std::string(example.status().message())));
   example->id = piece.index;
   return example;
@@ -126,7 +126,10 @@ StatusOr<Example> ParsePiece(const Piece& piece, bool is_array) {
 
 }  // namespace
 
-StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::string& name) {
+StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::string& name, const ReadOptions& options,
+                                             ReadReport* report) {
+  ReadReport nobodys;
+  if (report == nullptr) report = &nobodys;
   if (bytes.starts_with("\xef\xbb\xbf")) bytes.remove_prefix(3);  // a byte order mark
   const size_t first = bytes.find_first_not_of(kWhiteSpace);
   if (first == bytes.npos) return DataError(absl::StrCat(name, ": is empty; give at least one example"));
@@ -134,8 +137,8 @@ StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::
   if (!is_array && bytes[first] != '{')
     return DataError(absl::StrCat(name, ": begins with ", QuoteForMessage(bytes.substr(first, 8)),
                                   ", expected a JSON array of objects or one JSON object per line"));
-  if (!is_array && IsTaskFile(bytes)) {
-    StatusOr<std::vector<Example>> task = ParseTaskFile(bytes, std::filesystem::path(name).stem().string());
+  if (!is_array && options.fields == FieldNames() && IsTaskFile(bytes)) {
+    StatusOr<std::vector<Example>> task = ParseTaskFile(bytes, std::filesystem::path(name).stem().string(), options, *report);
     if (!task.ok()) return Annotate(task.status(), name);
     if (task->empty()) return DataError(absl::StrCat(name, ": has no instances; give at least one"));
     return task;
@@ -144,7 +147,7 @@ StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::
   std::vector<Example> examples;
   examples.reserve(cut.pieces.size());
   for (const Piece& piece : cut.pieces) {  // before cut.status: a string that is not closed is found here, with its line
-    StatusOr<Example> example = ParsePiece(piece, is_array);
+    StatusOr<Example> example = ParsePiece(piece, is_array, options, *report);
     if (!example.ok()) return Annotate(example.status(), name);
     examples.push_back(std::move(example).value());
   }
@@ -153,9 +156,9 @@ StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::
   return examples;
 }
 
-StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path) {
+StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path, const ReadOptions& options, ReadReport* report) {
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(path, ErrorKind::kData));
-  return ParseExamples(bytes, path.string());
+  return ParseExamples(bytes, path.string(), options, report);
 }
 
 TrainValidationSplit SplitValidation(std::vector<Example> examples, double share, uint64_t seed, uint64_t site) {

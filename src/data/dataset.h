@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -26,14 +27,34 @@ struct Example {
   std::vector<std::string> more_outputs = {};  ///< other right answers: evaluation accepts them, training does not see them
 };
 
+/// What a file calls the fields of an example; empty: as the known formats do.
+struct FieldNames {
+  std::string instruction = {}, input = {}, output = {}, tag = {};
+  bool operator==(const FieldNames&) const = default;
+};
+
+struct ReadOptions {
+  FieldNames fields = {};
+  bool needs_output = true;  ///< false: the examples are prompts, which may have outputs
+};
+
+/// What a file says that nothing uses.
+struct ReadReport {
+  int64_t records = 0;
+  std::map<std::string, int64_t> unused;  ///< field -> how many records have it with a value (neither null nor an empty text)
+};
+
 /// Reads a JSON array of objects, one object per line (jsonl), or one task of natural-instructions; the content decides, not the
-/// name, and the fields of each object say what it is (data/example_formats.h, docs/data.md). Unknown fields are ignored. Errors
-/// (kData, with file and line or index): cannot read, broken JSON, missing or non-string field, two formats mixed in one object,
-/// invalid UTF-8, no examples.
-StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path);
+/// name, and the fields of each object say what it is (data/example_formats.h, docs/data.md). A field that is named in
+/// options.fields must be in every record, and the file is then no task. `report` is added to; it may be null. Errors (kData, with
+/// file and line or index): cannot read, broken JSON, missing or non-string field, two formats mixed in one object, invalid UTF-8,
+/// no examples.
+StatusOr<std::vector<Example>> ReadExamples(const std::filesystem::path& path, const ReadOptions& options = {},
+                                            ReadReport* report = nullptr);
 
 /// The same for bytes in memory; `name` stands in front of every error, and as a path it names a task that does not name itself.
-StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::string& name);
+StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::string& name, const ReadOptions& options = {},
+                                             ReadReport* report = nullptr);
 
 struct TrainValidationSplit {
   std::vector<Example> train;
@@ -50,17 +71,27 @@ struct TokenizedExample {
   int32_t response_begin = 0;  ///< index of the first token of the response; the loss is taken on tokens[response_begin..]
 };
 
-struct TokenizeOptions {
-  int32_t max_length = 512;  ///< tokens of prompt + response + EOS
+/// What becomes of an example whose response (with EOS) leaves no token of max_length to its prompt.
+enum class TooLong {
+  kCut,    ///< the response loses its end, EOS included, so that nobody learns to stop there; the prompt keeps its end, at most
+           ///< half of max_length (docs/decisions/0010)
+  kSkip,   ///< it is left out
+  kRefuse  ///< an error
 };
 
-/// What was cut or lost, so that it can be told. A response is never dropped: a prompt that is too long loses tokens from its
-/// beginning (BOS kept); a response that alone exceeds max_length is an error.
+struct TokenizeOptions {
+  int32_t max_length = 512;  ///< tokens of prompt + response + EOS; at least 2
+  TooLong too_long = TooLong::kCut;
+};
+
+/// What was cut, left out or lost, so that it can be told. A response that fits is never cut: the prompt before it loses tokens
+/// from its beginning (BOS kept).
 struct TokenizeReport {
-  int64_t examples = 0;
-  int64_t prompts_cut = 0;
-  int64_t tokens_cut = 0;
-  int64_t longest = 0;             ///< in tokens, before cutting
+  int64_t examples = 0;  ///< all that were given
+  int64_t prompts_cut = 0, tokens_cut = 0;
+  int64_t responses_cut = 0, response_tokens_cut = 0;  ///< by TooLong::kCut, EOS counted
+  int64_t skipped = 0;                                 ///< by TooLong::kSkip
+  int64_t longest = 0;                                 ///< in tokens, before cutting
   int64_t answers_unwritable = 0;  ///< answers that their tokens do not give back, white space around them aside
   int64_t first_unwritable = 0;    ///< id of the first such example, and what its tokens give
   std::string first_written = {};
@@ -70,8 +101,8 @@ struct TokenizeReport {
 std::string UnwritableAnswers(const TokenizeReport& report, std::string_view what);
 
 /// The tokens of the prompt, those of the answer behind it (text/prompt_tokens.h), and one EOS. At least one token of the prompt
-/// stays (response_begin >= 1: the first token of a response is predicted from it). `report` is added to; it may be null. Errors:
-/// kData (names the example), kModel (the tokenizer has no EOS).
+/// stays (response_begin >= 1: the first token of a response is predicted from it). With TooLong::kSkip the result may have fewer
+/// examples. `report` is added to; it may be null. Errors: kData (names the example), kModel (the tokenizer has no EOS).
 StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Example>& examples, const Tokenizer& tokenizer,
                                                             const PromptTemplate& prompt_template, const TokenizeOptions& options,
                                                             TokenizeReport* report);

@@ -14,12 +14,11 @@ using Json = nlohmann::json;
 
 constexpr char kFlatFormats[] =
     "expected \"instruction\" and \"output\" (alpaca, FLAN; beside them \"input\"), or \"instruction\" and \"response\" (dolly; "
-    "beside "
-    "them \"context\")";
+    "beside them \"context\"), or the file's own names in data.fields";
 constexpr char kTaskFormat[] = "expected \"Definition\" and \"Instances\" (natural-instructions)";
 
 /// Null counts as absent: programs that unite tables fill the other table's columns with it.
-bool Has(const Json& object, const char* name) {
+bool Has(const Json& object, const std::string& name) {
   const auto it = object.find(name);
   return it != object.end() && !it->is_null();
 }
@@ -36,16 +35,16 @@ std::string FieldsOf(const Json& object) {
   return absl::StrCat("(it has ", found.empty() ? "none" : found, ")");
 }
 
-Status Missing(const Json& object, const char* name, const char* expected) {
-  return DataError(absl::StrCat("has no field \"", name, "\" ", FieldsOf(object), "; ", expected));
+Status Missing(const Json& object, const std::string& name, const char* expected) {
+  return DataError(absl::StrCat("has no field ", QuoteForMessage(name), " ", FieldsOf(object), "; ", expected));
 }
 
-Status WrongType(const char* name, const Json& value, const char* expected) {
-  return DataError(
-      absl::StrCat("field \"", name, "\" is ", value.is_null() ? "null" : QuoteForMessage(value.dump()), ", expected ", expected));
+Status WrongType(const std::string& name, const Json& value, const char* expected) {
+  return DataError(absl::StrCat("field ", QuoteForMessage(name), " is ", value.is_null() ? "null" : QuoteForMessage(value.dump()),
+                                ", expected ", expected));
 }
 
-StatusOr<std::string> RequiredText(const Json& object, const char* name, const char* expected) {
+StatusOr<std::string> RequiredText(const Json& object, const std::string& name, const char* expected) {
   const auto it = object.find(name);
   if (it == object.end()) return Missing(object, name, expected);
   if (!it->is_string()) return WrongType(name, *it, "a string");
@@ -53,14 +52,14 @@ StatusOr<std::string> RequiredText(const Json& object, const char* name, const c
 }
 
 /// nullopt if the field is absent or null.
-StatusOr<std::optional<std::string>> OptionalText(const Json& object, const char* name) {
+StatusOr<std::optional<std::string>> OptionalText(const Json& object, const std::string& name) {
   if (!Has(object, name)) return std::nullopt;
   if (!object[name].is_string()) return WrongType(name, object[name], "a string");
   return object[name].get<std::string>();
 }
 
 /// A string, or a list of strings that are all right: the first becomes the output.
-Status ReadOutputs(const Json& object, const char* name, const char* expected, Example& example) {
+Status ReadOutputs(const Json& object, const std::string& name, const char* expected, Example& example) {
   const auto it = object.find(name);
   if (it == object.end()) return Missing(object, name, expected);
   if (it->is_string()) {
@@ -84,37 +83,84 @@ StatusOr<std::string> DefinitionOf(const Json& task) {
   return text.get<std::string>();
 }
 
-StatusOr<Example> ExampleOfInstance(const Json& instance) {
+/// Counts the fields of a record that are not among `used` and hold something.
+void CountUnused(const Json& record, const std::vector<std::string>& used, ReadReport& report) {
+  ++report.records;
+  for (const auto& [key, value] : record.items()) {
+    const bool holds = !value.is_null() && !(value.is_string() && value.get_ref<const std::string&>().empty());
+    if (holds && std::find(used.begin(), used.end(), key) == used.end()) ++report.unused[key];
+  }
+}
+
+StatusOr<Example> ExampleOfInstance(const Json& instance, const ReadOptions& options, ReadReport& report) {
   constexpr char kExpected[] = "expected \"input\" and \"output\"";
   if (!instance.is_object()) return DataError("is not a JSON object with \"input\" and \"output\"");
   Example example;
   ASSIGN_OR_RETURN(example.input, RequiredText(instance, "input", kExpected));
-  RETURN_IF_ERROR(ReadOutputs(instance, "output", kExpected, example));
+  if (options.needs_output || Has(instance, "output")) RETURN_IF_ERROR(ReadOutputs(instance, "output", kExpected, example));
+  CountUnused(instance, {"input", "output"}, report);
   return example;
 }
 
-}  // namespace
+/// Where an example's parts stand in a record: as the configuration says, else as the record's format does.
+struct RecordLayout {
+  std::string instruction = "instruction", input = "input", output = "output";
+  std::vector<std::string> tags = {"tag", "task", "category"};  ///< the first that is there counts
+};
 
-StatusOr<Example> ExampleOfRecord(const Json& record) {
-  if (!record.is_object()) return DataError("is not a JSON object with \"instruction\" and \"output\"");
-  const bool is_alpaca = Has(record, "input") || Has(record, "output");
-  const bool is_dolly = Has(record, "context") || Has(record, "response");
-  const bool is_task = Has(record, "Definition") || Has(record, "Instances");
+StatusOr<RecordLayout> LayoutOf(const Json& record, const FieldNames& fields) {
+  const bool own_input = !fields.input.empty(), own_output = !fields.output.empty();
+  const auto has = [&record](bool is_own, const char* name) { return !is_own && Has(record, name); };
+  const bool is_alpaca = has(own_input, "input") || has(own_output, "output");
+  const bool is_dolly = has(own_input, "context") || has(own_output, "response");
+  const bool is_task = fields == FieldNames() && (Has(record, "Definition") || Has(record, "Instances"));
   if (is_task && !is_alpaca && !is_dolly && !Has(record, "instruction"))
     return DataError(absl::StrCat("is a task of natural-instructions ", FieldsOf(record), ", expected alone in its file"));
   if (is_task || (is_alpaca && is_dolly))
     return DataError(absl::StrCat("mixes the fields of two formats ", FieldsOf(record), "; ", kFlatFormats));
+  RecordLayout layout;
+  if (!fields.instruction.empty()) layout.instruction = fields.instruction;
+  layout.input = own_input ? fields.input : is_dolly ? "context" : "input";
+  layout.output = own_output ? fields.output : is_dolly ? "response" : "output";
+  if (!fields.tag.empty()) layout.tags = {fields.tag};
+  return layout;
+}
+
+/// A field that the configuration names must be there, so that a misspelt name is not an empty text.
+Status CheckNamedFields(const Json& record, const FieldNames& fields) {
+  const std::pair<const char*, const std::string*> named[] = {
+      {"instruction", &fields.instruction}, {"input", &fields.input}, {"output", &fields.output}, {"tag", &fields.tag}};
+  for (const auto& [part, name] : named) {
+    if (name->empty() || record.contains(*name)) continue;
+    return DataError(absl::StrCat("has no field ", QuoteForMessage(*name), " ", FieldsOf(record),
+                                  ", but data.fields names it for the ", part, "; correct the name or the record"));
+  }
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+StatusOr<Example> ExampleOfRecord(const Json& record, const ReadOptions& options, ReadReport& report) {
+  if (!record.is_object()) return DataError("is not a JSON object with \"instruction\" and \"output\"");
+  FieldNames fields = options.fields;
+  if (!options.needs_output && !Has(record, fields.output)) fields.output.clear();
+  RETURN_IF_ERROR(CheckNamedFields(record, fields));
+  ASSIGN_OR_RETURN(const RecordLayout layout, LayoutOf(record, fields));
   Example example;
-  ASSIGN_OR_RETURN(example.instruction, RequiredText(record, "instruction", kFlatFormats));
-  ASSIGN_OR_RETURN(std::optional<std::string> input, OptionalText(record, is_dolly ? "context" : "input"));
+  ASSIGN_OR_RETURN(example.instruction, RequiredText(record, layout.instruction, kFlatFormats));
+  ASSIGN_OR_RETURN(std::optional<std::string> input, OptionalText(record, layout.input));
   example.input = std::move(input).value_or("");
-  RETURN_IF_ERROR(ReadOutputs(record, is_dolly ? "response" : "output", kFlatFormats, example));
-  for (const char* name : {"tag", "task", "category"}) {
+  if (options.needs_output || Has(record, layout.output))
+    RETURN_IF_ERROR(ReadOutputs(record, layout.output, kFlatFormats, example));
+  for (const std::string& name : layout.tags) {
     ASSIGN_OR_RETURN(std::optional<std::string> tag, OptionalText(record, name));
     if (!tag.has_value()) continue;
     example.tag = *std::move(tag);
     break;
   }
+  std::vector<std::string> used = layout.tags;
+  used.insert(used.end(), {layout.instruction, layout.input, layout.output});
+  CountUnused(record, used, report);
   return example;
 }
 
@@ -136,7 +182,8 @@ bool IsTaskFile(std::string_view bytes) {
   return false;
 }
 
-StatusOr<std::vector<Example>> ParseTaskFile(std::string_view bytes, const std::string& task) {
+StatusOr<std::vector<Example>> ParseTaskFile(std::string_view bytes, const std::string& task, const ReadOptions& options,
+                                             ReadReport& report) {
   ASSIGN_OR_RETURN(const Json object, ParseJson(bytes, {.kind = ErrorKind::kData, .max_depth = 32}));
   for (const char* name : {"instruction", "input", "output", "context", "response"}) {
     if (Has(object, name))
@@ -151,13 +198,16 @@ StatusOr<std::vector<Example>> ParseTaskFile(std::string_view bytes, const std::
   std::vector<Example> examples;
   examples.reserve(instances->size());
   for (const Json& instance : *instances) {
-    StatusOr<Example> example = ExampleOfInstance(instance);
+    StatusOr<Example> example = ExampleOfInstance(instance, options, report);
     if (!example.ok()) return DataError(absl::StrCat("instance ", examples.size(), " ", std::string(example.status().message())));
     example->id = static_cast<int64_t>(examples.size());
     example->instruction = definition;
     example->tag = name.value_or(task);
     examples.push_back(*std::move(example));
   }
+  const int64_t records = report.records;
+  CountUnused(object, {"Definition", "Instances", "Name"}, report);
+  report.records = records;  // the task is none of its instances
   return examples;
 }
 

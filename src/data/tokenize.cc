@@ -27,28 +27,40 @@ int64_t CutPrompt(const Tokenizer& tokenizer, int64_t prompt_size, int64_t limit
   return excess;
 }
 
-void Count(int64_t longest, int64_t cut, TokenizeReport* report) {
-  if (report == nullptr) return;
-  report->examples += 1;
-  report->prompts_cut += cut > 0 ? 1 : 0;
-  report->tokens_cut += cut;
-  report->longest = std::max(report->longest, longest);
+void Count(int64_t longest, int64_t cut, TokenizeReport& report) {
+  report.examples += 1;
+  report.prompts_cut += cut > 0 ? 1 : 0;
+  report.tokens_cut += cut;
+  report.longest = std::max(report.longest, longest);
 }
 
 /// Whether the tokens of an answer give it back; white space around it does not count, as in exact match.
-void CountUnwritable(const Example& example, const std::string& written, TokenizeReport* report) {
+void CountUnwritable(const Example& example, const std::string& written, TokenizeReport& report) {
   if (absl::StripAsciiWhitespace(written) == absl::StripAsciiWhitespace(example.output)) return;
-  if (report->answers_unwritable++ > 0) return;
-  report->first_unwritable = example.id;
-  report->first_written = written;
+  if (report.answers_unwritable++ > 0) return;
+  report.first_unwritable = example.id;
+  report.first_written = written;
 }
 
-StatusOr<TokenizedExample> TokenizeOne(const Example& example, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
-                                       const TokenizeOptions& options, int32_t eos, TokenizeReport* report) {
+/// Cuts the end of a response that leaves no room for a prompt of `prompt_size` tokens, so that the prompt keeps up to half of it.
+void CutResponse(int64_t prompt_size, const TokenizeOptions& options, std::vector<int32_t>& ids, TokenizeReport& report) {
+  const int64_t kept = std::min<int64_t>(prompt_size, options.max_length / 2);
+  const int64_t excess = static_cast<int64_t>(ids.size()) - prompt_size - (options.max_length - kept);
+  ids.resize(ids.size() - static_cast<size_t>(excess));
+  report.responses_cut += 1;
+  report.response_tokens_cut += excess;
+}
+
+/// Nothing if it is skipped. `report` may be null.
+StatusOr<std::optional<TokenizedExample>> TokenizeOne(const Example& example, const Tokenizer& tokenizer,
+                                                      const PromptTemplate& prompt_template, const TokenizeOptions& options,
+                                                      int32_t eos, TokenizeReport* report) {
+  TokenizeReport nobodys;
+  TokenizeReport& counts = report != nullptr ? *report : nobodys;
   const std::string prompt = prompt_template.Render(example.instruction, example.input);
   ASSIGN_OR_RETURN(const PromptTokens prompt_tokens, EncodePrompt(tokenizer, prompt));
   ASSIGN_OR_RETURN(std::vector<int32_t> answer, EncodeAnswer(tokenizer, prompt, prompt_tokens, example.output));
-  if (report != nullptr) CountUnwritable(example, AnswerText(tokenizer, prompt_tokens, answer), report);
+  if (report != nullptr) CountUnwritable(example, AnswerText(tokenizer, prompt_tokens, answer), counts);
   if (answer.empty() || answer.back() != eos) answer.push_back(eos);  // data may end an answer with the text of EOS
   TokenizedExample result;
   result.id = example.id;
@@ -57,17 +69,23 @@ StatusOr<TokenizedExample> TokenizeOne(const Example& example, const Tokenizer& 
   int64_t begin = static_cast<int64_t>(prompt_tokens.ids.size());
   const int64_t size = static_cast<int64_t>(result.tokens.size());
   const int64_t response = size - begin;
-  if (response > options.max_length)
-    return DataError(absl::StrCat("the output alone has ", response, " tokens (with EOS), max_length is ", options.max_length,
-                                  "; raise max_length or shorten the output"));
+  if (response >= options.max_length) {
+    if (options.too_long == TooLong::kRefuse)
+      return DataError(absl::StrCat("its output has ", response,
+                                    " tokens (with EOS), which leaves no room for a prompt in max_length ", options.max_length,
+                                    "; raise train.max_length, or set train.too_long to cut or skip"));
+    if (options.too_long == TooLong::kSkip) {
+      Count(size, 0, counts);
+      counts.skipped += 1;
+      return std::nullopt;
+    }
+    CutResponse(begin, options, result.tokens, counts);
+  }
   const int64_t cut = CutPrompt(tokenizer, begin, options.max_length, &result.tokens);
   begin -= cut;
-  if (begin < 1)
-    return DataError(absl::StrCat("the output has ", response, " tokens (with EOS) and max_length ", options.max_length,
-                                  " leaves no token of the prompt; raise max_length or shorten the output"));
   result.response_begin = static_cast<int32_t>(begin);
-  Count(size, cut, report);
-  return result;
+  Count(size, cut, counts);
+  return std::optional(std::move(result));
 }
 
 }  // namespace
@@ -89,9 +107,9 @@ StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Ex
   std::vector<TokenizedExample> result;
   result.reserve(examples.size());
   for (const Example& example : examples) {
-    StatusOr<TokenizedExample> tokenized = TokenizeOne(example, tokenizer, prompt_template, options, *eos, report);
+    auto tokenized = TokenizeOne(example, tokenizer, prompt_template, options, *eos, report);
     if (!tokenized.ok()) return InExample(tokenized.status(), example);
-    result.push_back(std::move(tokenized).value());
+    if (tokenized->has_value()) result.push_back(std::move(**tokenized));
   }
   return result;
 }
@@ -100,13 +118,14 @@ StatusOr<std::vector<PromptTokens>> TokenizePrompts(const std::vector<Example>& 
                                                     const PromptTemplate& prompt_template, int32_t max_prompt_tokens,
                                                     TokenizeReport* report) {
   FEDALT_CHECK(max_prompt_tokens > 0, "the caller checks that max_length leaves room for a prompt");
+  TokenizeReport nobodys;
   std::vector<PromptTokens> result;
   result.reserve(examples.size());
   for (const Example& example : examples) {
     StatusOr<PromptTokens> prompt = EncodePrompt(tokenizer, prompt_template.Render(example.instruction, example.input));
     if (!prompt.ok()) return InExample(prompt.status(), example);
     const int64_t size = static_cast<int64_t>(prompt->ids.size());
-    Count(size, CutPrompt(tokenizer, size, max_prompt_tokens, &prompt->ids), report);
+    Count(size, CutPrompt(tokenizer, size, max_prompt_tokens, &prompt->ids), report != nullptr ? *report : nobodys);
     result.push_back(*std::move(prompt));
   }
   return result;

@@ -141,12 +141,19 @@ function drawCurves(chart, run, sites, state) {
       chart, scoreName(metric) + ' by round' + (kLowerIsBetter.has(metric) ? ' (lower is better)' : ''), metric, rounds, shown);
 }
 
+/** Where ROUGE is more than rouge_score. */
+function scriptsText(sites) {
+  const count = sites.reduce((sum, site) => sum + (isNumber(site.final.rouge_beyond_latin) ? site.final.rouge_beyond_latin : 0), 0);
+  return count === 0 ? '' :
+                       ' In ' + count + ' test answers ROUGE counts words of other scripts than Latin, which rouge_score drops.';
+}
+
 function addSites(run, sites) {
   const section = addSection(
       'Sites',
       'Round ' + run.evaluated_round + '. "Others off" is the same model with its rest-of-world term dropped; a positive gain ' +
           'means that the others help. "Others help" goes by ROUGE-1, and by the loss where that ties. ' +
-          'This tells what the term does in the trained model, not what training alone would have reached.');
+          'This tells what the term does in the trained model, not what training alone would have reached.' + scriptsText(sites));
   const metrics = ['loss', ...run.shown.filter((metric) => metric !== 'loss')];
   const first = run.shown[0];
   const off = (row) => asObject(asObject(row.final.ablations).rest_of_world_off)[first];

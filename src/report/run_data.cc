@@ -173,7 +173,8 @@ ordered_json ScoresOf(const ordered_json& scores) {
 ordered_json FinalOf(const ordered_json& line) {
   if (!line.is_object()) return nullptr;
   ordered_json kept = ScoresOf(line);
-  for (const char* name : {"participated", "deployed", "train_loss", "tokens_per_s", "validation_loss", "mean_individual_weight"})
+  for (const char* name : {"participated", "deployed", "train_loss", "tokens_per_s", "validation_loss", "mean_individual_weight",
+                           "rouge_beyond_latin"})
     if (line.contains(name) && line[name].is_primitive()) kept[name] = line[name];
   for (const char* group : {"ablations", "by_tag"}) {
     if (!line.contains(group) || !line[group].is_object()) continue;

@@ -116,6 +116,7 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
 
 Status LoadSites(LoadedRun& run) {
   run.config.federation.eval.options.max_length = run.config.max_length;
+  run.config.federation.eval.options.too_long = run.config.too_long;
   ASSIGN_OR_RETURN(const auto sites, SiteFilesSource::Open(run.config, run.tokenizer, run.notes));
   run.sites = sites;
   run.work = sites->work();

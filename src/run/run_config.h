@@ -23,6 +23,7 @@ struct SiteFiles {
   std::filesystem::path test;
   std::filesystem::path validation;  ///< empty: split off `train` by RunConfig::validation
   int64_t r = 0;                     ///< rank of this site's adapter; 0: adapter.r
+  FieldNames fields;                 ///< what its files call the parts of an example
 };
 
 /// What stays on disk.
@@ -35,11 +36,13 @@ struct RunConfig {
   std::filesystem::path model;
   std::vector<SiteFiles> sites;
   std::vector<std::string> all_sites;  ///< names of all sites of the federation, where some are elsewhere; empty: all are here
-  std::string prompt_template = "alpaca_short";
-  double validation = 0.0;  ///< share of train held out per site
+  std::string prompt_template = "alpaca_short";  ///< a name or a text, as PromptTemplate::Named takes it
+  FieldNames fields;                             ///< of sites that do not give their own; SiteFiles::fields is what counts
+  double validation = 0.0;                       ///< share of train held out per site
   std::filesystem::path
       initial_adapter;  ///< PEFT directory that every site's individual adapter starts from; may hold "{site}"; empty: none
   int32_t max_length = 512;
+  TooLong too_long = TooLong::kCut;
   std::string dtype = "auto";   ///< auto | float32 | bfloat16
   std::string device = "auto";  ///< auto | cpu | cuda
   int64_t threads = 0;          ///< 0: all cores

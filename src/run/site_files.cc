@@ -4,18 +4,34 @@
 
 #include "base/hash.h"
 #include "base/random.h"
+#include "data/remarks.h"
 
 namespace fedalt {
 namespace {
 
-void NoteCuts(const std::string& site, const char* what, const TokenizeReport& report, int64_t max_length,
-              std::vector<std::string>& notes) {
-  if (const std::string unwritable = UnwritableAnswers(report, what); !unwritable.empty())
-    notes.push_back(absl::StrCat("site ", site, ": ", unwritable));
-  if (report.prompts_cut == 0) return;
-  notes.push_back(absl::StrCat("site ", site, ": ", report.prompts_cut, " of ", report.examples, " ", what,
-                               " prompts are longer than train.max_length ", max_length, "; ", report.tokens_cut,
-                               " tokens were cut from their beginnings (responses are whole)"));
+/// Takes the remarks on one site's data as notes of the run; without `notes` nobody wants them.
+class SiteNotes {
+ public:
+  SiteNotes(std::string site, std::vector<std::string>* notes) : site_(std::move(site)), notes_(notes) {}
+
+  bool wanted() const { return notes_ != nullptr; }
+  void Add(const std::vector<std::string>& remarks) const {
+    if (notes_ == nullptr) return;
+    for (const std::string& remark : remarks) notes_->push_back(absl::StrCat("site ", site_, ": ", remark));
+  }
+
+ private:
+  std::string site_;
+  std::vector<std::string>* notes_;
+};
+
+/// One file's examples; what is to be said of them is added to `notes`.
+StatusOr<std::vector<Example>> ReadNoted(const std::filesystem::path& file, const std::string& what, const FieldNames& fields,
+                                         const SiteNotes& notes) {
+  ReadReport report;
+  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(file, {.fields = fields}, &report));
+  if (notes.wanted()) notes.Add(FileRemarks(file, what, examples, report));
+  return examples;
 }
 
 int64_t BytesOf(const std::vector<TokenizedExample>& examples) {
@@ -83,10 +99,11 @@ StatusOr<SiteData> SiteFilesSource::Read(size_t index, std::vector<std::string>*
   const SiteFiles& files = config_.sites[index];
   SiteData site;
   site.name = files.name;
-  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadExamples(files.train));
+  const SiteNotes to(site.name, notes);
+  ASSIGN_OR_RETURN(std::vector<Example> examples, ReadNoted(files.train, "training", files.fields, to));
   TrainValidationSplit split;
   if (!files.validation.empty()) {
-    ASSIGN_OR_RETURN(split.validation, ReadExamples(files.validation));
+    ASSIGN_OR_RETURN(split.validation, ReadNoted(files.validation, "validation", files.fields, to));
     split.train = std::move(examples);
   } else {
     split = SplitValidation(std::move(examples), config_.validation, config_.federation.seed, SiteAddress(files.name));
@@ -94,27 +111,34 @@ StatusOr<SiteData> SiteFilesSource::Read(size_t index, std::vector<std::string>*
   if (split.train.empty())
     return DataError(
         absl::StrCat(files.train.string(), ": nothing is left to train on after the validation share; lower `validation`"));
-  TokenizeReport train_report, validation_report, test_report;
-  const TokenizeOptions options{config_.max_length};
-  const auto tokenize = [&](const std::vector<Example>& from, const std::filesystem::path& path, TokenizeReport* report) {
-    auto tokenized = TokenizeForTraining(from, *tokenizer_, prompt_template_, options, report);
-    return tokenized.ok() ? std::move(tokenized)
-                          : StatusOr<std::vector<TokenizedExample>>(Annotate(tokenized.status(), path.string()));
+  ASSIGN_OR_RETURN(std::vector<Example> test, ReadNoted(files.test, "test", files.fields, to));
+  if (to.wanted()) {
+    to.Add(OverlapRemarks("validation", split.validation, split.train));
+    to.Add(OverlapRemarks("test", test, split.train));
+  }
+  const TokenizeOptions options{config_.max_length, config_.too_long};
+  const auto tokenize = [&](const std::vector<Example>& from, const std::filesystem::path& path,
+                            const std::string& what) -> StatusOr<std::vector<TokenizedExample>> {
+    TokenizeReport report;
+    auto tokenized = TokenizeForTraining(from, *tokenizer_, prompt_template_, options, &report);
+    if (!tokenized.ok()) return Annotate(tokenized.status(), path.string());
+    to.Add(TokenRemarks(what, report, options));
+    if (tokenized->empty() && !from.empty())
+      return DataError(absl::StrCat(path.string(), ": every ", what, " answer fills train.max_length ", options.max_length,
+                                    ", and train.too_long is skip; raise the one or change the other"));
+    return tokenized;
   };
-  ASSIGN_OR_RETURN(site.train, tokenize(split.train, files.train, &train_report));
+  ASSIGN_OR_RETURN(site.train, tokenize(split.train, files.train, "training"));
   ASSIGN_OR_RETURN(site.validation,
-                   tokenize(split.validation, files.validation.empty() ? files.train : files.validation, &validation_report));
-  ASSIGN_OR_RETURN(std::vector<Example> test, ReadExamples(files.test));
+                   tokenize(split.validation, files.validation.empty() ? files.train : files.validation, "validation"));
   EvalOptions eval = config_.federation.eval.options;
-  eval.max_length = config_.max_length;
-  auto set = MakeEvalSet(std::move(test), *tokenizer_, prompt_template_, eval, &test_report);
+  eval.max_length = options.max_length;
+  eval.too_long = options.too_long;
+  TokenizeReport report;
+  auto set = MakeEvalSet(std::move(test), *tokenizer_, prompt_template_, eval, &report);
   if (!set.ok()) return Annotate(set.status(), files.test.string());
   site.test = std::move(set).value();
-  if (notes != nullptr) {
-    NoteCuts(site.name, "training", train_report, config_.max_length, *notes);
-    NoteCuts(site.name, "validation", validation_report, config_.max_length, *notes);
-    NoteCuts(site.name, "test", test_report, config_.max_length, *notes);
-  }
+  to.Add(TokenRemarks("test", report, options));
   return site;
 }
 

@@ -20,7 +20,7 @@ class SiteFilesSource : public SiteSource {
   static constexpr int64_t kResidentBytes = int64_t{256} << 20;
 
   /// Reads, splits and tokenizes every site's data once, so that what is wrong with them is found before the work begins. `notes`
-  /// is added to: what was cut, one sentence each. Errors: kData.
+  /// is added to: what is unusual about the data and what was cut, one sentence each. Errors: kData.
   static StatusOr<std::shared_ptr<const SiteFilesSource>> Open(const RunConfig& config, std::shared_ptr<const Tokenizer> tokenizer,
                                                                std::vector<std::string>& notes,
                                                                int64_t resident_bytes = kResidentBytes);

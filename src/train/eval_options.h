@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "data/dataset.h"
 #include "model/generate_options.h"
 
 namespace fedalt {
@@ -10,6 +11,7 @@ namespace fedalt {
 struct EvalOptions {
   GenerateOptions generate;
   int32_t max_length = 512;
+  TooLong too_long = TooLong::kCut;
   int64_t loss_batch_size = 8;
   bool generate_answers = true;  ///< false: loss only
 };

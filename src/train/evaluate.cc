@@ -3,6 +3,7 @@
 #include <absl/strings/ascii.h>
 
 #include <algorithm>
+#include <set>
 #include <utility>
 
 #include "base/check.h"
@@ -117,7 +118,18 @@ StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& to
   EvalSet set;
   TokenizeOptions tokenize;
   tokenize.max_length = options.max_length;
+  tokenize.too_long = options.too_long;
   ASSIGN_OR_RETURN(set.tokenized, TokenizeForTraining(examples, tokenizer, prompt_template, tokenize, report));
+  if (set.tokenized.empty())
+    return DataError(
+        absl::StrFormat("no answer of its %d examples fits into train.max_length %d, and train.too_long is skip; raise "
+                        "the one or change the other",
+                        examples.size(), options.max_length));
+  if (set.tokenized.size() < examples.size()) {  // those that were skipped have no tokens
+    std::set<int64_t> kept;
+    for (const TokenizedExample& example : set.tokenized) kept.insert(example.id);
+    std::erase_if(examples, [&kept](const Example& example) { return kept.count(example.id) == 0; });
+  }
   if (options.generate_answers) {
     ASSIGN_OR_RETURN(std::vector<PromptTokens> prompts,
                      TokenizePrompts(examples, tokenizer, prompt_template, static_cast<int32_t>(prompt_tokens), nullptr));

@@ -24,6 +24,8 @@ struct EvalSet {
   std::vector<std::vector<int32_t>> prompts;  ///< for generation
   std::vector<std::string> borders;           ///< of the prompts, for the text of the answers (text/prompt_tokens.h)
 };
+/// Examples that options.too_long skips are in none of its lists. Errors: kConfig (no room for a prompt), kData (nothing to
+/// evaluate), those of TokenizeForTraining.
 StatusOr<EvalSet> MakeEvalSet(std::vector<Example> examples, const Tokenizer& tokenizer, const PromptTemplate& prompt_template,
                               const EvalOptions& options, TokenizeReport* report);
 

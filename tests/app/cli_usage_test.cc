@@ -162,7 +162,7 @@ TEST_F(CliUsage, DoctorDescribesMachineModelAndData) {
   EXPECT_EQ(text.code, 0) << text.out << text.err;
   for (const char* part :
        {"machine", "blas", "libtorch", "device", "memory", "disk", "vocabulary 96", "target module q_proj: 2 layers", "EOS 2",
-        "train: 4 examples", "### Instruction:\\nwhat is the sound of a cat\\n\\n### Response:\\n"}) {
+        "training: 4 examples", "### Instruction:\\nwhat is the sound of a cat\\n\\n### Response:\\n"}) {
     EXPECT_NE(text.out.find(part), std::string::npos) << text.out << "lacks: " << part;
   }
   const ProcessResult json = Run({"doctor", "config.yaml", "--format", "json"});

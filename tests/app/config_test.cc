@@ -103,7 +103,8 @@ TEST(Config, PublishedExampleIsRead) {
 }
 
 TEST(Config, EveryKeyIsReadAndWritten) {
-  const std::vector<std::string> overrides = {"data.template=plain",
+  const std::vector<std::string> overrides = {"data.template=\"Q: {instruction}\\nA:\"",
+                                              "data.fields={instruction: question, output: \"the answer\"}",
                                               "validation=0.2",
                                               "preset=none",
                                               "method=fedit_ft",
@@ -153,6 +154,7 @@ TEST(Config, EveryKeyIsReadAndWritten) {
                                               "train.max_grad_norm=2.5",
                                               "train.schedule=constant",
                                               "train.max_length=128",
+                                              "train.too_long=skip",
                                               "train.dtype=float32",
                                               "train.optimizer_state=keep",
                                               "eval.every=0",
@@ -318,15 +320,15 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
   ExpectRefusal(minimal + "train:\n  rounds: many\n", {"c.yaml:7", "train.rounds is \"many\"", "an integer from 1"});
   ExpectRefusal(minimal + "train:\n  rounds:\n", {"train.rounds has no value"});
   ExpectRefusal(minimal + "train: 5\n", {"train is \"5\"", "a map of keys"});
-  ExpectRefusal(minimal + "train: [5]\n", {"train is a list of 1", "a map of keys"});
-  ExpectRefusal(minimal + "train: {rounds: [5]}\n", {"train.rounds is a list of 1"});
+  ExpectRefusal(minimal + "train: [5]\n", {"train is the list [5]", "a map of keys"});
+  ExpectRefusal(minimal + "train: {rounds: [5]}\n", {"train.rounds is the list [5]"});
   ExpectRefusal(minimal + "method: fedavg\n", {"method is \"fedavg\"", "base", "local", "fedit", "fedit_ft", "fedalt", "pooled"});
   ExpectRefusal(minimal + "preset: best\n", {"preset is \"best\"", "none, paper, recommended, recommended_sum"});
   ExpectRefusal("just text\n", {"a map of keys"});
   ExpectRefusal("- a\n", {"a map of keys"});
   ExpectRefusal("", {"model is missing"});
   ExpectRefusal("model: m\n", {"sites is missing"});
-  ExpectRefusal("model: [m]\nsites: 1\n", {"model is a list of 1"});
+  ExpectRefusal("model: [m]\nsites: 1\n", {"model is the list [m]"});
   ExpectRefusal("model: m\nsites: 2\n", {"no train file"});
   ExpectRefusal("model: m\nsites: 2\ndata: {train: a.json, test: b.json}\n", {"c.yaml:3", "\"a.json\"", "{site}"});
   for (const char* wrong : {"train.rounds=0",
@@ -382,11 +384,29 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
                             "sites=99999999",
                             "validation=1",
                             "data.template=chatml",
+                            "data.template={instruction}",
+                            "data.template=",
+                            "data.fields=question",
+                            "data.fields={instruction: [a]}",
+                            "data.fields={instruction: a, output: a}",
+                            "data.fields={question: instruction}",
+                            "train.too_long=drop",
                             "eval.max_new_tokens=512",
                             "adapter.init_from=",
                             "data.train=[a]"}) {
     ExpectOverrideRefusal(wrong, {"expected"});
   }
+}
+
+TEST(Config, ASiteMayHaveItsOwnNamesForFields) {
+  const RunConfig config = MustParse(
+      "model: m\ndata: {fields: {instruction: question}}\nsites:\n  - {name: a, train: a, test: b}\n"
+      "  - {name: b, train: c, test: d, fields: {output: answer, tag: topic}}\n  - {name: c, train: e, test: f, fields: {}}\n");
+  EXPECT_EQ(config.sites[0].fields.instruction, "question");
+  EXPECT_EQ(config.sites[1].fields, (FieldNames{"", "", "answer", "topic"}));
+  EXPECT_EQ(config.sites[2].fields, FieldNames());
+  const RunConfig again = MustParse(RunConfigToYaml(config, {}));
+  for (size_t i = 0; i < 3; ++i) EXPECT_EQ(again.sites[i].fields, config.sites[i].fields) << i;
 }
 
 TEST(Config, SiteNamesMustBeSafeFolderNames) {

@@ -160,5 +160,89 @@ TEST(Formats, FieldsAreShownInFewWords) {
   EXPECT_LT(refusal.size(), 500u);
 }
 
+// Names in the order instruction, input, output, tag.
+StatusOr<std::vector<Example>> Mapped(const std::string& bytes, const FieldNames& fields, ReadReport* report = nullptr) {
+  return ParseExamples(bytes, "x.jsonl", {fields, true}, report);
+}
+
+// Open-Orca's names (huggingface.co/datasets/Open-Orca/OpenOrca, dataset card): id, system_prompt, question, response.
+TEST(Fields, AFileMayHaveItsOwnNames) {
+  const auto examples = Mapped(R"({"id": 1, "system_prompt": "Be brief.", "question": "Why?", "response": "So.", "kind": "x"}
+{"id": 2, "system_prompt": null, "question": "How?", "response": ["Thus.", "So."], "kind": null})",
+                               {"question", "system_prompt", "response", "kind"});
+  ASSERT_TRUE(examples.ok()) << examples.status();
+  EXPECT_EQ((*examples)[0].instruction, "Why?");
+  EXPECT_EQ((*examples)[0].input, "Be brief.");
+  EXPECT_EQ((*examples)[0].output, "So.");
+  EXPECT_EQ((*examples)[0].tag, "x");
+  EXPECT_EQ((*examples)[1].input, "");
+  EXPECT_EQ((*examples)[1].more_outputs, std::vector<std::string>{"So."});
+}
+
+TEST(Fields, WhatIsNotNamedIsAsTheFormatSays) {
+  const auto examples =
+      Mapped(R"([{"question": "Where?", "context": "In Rome.", "response": "Rome", "category": "qa"}])", {"question", "", "", ""});
+  ASSERT_TRUE(examples.ok()) << examples.status();
+  EXPECT_EQ((*examples)[0].input, "In Rome.");
+  EXPECT_EQ((*examples)[0].tag, "qa");
+  // A name chooses between two formats that would else be mixed.
+  const auto chosen = Mapped(R"([{"instruction": "Where?", "context": "In Rome.", "output": "Rome"}])", {"", "context", "", ""});
+  ASSERT_TRUE(chosen.ok()) << chosen.status();
+  EXPECT_EQ((*chosen)[0].input, "In Rome.");
+  EXPECT_EQ((*chosen)[0].output, "Rome");
+  // And a field of the schema of natural-instructions may be any field.
+  EXPECT_TRUE(Mapped(R"({"Definition": "Where?", "output": "Rome"})", {"Definition", "", "", ""}).ok());
+}
+
+TEST(Fields, ANamedFieldThatIsMissingIsAnErrorWithItsLine) {
+  const std::string bytes = "{\"question\": \"a\", \"answer\": \"b\"}\n\n{\"question\": \"a\", \"anser\": \"b\"}\n";
+  const auto examples = Mapped(bytes, {"question", "", "answer", ""});
+  EXPECT_EQ(KindOf(examples.status()), ErrorKind::kData);
+  for (const char* part : {"x.jsonl: line 3", "\"answer\"", "\"anser\"", "data.fields"})
+    EXPECT_SAYS(examples.status().message(), part);
+  EXPECT_SAYS(Mapped(bytes, {"question", "context", "answer", ""}).status().message(), "\"context\"");
+  EXPECT_SAYS(Mapped(bytes, {"question", "", "", ""}).status().message(), "data.fields");
+  EXPECT_SAYS(Mapped(R"({"question": 7, "answer": "b"})", {"question", "", "answer", ""}).status().message(),
+              "\"question\" is \"7\"");
+}
+
+TEST(Fields, WhatNothingUsesIsCounted) {
+  ReadReport report;
+  const auto examples =
+      ParseExamples(R"([{"instruction": "a", "output": "b", "system": "Be brief.", "id": 1, "task": "t", "category": "c"},
+    {"instruction": "a", "output": "b", "system": "", "id": 2, "input": null},
+    {"instruction": "a", "output": "b", "system": null, "id": 0}])",
+                    "x.json", {}, &report);
+  ASSERT_TRUE(examples.ok()) << examples.status();
+  EXPECT_EQ(report.records, 3);
+  EXPECT_EQ(report.unused, (std::map<std::string, int64_t>{{"system", 1}, {"id", 3}}));
+  report = {};
+  const auto mapped =
+      Mapped(R"({"instruction": "old", "question": "a", "output": "b", "answer": "c"})", {"question", "", "answer", ""}, &report);
+  ASSERT_TRUE(mapped.ok()) << mapped.status();
+  EXPECT_EQ(report.unused, (std::map<std::string, int64_t>{{"instruction", 1}, {"output", 1}}));
+  report = {};
+  ASSERT_TRUE(ParseExamples(R"({"Definition": "d", "Source": ["x"], "Instances": [{"id": "1", "input": "a", "output": "b"},
+                        {"id": "2", "input": "a", "output": "b"}]})",
+                            "t.json", {}, &report)
+                  .ok());
+  EXPECT_EQ(report.records, 2);
+  EXPECT_EQ(report.unused, (std::map<std::string, int64_t>{{"id", 2}, {"Source", 1}}));
+}
+
+TEST(Prompts, NeedNoOutput) {
+  const ReadOptions prompts = {{}, false};
+  const auto lines =
+      ParseExamples("\xef\xbb\xbf{\"instruction\": \"a\"}\n{\"instruction\": \"b\", \"input\": \"c\"}\n", "x", prompts);
+  ASSERT_TRUE(lines.ok()) << lines.status();
+  EXPECT_EQ((*lines)[0].instruction, "a");
+  EXPECT_EQ((*lines)[1].input, "c");
+  EXPECT_TRUE(ParseExamples(R"([{"instruction": "a", "context": "c"}])", "x", prompts).ok());
+  EXPECT_TRUE(ParseExamples(R"({"Definition": "d", "Instances": [{"input": "a"}]})", "x", prompts).ok());
+  EXPECT_TRUE(ParseExamples(R"({"question": "a"})", "x", {{"question", "", "answer", ""}, false}).ok());
+  EXPECT_FALSE(ParseExamples(R"([{"input": "a"}])", "x", prompts).ok());
+  EXPECT_FALSE(ParseExamples(R"([{"instruction": "a"}])", "x").ok());
+}
+
 }  // namespace
 }  // namespace fedalt

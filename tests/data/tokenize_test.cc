@@ -125,11 +125,48 @@ TEST_F(TokenizeTest, NeverDropsAResponse) {
   ASSERT_TRUE(result.ok()) << result.status();
   EXPECT_EQ(result->front().tokens, (std::vector<int32_t>{1, 'x', 'y', 'z', 2}));
   EXPECT_EQ(result->front().response_begin, 1);
-  EXPECT_SAYS(Train(Make("ask", "xyz", 12), 4).status().message(),
-              "example 12: the output has 4 tokens (with EOS) and max_length 4 leaves no");
-  EXPECT_SAYS(Train(Make("ask", "xyz", 12), 3).status().message(),
-              "example 12: the output alone has 4 tokens (with EOS), max_length is 3");
-  EXPECT_EQ(KindOf(Train(Make("ask", "xyz"), 3).status()), ErrorKind::kData);
+  EXPECT_EQ(report_.responses_cut + report_.skipped, 0);
+}
+
+// As TRL's keep_start and LLaMA-Factory do, the end goes, and EOS with it: a model that learned to stop there would learn wrongly.
+TEST_F(TokenizeTest, CutsTheEndOfAnAnswerThatLeavesNoRoom) {
+  const std::string answer = "0123456789abcdefghij";  // 21 tokens with EOS
+  const auto result = Train(Make("ask", answer), 12);
+  ASSERT_TRUE(result.ok()) << result.status();
+  // Half of the 12 tokens are the prompt's: BOS and its last five characters.
+  const std::string prompt = Prompt("ask");
+  EXPECT_EQ(result->front().tokens, Bytes(absl::StrCat("\1", prompt.substr(prompt.size() - 5), "012345")));
+  EXPECT_EQ(result->front().response_begin, 6);
+  EXPECT_EQ(report_.responses_cut, 1);
+  EXPECT_EQ(report_.response_tokens_cut, 21 - 6);
+  EXPECT_EQ(report_.prompts_cut, 1);
+  EXPECT_EQ(report_.skipped, 0);
+  EXPECT_EQ(report_.longest, static_cast<int64_t>(1 + prompt.size()) + 21);
+}
+
+TEST_F(TokenizeTest, AShortPromptStaysWholeBeforeAnAnswerThatIsCut) {
+  prompt_template_ = PromptTemplate::Named("none").value();
+  const auto result = Train(Make("ask", "0123456789abcdefghij"), 12);
+  ASSERT_TRUE(result.ok()) << result.status();
+  EXPECT_EQ(result->front().tokens, Bytes("\1ask01234567"));
+  EXPECT_EQ(report_.prompts_cut, 0);
+  EXPECT_EQ(report_.response_tokens_cut, 21 - 8);
+}
+
+TEST_F(TokenizeTest, SkipsOrRefusesAnAnswerThatLeavesNoRoom) {
+  const std::vector<Example> examples = {Make("ask", "xy", 0), Make("ask", "wxyz", 1), Make("ask", "", 2)};
+  TokenizeReport report;
+  const auto kept = TokenizeForTraining(examples, tokenizer_, prompt_template_, {5, TooLong::kSkip}, &report);
+  ASSERT_TRUE(kept.ok()) << kept.status();
+  ASSERT_EQ(kept->size(), 2u);
+  EXPECT_EQ((*kept)[0].id, 0);
+  EXPECT_EQ((*kept)[1].id, 2);
+  EXPECT_EQ(report.examples, 3);
+  EXPECT_EQ(report.skipped, 1);
+  EXPECT_EQ(report.responses_cut, 0);
+  const auto refused = TokenizeForTraining(examples, tokenizer_, prompt_template_, {5, TooLong::kRefuse}, nullptr);
+  EXPECT_EQ(KindOf(refused.status()), ErrorKind::kData);
+  EXPECT_SAYS(refused.status().message(), "example 1: its output has 5 tokens");
 }
 
 TEST_F(TokenizeTest, SaysWhatTheTokenizerCannotDo) {

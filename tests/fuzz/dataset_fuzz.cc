@@ -16,10 +16,27 @@ void CheckOutputs(const nlohmann::json& outputs, const fedalt::Example& example)
   FEDALT_CHECK(example.more_outputs.size() == (is_list ? outputs.size() - 1 : 0), "all the others");
 }
 
+/// Other ways to read: no byte may do more than be refused, and what is counted is what is there.
+void ReadOtherwise(std::string_view bytes) {
+  const fedalt::FieldNames names = {"instruction", "category", "response", "input"};
+  for (const fedalt::ReadOptions& options : {fedalt::ReadOptions{names, true}, {names, false}, {{}, false}}) {
+    fedalt::ReadReport report;
+    const auto examples = fedalt::ParseExamples(bytes, "name", options, &report);
+    if (!examples.ok()) {
+      FEDALT_CHECK(fedalt::KindOf(examples.status()) == fedalt::ErrorKind::kData, "an error of the data");
+      continue;
+    }
+    const auto records = static_cast<int64_t>(examples->size());
+    FEDALT_CHECK(report.records == records, "every example is a record");
+    for (const auto& [field, count] : report.unused) FEDALT_CHECK(count > 0 && count <= records, "no record is counted twice");
+  }
+}
+
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const std::string_view bytes(reinterpret_cast<const char*>(data), size);
+  ReadOtherwise(bytes);
   const auto examples = fedalt::ParseExamples(bytes, "name");
   if (!examples.ok()) {
     FEDALT_CHECK(fedalt::KindOf(examples.status()) == fedalt::ErrorKind::kData, "an error of the data");

@@ -61,6 +61,7 @@ class Report : public ::testing::Test {
             {"loss", loss},
             {"rouge1", 1.0 / loss},
             {"exact_match", 0.25},
+            {"rouge_beyond_latin", 2},
             {"mixer", {{"model.layers.10.q_proj", 0.75}, {"model.layers.2.mlp.up_proj", 0.25}, {"model.layers.2.q_proj", 0.5}}}};
   }
 
@@ -124,6 +125,7 @@ TEST_F(Report, HoldsTheNumbersOfTheFiles) {
   EXPECT_EQ(data["seed"], "7");
   EXPECT_EQ(data["finished"], false);
   EXPECT_EQ(data["metrics"], json({"exact_match", "rouge1"}));
+  EXPECT_EQ(data["final"][0]["rouge_beyond_latin"], 2);
   EXPECT_EQ(data["sites"], json({"site-0", "site-1", "site-2"}));
   EXPECT_EQ(data["curves"]["rounds"], json({1, 2, 3, 4}));
   for (size_t k = 0; k < 3; ++k) {

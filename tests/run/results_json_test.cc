@@ -59,6 +59,16 @@ TEST(MeanOf, DoesNotDependOnHowTheSitesAreListed) {
   EXPECT_EQ(mean["site"], "mean");
 }
 
+TEST(SiteToJson, NamesTheExamplesWithOtherScripts) {
+  SiteRoundResult result;
+  result.deployed = "before_swap";
+  result.before_swap.emplace();
+  result.before_swap->test.predictions = {"x"};
+  EXPECT_FALSE(SiteToJson(result).contains("rouge_beyond_latin"));
+  result.before_swap->test.all.beyond_latin = 3;
+  EXPECT_EQ(SiteToJson(result)["rouge_beyond_latin"], 3);
+}
+
 TEST(WorstOf, OfNoSitesIsNothing) {
   EXPECT_TRUE(WorstOf({}).is_null());
 }

@@ -197,5 +197,30 @@ TEST(MakeEvalSet, NeedsExamplesAndRoomForAPrompt) {
   EXPECT_TRUE(made(FiveExamples()).ok());
 }
 
+TEST(MakeEvalSet, LeavesOutWhatIsSkipped) {
+  const ByteTokenizer tokenizer;
+  EvalOptions options;
+  options.max_length = 40;
+  options.generate.max_new_tokens = 8;
+  options.too_long = TooLong::kSkip;
+  std::vector<Example> examples = FiveExamples();
+  examples[1].output = std::string(60, 'z');
+  const auto made = [&] {
+    TokenizeReport report;
+    return MakeEvalSet(examples, tokenizer, *PromptTemplate::Named("none"), options, &report);
+  };
+  const auto set = made();
+  ASSERT_TRUE(set.ok()) << set.status();
+  ASSERT_EQ(set->examples.size(), 4u);
+  EXPECT_EQ(set->tokenized.size(), 4u);
+  EXPECT_EQ(set->prompts.size(), 4u);
+  for (size_t i = 0; i < 4; ++i) EXPECT_EQ(set->examples[i].id, set->tokenized[i].id);
+  EXPECT_EQ(set->examples[1].id, 2);
+  for (Example& example : examples) example.output = std::string(60, 'z');
+  EXPECT_EQ(KindOf(made().status()), ErrorKind::kData);
+  options.too_long = TooLong::kCut;
+  EXPECT_EQ(made()->examples.size(), 5u);
+}
+
 }  // namespace
 }  // namespace fedalt
