@@ -28,7 +28,8 @@ enum class ErrorKind : int {
   kMemory = 7,         ///< not enough memory; known before loading
   kTraining = 8,       ///< the numbers went wrong (a non-finite loss)
   kIntegrity = 9,      ///< a recorded fact was changed (the audit log does not verify)
-  kFederation = 10,    ///< across sites: refused by the server, ended, or not to be reached
+  kFederation = 10,    ///< across sites: refused by the server, or the run has ended
+  kNotNow = 11,        ///< may work later with nothing changed here: the server not reached, a port taken, the clock not set yet
   kInterrupted = 130,  ///< Ctrl-C; the run can be resumed
 };
 

@@ -2,7 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <string>
+#include <vector>
 
 #include "base/file.h"
 
@@ -11,7 +13,7 @@ namespace {
 
 constexpr ErrorKind kAllKinds[] = {ErrorKind::kInternal,  ErrorKind::kUsage,      ErrorKind::kConfig, ErrorKind::kModel,
                                    ErrorKind::kData,      ErrorKind::kOutput,     ErrorKind::kMemory, ErrorKind::kTraining,
-                                   ErrorKind::kIntegrity, ErrorKind::kInterrupted};
+                                   ErrorKind::kIntegrity, ErrorKind::kFederation, ErrorKind::kNotNow, ErrorKind::kInterrupted};
 
 TEST(Status, KeepsItsKind) {
   for (ErrorKind kind : kAllKinds) {
@@ -54,6 +56,21 @@ TEST(Status, EveryExitCodeIsDocumented) {
   ASSERT_TRUE(text.ok()) << text.status();
   for (ErrorKind kind : kAllKinds) {
     EXPECT_NE(text->find(absl::StrCat("\n| ", static_cast<int>(kind), " | ")), std::string::npos) << static_cast<int>(kind);
+  }
+}
+
+// The units start the program again where time may mend it, and leave the rest to a person (packaging/systemd/try.sh tries it).
+TEST(Status, TheUnitsKnowEveryExitCode) {
+  const std::vector<ErrorKind> again = {ErrorKind::kInternal, ErrorKind::kOutput, ErrorKind::kNotNow};
+  std::string expected = "\nRestartPreventExitStatus=";
+  for (const ErrorKind kind : kAllKinds)
+    if (kind != ErrorKind::kInterrupted && std::find(again.begin(), again.end(), kind) == again.end())
+      absl::StrAppend(&expected, expected.back() == '=' ? "" : " ", static_cast<int>(kind));
+  for (const char* unit : {"server", "site"}) {
+    const auto text = ReadFile(absl::StrCat(FEDALT_SOURCE "/packaging/systemd/fedalt-", unit, ".service"), ErrorKind::kData);
+    ASSERT_TRUE(text.ok()) << text.status();
+    EXPECT_NE(text->find(expected + "\n"), std::string::npos) << unit << expected;
+    EXPECT_NE(text->find("\nSuccessExitStatus=130\n"), std::string::npos) << unit;
   }
 }
 
