@@ -15,6 +15,7 @@
 #include "base/file.h"
 #include "base/strict_json.h"
 #include "model/safetensors.h"
+#include "run/journal_lines.h"
 #include "run/metrics_csv.h"
 #include "run/results_json.h"
 #include "run/tensorboard.h"
@@ -105,47 +106,18 @@ Status FileJournal::Append(const std::string& line) {
 }
 
 StatusOr<FileJournal::Content> FileJournal::Read() const {
-  Content content;
-  JournalPosition& position = content.position;
   std::error_code error;
   std::string text;
   if (fs::exists(directory_.journal(), error)) {
     ASSIGN_OR_RETURN(text, ReadFile(directory_.journal(), ErrorKind::kOutput));
   }
-  const size_t complete = text.rfind('\n') == text.npos ? 0 : text.rfind('\n') + 1;  // a torn last line was never acknowledged
-  text.resize(complete);
-  content.journal_bytes = static_cast<int64_t>(complete);
-  int64_t line_number = 0;
-  for (absl::string_view line : absl::StrSplit(text, '\n', absl::SkipEmpty())) {
-    ++line_number;
-    const std::string where = absl::StrCat(directory_.journal().string(), ", line ", line_number);
-    auto parsed = ParseJson({line.data(), line.size()}, {.kind = ErrorKind::kOutput});
-    if (!parsed.ok()) return Annotate(parsed.status(), where);
-    const nlohmann::json& json = *parsed;
-    const auto number = [&json](const char* name) {
-      return json.is_object() && json.contains(name) && json[name].is_number_integer() ? json[name].get<int64_t>() : int64_t{-1};
-    };
-    const auto is = [&json](const char* name) { return json.is_object() && json.contains(name) && json[name] == true; };
-    const std::string event = json.is_object() && json.contains("event") && json["event"].is_string() ? json["event"] : "";
-    const int64_t round = number("round"), site = number("site");
-    if (event == "site" && round == position.closed_round + 1 && site >= 0 && json.contains("report")) {
-      position.trained[site] = ReportFromJson(OrderedJson(json["report"]));
-    } else if (event == "round" && (round == position.closed_round + 1 || (position.closed_round == 0 && is("joined")))) {
-      position.closed_round = round;
-      if (is("joined")) position.joined_round = round;
-      position.trained.clear();
-      content.metrics_bytes = number("metrics_bytes");
-      content.csv_bytes = number("csv_bytes");
-      // A loss that is not a number (null in JSON) was never the best.
-      if (is("best") && json.contains("validation_loss") && json["validation_loss"].is_number()) {
-        position.best_round = round;
-        position.best_validation_loss = json["validation_loss"].get<double>();
-      }
-    } else {
-      return OutputError(absl::StrCat(where, ": does not continue the run (event \"", event, "\", round ", round, " after round ",
-                                      position.closed_round, "); the journal was changed, so the run cannot be resumed"));
-    }
-  }
+  ASSIGN_OR_RETURN(const JournalLines lines, ReadJournalLines(text, directory_.journal().string()));
+  Content content{{}, lines.bytes, lines.metrics_bytes, lines.csv_bytes};
+  content.position.closed_round = lines.closed_round;
+  content.position.joined_round = lines.joined_round;
+  for (const auto& [site, report] : lines.reports) content.position.trained[site] = ReportFromJson(OrderedJson(report));
+  content.position.best_round = lines.best_round;
+  content.position.best_validation_loss = lines.best_validation_loss;
   return content;
 }
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seeds of the fuzz targets of the network: python3 tests/fuzz/make_corpus.py (needs the openssl program).
 
-Writes tests/fuzz/corpus/{wire,session,roster,certificate}. The steps of wire and session are those of tests/fuzz/*_fuzz.cc. The
+Writes tests/fuzz/corpus/{wire,session,roster,certificate,journal}. The steps of wire and session are those of tests/fuzz/*_fuzz.cc. The
 certificates are made anew each time; their private keys are thrown away.
 """
 import base64
@@ -134,7 +134,29 @@ def certificate():
     write("certificate", "cut_off_pem", site[:200])
 
 
+# journal: the lines of a run directory.
+
+
+def journal():
+    def site(round, number):
+        return json.dumps({"event": "site", "round": round, "site": number, "report": {"steps": 4, "tokens": 99, "mean_loss": 1.25, "seconds": 0.5}}) + "\n"
+
+    def closed(round, best=False, **more):
+        line = {"event": "round", "round": round, "metrics_bytes": 700 * round, "csv_bytes": 90 * round, "best": best} | more
+        return json.dumps(line | ({"validation_loss": 2.5} if best else {})) + "\n"
+
+    two = site(1, 0) + site(1, 1) + closed(1, True) + site(2, 1) + site(2, 0) + closed(2)
+    write("journal", "two_rounds", two)
+    write("journal", "torn", two + site(3, 0)[:-20])
+    write("journal", "joined_late", closed(5, joined=True) + site(6, 0))
+    write("journal", "skips_a_round", two + closed(4))
+    write("journal", "other_kinds", '{"event":7,"round":"1"}\n')
+    write("journal", "large_numbers", closed(2**63, joined=True) + closed(1, metrics_bytes=-1))
+    write("journal", "null_loss", '{"event":"round","round":1,"metrics_bytes":0,"csv_bytes":0,"best":true,"validation_loss":null}\n')
+
+
 wire()
 session()
+journal()
 roster()
 certificate()
