@@ -140,8 +140,8 @@ Status Refusal(X509_STORE_CTX* context, const CertificateFacts& facts, const Cer
           whose, " expired on ", DateOf(subject.validity.not_after_s), ", and now is ", DateOf(now_s),
           &subject == &facts ? "; renew it by fedalt keys with --renew" : "; make a new authority by fedalt keys init"));
     case X509_V_ERR_CERT_NOT_YET_VALID:
-      return ConfigError(absl::StrCat(whose, " is valid from ", DateOf(subject.validity.not_before_s), " on, and now is ",
-                                      DateOf(now_s), "; set the clock of this machine"));
+      return MakeError(ErrorKind::kNotNow, absl::StrCat(whose, " is valid from ", DateOf(subject.validity.not_before_s),
+                                                        " on, and now is ", DateOf(now_s), "; set the clock of this machine"));
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT:
     case X509_V_ERR_UNABLE_TO_GET_ISSUER_CERT_LOCALLY:
     case X509_V_ERR_UNABLE_TO_VERIFY_LEAF_SIGNATURE:

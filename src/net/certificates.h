@@ -63,7 +63,8 @@ struct CertificateFacts {
 StatusOr<CertificateFacts> ParseCertificate(std::string_view pem);
 
 /// OK if `authority_pem` signed the certificate (RFC 5280, section 6), `now_s` is within the validity of both, and it is for this
-/// use (kServer or kSite). Whether its owner still takes part is for the roster to say (net/roster.h). Errors: kConfig.
+/// use (kServer or kSite). Whether its owner still takes part is for the roster to say (net/roster.h). Errors: kConfig; kNotNow
+/// (not valid yet).
 Status CheckCertificate(std::string_view pem, std::string_view authority_pem, CertificateUse use, int64_t now_s);
 
 /// OK if the private key belongs to the certificate. Errors: kConfig.

@@ -1,14 +1,24 @@
 #include "net/grpc_connection.h"
 
+#include <grpcpp/create_channel_posix.h>
 #include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/grpcpp.h>
 
+#include <sys/socket.h>
+
+#include <cerrno>
 #include <chrono>
 #include <condition_variable>
+#include <cstdlib>
+#include <cstring>
+#include <ctime>
 #include <mutex>
 
 #include "base/interrupt.h"
+#include "base/log.h"
+#include "net/dial.h"
 #include "net/grpc_options.h"
+#include "net/tls_pump.h"
 
 namespace fedalt {
 namespace {
@@ -41,14 +51,6 @@ std::string MethodOf(Rpc rpc) {
   return {};
 }
 
-/// Whether TLS itself refused the server, which no waiting changes.
-bool IsWrongServer(const std::string& message) {
-  return message.find("ertificate verify failed") != std::string::npos ||
-         message.find("CERTIFICATE_VERIFY_FAILED") != std::string::npos ||
-         message.find("is not in peer certificate") != std::string::npos ||
-         message.find("ostname Verification") != std::string::npos;
-}
-
 /// The end of a call, which gRPC's threads tell.
 struct Ending {
   grpc::Status status;
@@ -60,24 +62,53 @@ struct Ending {
 }  // namespace
 
 struct GrpcConnection::Channel {
-  std::shared_ptr<grpc::Channel> channel;
-  grpc::GenericStub stub;
-  explicit Channel(std::shared_ptr<grpc::Channel> made) : channel(std::move(made)), stub(channel) {}
+  std::shared_ptr<TlsPump> pump = TlsPump::Shared();
+  std::shared_ptr<TlsPump::Link> link;
+  std::unique_ptr<grpc::GenericStub> stub;  // first to end, so that the pump sees the end of its side
 };
 
 GrpcConnection::GrpcConnection(const std::string& server, const TlsIdentity& identity, CheckPeer check_server)
-    : check_server_(std::move(check_server)) {
+    : server_(server), identity_(identity), check_server_(std::move(check_server)) {
   SilenceGrpc();
-  grpc::SslCredentialsOptions ssl;
-  ssl.pem_root_certs = identity.authority;
-  ssl.pem_private_key = identity.private_key;
-  ssl.pem_cert_chain = identity.certificate;
-  channel_ = std::make_unique<Channel>(grpc::CreateCustomChannel(server, grpc::SslCredentials(ssl), ClientArguments()));
+  watch_.See("this site", identity.certificate);
+  watch_.See("the federation's authority", identity.authority);
 }
 
 GrpcConnection::~GrpcConnection() = default;
 
+void GrpcConnection::Forget(const std::shared_ptr<Channel>& channel) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (channel_ == channel) channel_.reset();
+}
+
+StatusOr<std::shared_ptr<GrpcConnection::Channel>> GrpcConnection::Connected(int64_t timeout_ms) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  if (channel_ && !channel_->link->ended()) return channel_;
+  channel_.reset();
+  const auto where = ParseHostPort(server_);
+  if (!where) return ConfigError(absl::StrCat("server is \"", server_, "\"; expected host:port"));
+  ASSIGN_OR_RETURN(const auto proxy, ProxyFor(*where, [](const char* name) {
+                     const char* const value = std::getenv(name);
+                     return std::string(value == nullptr ? "" : value);
+                   }));
+  if (proxy && !told_proxy_)
+    LogInfo(absl::StrCat("the server is reached through the proxy ", TextOf(proxy->where), " (", proxy->variable, ")"));
+  told_proxy_ = true;
+  ASSIGN_OR_RETURN(Dialled dialled, Dial({*where, proxy, identity_, check_server_}, timeout_ms));
+  watch_.See("the server", dialled.certificate);
+  int ends[2] = {-1, -1};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends) != 0)
+    return absl::UnavailableError(absl::StrCat("no pair of sockets (", std::strerror(errno), ")"));
+  channel_ = std::make_shared<Channel>();
+  channel_->link = channel_->pump->Add(std::move(dialled.stream), Descriptor(ends[0]));
+  channel_->stub =
+      std::make_unique<grpc::GenericStub>(grpc::CreateCustomInsecureChannelFromFd(where->host, ends[1], ClientArguments()));
+  return channel_;
+}
+
 StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, int64_t timeout_ms) {
+  for (const std::string& warning : watch_.Due(std::time(nullptr))) LogWarning(warning);
+  ASSIGN_OR_RETURN(const std::shared_ptr<Channel> channel, Connected(timeout_ms));
   // The context holds the channel. It ends here and not in one of gRPC's threads: those cannot wait for their own end, as the last
   // owner of a channel does.
   grpc::ClientContext context;
@@ -86,7 +117,7 @@ StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, 
   const grpc::ByteBuffer sent(&slice, 1);
   grpc::ByteBuffer received;
   const auto ending = std::make_shared<Ending>();
-  channel_->stub.UnaryCall(&context, MethodOf(rpc), grpc::StubOptions(), &sent, &received, [ending](const grpc::Status& status) {
+  channel->stub->UnaryCall(&context, MethodOf(rpc), grpc::StubOptions(), &sent, &received, [ending](const grpc::Status& status) {
     const std::lock_guard<std::mutex> lock(ending->mutex);
     ending->status = status;
     ending->done = true;
@@ -98,14 +129,15 @@ StatusOr<std::string> GrpcConnection::Call(Rpc rpc, const std::string& request, 
       if (InterruptRequested()) context.TryCancel();
   }
   if (InterruptRequested()) return InterruptedError("stopped while waiting for the server");
-  if (!ending->status.ok() && IsWrongServer(ending->status.error_message()))
-    return absl::UnauthenticatedError(
-        absl::StrCat("the server's certificate is not one of the federation's authority for this host name (",
-                     ending->status.error_message(), "); check `server` and the folder of keys"));
   // Nobody here cancelled it: a server that ends does that to the calls which it did not get to answer.
   if (ending->status.error_code() == grpc::StatusCode::CANCELLED) return absl::UnavailableError("the server ended during the call");
+  if (channel->link->ended() && ending->status.error_code() == grpc::StatusCode::UNAVAILABLE) {
+    const std::string reason = channel->link->reason();
+    return absl::UnavailableError(
+        absl::StrCat(server_, " closed the connection", reason.empty() ? "" : absl::StrCat(" (", reason, ")")));
+  }
+  if (ending->status.error_code() == grpc::StatusCode::DEADLINE_EXCEEDED) Forget(channel);  // the next call tries another one
   if (!ending->status.ok()) return FromGrpc(ending->status);
-  if (check_server_) RETURN_IF_ERROR(check_server_(PeerCertificate(context.auth_context().get())));
   std::vector<grpc::Slice> slices;
   std::string reply;
   if (!received.Dump(&slices).ok()) return absl::UnavailableError("the answer cannot be read");

@@ -1,4 +1,4 @@
-// What both ends of the gRPC connection agree on: limits, keepalive, codes.
+// What both ends of the gRPC connection agree on: limits, codes.
 #pragma once
 
 #include <grpcpp/grpcpp.h>
@@ -9,7 +9,7 @@
 
 namespace fedalt {
 
-/// The largest message: a piece of a tensor and what is around it, or the manifest of a large one.
+/// The largest message: a chunk of a tensor and what is around it, or the manifest of a large one.
 inline constexpr int kLargestMessage = 4 << 20;
 
 /// The own messages of gRPC and protobuf do not belong on stderr; what matters is in the statuses.
@@ -19,8 +19,5 @@ void ConfigureServer(grpc::ServerBuilder& builder);
 
 Status FromGrpc(const grpc::Status& status);
 grpc::Status ToGrpc(const Status& status);
-
-/// The other end's certificate (PEM); empty if it showed none.
-std::string PeerCertificate(const grpc::AuthContext* context);
 
 }  // namespace fedalt

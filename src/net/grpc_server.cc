@@ -5,16 +5,20 @@
 #include <list>
 #include <thread>
 
+#include "base/log.h"
 #include "federation.grpc.pb.h"
 #include "net/certificates.h"
 #include "net/grpc_options.h"
+#include "net/tls_front.h"
 #include "net/work_queue.h"
 
 namespace fedalt {
 
-/// Holds the library's server, whose header others need not see.
+/// Holds the library's server, whose header others need not see, and the port in front of it.
 class GrpcServerHolder {
  public:
+  std::unique_ptr<TlsFront> front;
+  std::unique_ptr<grpc::experimental::ExternalConnectionAcceptor> acceptor;
   std::unique_ptr<grpc::Server> server;
 };
 
@@ -37,8 +41,9 @@ void AskForManyFiles() {
 /// in; what the core does, which may wait for the disk, happens on other threads.
 class GrpcServer::Service : public v1::Federation::CallbackService {
  public:
-  Service(Identify identify, ServerCore& core, const Clock& clock)
-      : identify_(std::move(identify)), core_(core), clock_(clock), state_(core.state()), telling_since_(state_.version()) {}
+  Service(ServerCore& core, const Clock& clock)
+      : core_(core), clock_(clock), state_(core.state()), telling_since_(state_.version()) {}
+  void IdentifyBy(const TlsFront& front) { front_ = &front; }
 
   grpc::ServerUnaryReactor* Enrol(grpc::CallbackServerContext* context, const v1::EnrolRequest* request,
                                   v1::EnrolReply* reply) override {
@@ -88,7 +93,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
     if (IsOfAnother(*request))
       return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.State(site, *request); });
     grpc::ServerUnaryReactor* const reactor = context->DefaultReactor();
-    const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
+    const StatusOr<int64_t> site = front_->SiteOf(context->peer());
     const Status status = site.ok() ? core_.AdmitPoll(*site, *request) : site.status();
     if (!status.ok()) {
       reactor->Finish(ToGrpc(status));
@@ -162,7 +167,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
     grpc::ServerUnaryReactor* reactor = context->DefaultReactor();
     queue.Add([this, context, reactor, reply, work] {
       if (context->IsCancelled()) return reactor->Finish(grpc::Status::CANCELLED);  // it has been given up: spare the work
-      const StatusOr<int64_t> site = identify_(PeerCertificate(context->auth_context().get()));
+      const StatusOr<int64_t> site = front_->SiteOf(context->peer());
       if (!site.ok()) return reactor->Finish(ToGrpc(site.status()));
       StatusOr<Reply> result = work(*site);
       const Status status = result.status();
@@ -172,7 +177,7 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
     return reactor;
   }
 
-  Identify identify_;
+  const TlsFront* front_ = nullptr;  // before the first call
   ServerCore& core_;
   const Clock& clock_;
   std::mutex mutex_;  // what follows
@@ -193,6 +198,7 @@ GrpcServer::GrpcServer() = default;
 
 GrpcServer::~GrpcServer() {
   if (!server_ || !server_->server) return;
+  if (server_->front) server_->front->StopAccepting();
   service_->AnswerWaiting(/*everybody=*/true);
   server_->server->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(2));
   server_->server->Wait();
@@ -201,22 +207,31 @@ GrpcServer::~GrpcServer() {
 StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& address, const TlsIdentity& identity, Identify identify,
                                                         ServerCore& core, const Clock& clock) {
   std::unique_ptr<GrpcServer> made(new GrpcServer());
-  made->service_ = std::make_unique<Service>(std::move(identify), core, clock);
+  made->service_ = std::make_unique<Service>(core, clock);
+  made->server_ = std::make_unique<GrpcServerHolder>();
+  GrpcServerHolder& holder = *made->server_;
   SilenceGrpc();
   AskForManyFiles();
-  grpc::SslServerCredentialsOptions ssl(GRPC_SSL_REQUEST_AND_REQUIRE_CLIENT_CERTIFICATE_AND_VERIFY);
-  ssl.pem_root_certs = identity.authority;
-  ssl.pem_key_cert_pairs.push_back({identity.private_key, identity.certificate});
   grpc::ServerBuilder builder;
   ConfigureServer(builder);
-  builder.AddListeningPort(address, grpc::SslServerCredentials(ssl), &made->port_);
+  holder.acceptor = builder.experimental().AddExternalConnectionAcceptor(
+      grpc::ServerBuilder::experimental_type::ExternalConnectionType::FROM_FD, grpc::InsecureServerCredentials());
   builder.RegisterService(made->service_.get());
-  made->server_ = std::make_unique<GrpcServerHolder>();
-  made->server_->server = builder.BuildAndStart();
-  if (!made->server_->server || made->port_ == 0)
-    return FederationError(absl::StrCat("cannot listen on ", address,
-                                        "; expected a free port of this machine and a certificate that fits its private key"));
+  holder.server = builder.BuildAndStart();
+  if (!holder.server) return MakeError(ErrorKind::kInternal, "gRPC does not start a server");
+  const auto serve = [&acceptor = *holder.acceptor](int plain) {
+    grpc::experimental::ExternalConnectionAcceptor::NewConnectionParameters connection;
+    connection.fd = plain;
+    acceptor.HandleNewConnection(&connection);
+  };
+  ASSIGN_OR_RETURN(holder.front, TlsFront::Start({.address = address,
+                                                  .identity = identity,
+                                                  .identify = std::move(identify),
+                                                  .serve = serve,
+                                                  .warn = [](const std::string& what) { LogWarning(what); }}));
+  made->port_ = holder.front->port();
   Service* service = made->service_.get();
+  service->IdentifyBy(*holder.front);
   core.OnChange([service] { service->AnswerWaiting(/*everybody=*/false); });
   return made;
 }

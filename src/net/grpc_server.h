@@ -14,11 +14,11 @@ namespace fedalt {
 
 class GrpcServer {
  public:
-  /// The place in the roster of the site with this certificate (PEM). Errors: PermissionDenied. From any thread.
+  /// The place in the roster of the site with this certificate (PEM), asked once a connection. Errors: PermissionDenied.
   using Identify = std::function<StatusOr<int64_t>(const std::string& certificate)>;
 
   /// Listens on `address` (host:port; port 0: a free one). Borrows core and clock, and is told of the core's changes. Errors:
-  /// kFederation (the port is taken, the keys do not fit).
+  /// kNotNow (the port is taken), kConfig (the keys do not fit).
   static StatusOr<std::unique_ptr<GrpcServer>> Start(const std::string& address, const TlsIdentity& identity, Identify identify,
                                                      ServerCore& core, const Clock& clock);
   ~GrpcServer();  ///< answers those who wait, and closes

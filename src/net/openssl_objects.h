@@ -4,6 +4,7 @@
 #include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/pem.h>
+#include <openssl/ssl.h>
 #include <openssl/x509.h>
 #include <openssl/x509_vfy.h>
 #include <openssl/x509v3.h>
@@ -31,6 +32,7 @@ using HostName = std::unique_ptr<GENERAL_NAME, Free<GENERAL_NAME_free>>;
 using Key = std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>>;
 using Memory = std::unique_ptr<BIO, Free<BIO_free_all>>;
 using Number = std::unique_ptr<BIGNUM, Free<BN_free>>;
+using Stream = std::unique_ptr<SSL, Free<SSL_free>>;
 using String = std::unique_ptr<ASN1_STRING, Free<ASN1_STRING_free>>;
 using Time = std::unique_ptr<ASN1_TIME, Free<ASN1_TIME_free>>;
 using Trusted = std::unique_ptr<X509_STORE, Free<X509_STORE_free>>;

@@ -26,6 +26,14 @@ enum class Rpc {
   kLeave
 };
 
+/// How long a call may take: a minute, and what its bytes need, there and back, on a line of 20 kbit/s.
+inline int64_t CallTimeoutMs(Rpc rpc, size_t request_bytes) {
+  constexpr int64_t kLeastMs = 60'000, kBytesPerS = 2'500;
+  constexpr int64_t kLargestChunk = 1 << 20, kLargeManifest = 1 << 18;
+  const int64_t reply_bytes = rpc == Rpc::kGetChunk ? kLargestChunk : rpc == Rpc::kGetManifest ? kLargeManifest : 0;
+  return kLeastMs + (static_cast<int64_t>(request_bytes) + reply_bytes) * 1000 / kBytesPerS;
+}
+
 class ServerConnection {
  public:
   virtual ~ServerConnection() = default;

@@ -13,7 +13,7 @@
 namespace fedalt {
 namespace {
 
-constexpr int64_t kCallMs = 60'000, kPollMs = 20'000, kFirstPauseMs = 200, kLongestPauseMs = 15'000;
+constexpr int64_t kPollMs = 20'000, kFirstPauseMs = 200, kLongestPauseMs = 15'000;
 
 /// Whether the same call may succeed later.
 bool IsPassing(const Status& status) {
@@ -43,7 +43,7 @@ StatusOr<Reply> SiteSession::Ask(Rpc rpc, const Request& request) {
   const std::string bytes = request.SerializeAsString();
   const int64_t begun = clock_.MonotonicMs();
   for (int64_t pause = kFirstPauseMs;; pause = std::min(2 * pause, kLongestPauseMs)) {
-    StatusOr<std::string> answer = connection_.Call(rpc, bytes, kCallMs);
+    StatusOr<std::string> answer = connection_.Call(rpc, bytes, CallTimeoutMs(rpc, bytes.size()));
     if (answer.ok()) {
       Reply reply;
       if (reply.ParseFromString(*answer)) return reply;
@@ -51,8 +51,9 @@ StatusOr<Reply> SiteSession::Ask(Rpc rpc, const Request& request) {
     }
     if (!IsPassing(answer.status())) return answer.status();
     if (clock_.MonotonicMs() - begun > options_.patience_ms)
-      return FederationError(absl::StrCat("the server gave no answer for ", options_.patience_ms / 1000, " s (",
-                                          answer.status().message(), "); start the site again when it can be reached"));
+      return MakeError(ErrorKind::kNotNow,
+                       absl::StrCat("the server gave no answer for ", options_.patience_ms / 1000, " s (",
+                                    answer.status().message(), "); start the site again when it can be reached"));
     const std::string waits = absl::StrCat("waits for the server (", answer.status().message(), ")");
     if (told_ != waits && tell_) tell_(waits);
     told_ = waits;
@@ -364,7 +365,9 @@ void SiteSession::Report(int64_t round, const std::map<std::string, double>& val
   for (const auto& [name, value] : values)
     if (std::isfinite(value)) (*request.mutable_values())[name] = value;
   const Status noted = Note("metrics", {{"round", round}, {"values", values}});
-  const Status sent = noted.ok() ? connection_.Call(Rpc::kReport, request.SerializeAsString(), kCallMs).status() : noted;
+  const std::string bytes = request.SerializeAsString();
+  const Status sent =
+      noted.ok() ? connection_.Call(Rpc::kReport, bytes, CallTimeoutMs(Rpc::kReport, bytes.size())).status() : noted;
   if (!sent.ok() && tell_) tell_(absl::StrCat("the report of round ", round, " did not arrive (", sent.message(), ")"));
 }
 

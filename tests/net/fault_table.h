@@ -75,14 +75,14 @@ class FaultTable : public ::testing::Test {
     Start();
   }
 
-  static CertifiedKey Authority() { return *MakeAuthority("clinics", ValidForDays(std::time(nullptr), 30)); }
+  static CertifiedKey Authority() { return *MakeAuthority("clinics", ValidForDays(std::time(nullptr), 300)); }
   static CertifiedKey Issue(const CertifiedKey& authority, CertificateUse use, const std::string& name,
                             std::optional<Validity> validity = std::nullopt) {
     const std::vector<std::string> hosts = {"127.0.0.1"};
     const auto key = IssueCertificate(authority, {.use = use,
                                                   .name = name,
                                                   .hosts = use == CertificateUse::kServer ? hosts : std::vector<std::string>(),
-                                                  .validity = validity.value_or(ValidForDays(std::time(nullptr), 10)),
+                                                  .validity = validity.value_or(ValidForDays(std::time(nullptr), 100)),
                                                   .renewed_pem = ""});
     EXPECT_TRUE(key.ok()) << key.status();
     return *key;

@@ -278,7 +278,13 @@ TEST_F(FaultTable, ExpiredCertificateIsRefused) {
                                                         .validity = {now - 20, now - 10},
                                                         .renewed_pem = keys_[kOsaka].certificate_pem});
   expired.private_key_pem = keys_[kOsaka].private_key_pem;
-  ExpectNotHeard(Connect(expired)->Call(Rpc::kEnrol, EnrolmentIn(kAgreement).SerializeAsString(), kCallMs).status(), kUnavailable);
+  // Its own program does not even dial; another one is told why, at each call.
+  EXPECT_EQ(KindOf(Connect(expired)->Call(Rpc::kEnrol, EnrolmentIn(kAgreement).SerializeAsString(), kCallMs).status()),
+            ErrorKind::kConfig);
+  keys_[kOsaka] = expired;
+  const Status status = ForeignCall(CredentialsOf(kOsaka), "Enrol", EnrolmentIn(kAgreement).SerializeAsString());
+  EXPECT_SAYS(std::string(status.message()), "the certificate of \"osaka\" expired on " + DateOf(now - 10));
+  ExpectNotHeard(status, kDenied);
 }
 
 TEST_F(FaultTable, RevokedCertificateIsRefused) {
@@ -299,12 +305,16 @@ TEST_F(FaultTable, RevokedCertificateIsRefused) {
 
 TEST_F(FaultTable, CertificateOfAForeignAuthorityIsRefused) {
   const CertifiedKey foreign = Issue(Authority(), CertificateUse::kSite, "osaka");
-  ExpectNotHeard(Connect(foreign)->Call(Rpc::kEnrol, EnrolmentIn(kAgreement).SerializeAsString(), kCallMs).status(), kUnavailable);
+  EXPECT_EQ(KindOf(Connect(foreign)->Call(Rpc::kEnrol, EnrolmentIn(kAgreement).SerializeAsString(), kCallMs).status()),
+            ErrorKind::kConfig);  // its own program sees that its keys are not of one folder
+  keys_[kOsaka] = foreign;
+  ExpectNotHeard(ForeignCall(CredentialsOf(kOsaka), "Enrol", EnrolmentIn(kAgreement).SerializeAsString()), kUnavailable);
 }
 
 TEST_F(FaultTable, ServerOfAForeignAuthorityIsRefusedByTheSite) {
-  GrpcConnection connection(address(), {keys_[kOsaka].certificate_pem, keys_[kOsaka].private_key_pem, Authority().certificate_pem},
-                            nullptr);
+  const CertifiedKey elsewhere = Authority();
+  const CertifiedKey key = Issue(elsewhere, CertificateUse::kSite, "osaka");
+  GrpcConnection connection(address(), {key.certificate_pem, key.private_key_pem, elsewhere.certificate_pem}, nullptr);
   SiteSession session = SessionOf(connection);
   const Status status = session.Enrol(false);
   EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
@@ -363,11 +373,11 @@ TEST_F(FaultTable, GarbageAfterAValidMessageIsRefused) {
 
 TEST_F(FaultTable, OversizedMessageIsRefused) {
   EnrolBoth();
-  const int before = callers_;
+  const int before = Count("audit_entry");
   v1::EnrolRequest request = EnrolmentIn(std::string(size_t{5} << 20, 'x'));
   const Status status = ForeignCall(CredentialsOf(kOsaka), "Enrol", request.SerializeAsString());
   EXPECT_EQ(status.code(), absl::StatusCode::kResourceExhausted) << status;
-  EXPECT_EQ(callers_, before);
+  EXPECT_EQ(Count("audit_entry"), before);
   EXPECT_TRUE(Send(kOsaka, a_).ok());
 }
 

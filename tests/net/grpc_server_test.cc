@@ -60,7 +60,7 @@ class StuckJournal : public testing::MemoryJournal {
 class GrpcServerTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    const Validity validity = ValidForDays(static_cast<int64_t>(std::time(nullptr)), 1);
+    const Validity validity = ValidForDays(static_cast<int64_t>(std::time(nullptr)), 100);
     const CertifiedKey authority = *MakeAuthority("test", validity);
     const auto issue = [&](CertificateUse use, const std::string& name, std::vector<std::string> hosts) {
       const CertifiedKey key = *IssueCertificate(authority, {use, name, std::move(hosts), validity, ""});

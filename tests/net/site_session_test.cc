@@ -91,7 +91,7 @@ TEST_F(SiteSessionTest, GivesUpAfterItsPatienceAndSaysWhatItWaitsFor) {
   std::vector<std::string> told;
   SiteSession session(SessionOptions(), connection_, clock_, [&](const std::string& what) { told.push_back(what); });
   const Status status = session.Enrol(false);
-  EXPECT_EQ(KindOf(status), ErrorKind::kFederation);
+  EXPECT_EQ(KindOf(status), ErrorKind::kNotNow);
   EXPECT_NE(std::string(status.message()).find("no answer for 60 s (connection refused)"), std::string::npos) << status;
   EXPECT_EQ(told, std::vector<std::string>{"waits for the server (connection refused)"});
   EXPECT_GT(clock_.MonotonicMs(), 60'000);
