@@ -37,7 +37,8 @@ TEST(JournalLinesTest, ASiteMayJoinLate) {
 TEST(JournalLinesTest, ALossThatIsNoNumberIsNeverTheBest) {
   for (const char* loss : {"null", "\"nan\""}) {
     const auto journal = ReadJournalLines(
-        absl::StrCat(R"({"event":"round","round":1,"metrics_bytes":0,"csv_bytes":0,"best":true,"validation_loss":)", loss, "}\n"), "j");
+        absl::StrCat(R"({"event":"round","round":1,"metrics_bytes":0,"csv_bytes":0,"best":true,"validation_loss":)", loss, "}\n"),
+        "j");
     ASSERT_TRUE(journal.ok()) << journal.status();
     EXPECT_EQ(journal->closed_round, 1);
     EXPECT_EQ(journal->best_round, 0);
