@@ -238,7 +238,9 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
     reply.set_protocol(std::min(request.newest_protocol(), kNewestProtocol));
     reply.set_run(options_.run);
     if (!known || request.anew()) {
-      if (known) RETURN_IF_ERROR(callers_.MayTakePlace(site, request.process()));
+      // Whose site has sent nothing yet loses nothing: it may have died before its first checkpoint.
+      if (position_.ledger.contains(site) || position_.received.contains(site))
+        RETURN_IF_ERROR(callers_.MayTakePlace(site, request.process()));
       // Only a first enrolment undoes nothing, so that it may be a copy which comes late.
       std::string& challenge = challenges_[site];
       if (challenge.empty()) challenge = NewName();

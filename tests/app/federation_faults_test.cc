@@ -288,7 +288,7 @@ TEST_F(FaultTable, ServerDiskFull) {
   server->ReadOn();
   server->LimitFiles(0);
   between.LetGo();
-  ASSERT_TRUE(a->ReadUntil("waits for the server (the server could not record this")) << a->messages();
+  ASSERT_TRUE(a->ReadUntil("waits for the server (the server's disk does not do what it should")) << a->messages();
   EXPECT_EQ(Count("SELECT count(*) FROM contribution"), "1");
   server->LimitFiles(RLIM_INFINITY);
   ExpectAllEndWell({a.get(), b.get(), server.get()});

@@ -408,6 +408,7 @@ TEST_F(ServerTrust, ASecondProcessWithoutStateDoesNotTakeTheFirstOnesPlace) {
   ASSERT_TRUE(core_->Enrol(0, first).ok());
   ASSERT_TRUE(core_->Enrol(1, Enrolment()).ok());
   ASSERT_TRUE(core_->Tick().ok());
+  ASSERT_TRUE(Upload(0, a_).ok());
   EXPECT_EQ(core_->State(0, PollBy("first"))->notice(), "");
   clock_.now_ms += budget::kProcessSilentMs - 1;
   const Status told = core_->Enrol(0, second).status();
@@ -423,6 +424,19 @@ TEST_F(ServerTrust, ASecondProcessWithoutStateDoesNotTakeTheFirstOnesPlace) {
   second.set_challenge(reply->challenge());
   ASSERT_TRUE(core_->Enrol(0, second).ok());
   EXPECT_EQ(journal_.departed.size(), 1u);
+}
+
+TEST_F(ServerTrust, ASiteThatDiedBeforeItSentAnythingRejoinsAtOnce) {
+  v1::EnrolRequest first = Enrolment(), second = Enrolment();
+  first.set_process("first");
+  second.set_process("second");
+  second.set_anew(true);
+  ASSERT_TRUE(core_->Enrol(0, first).ok());
+  const auto asked = core_->Enrol(0, second);
+  ASSERT_TRUE(asked.ok()) << asked.status();
+  second.set_challenge(asked->challenge());
+  const auto reply = core_->Enrol(0, second);
+  ASSERT_TRUE(reply.ok() && reply->challenge().empty()) << reply.status();
 }
 
 TEST_F(ServerTrust, AnErasedSiteRejoinsAtOnce) {

@@ -305,7 +305,8 @@ void Simulation::CheckBudgets() {
 
 /// Somebody starts a second process with the keys of a site that was heard a moment ago.
 void Simulation::Steal(int64_t site) {
-  if (!journal_.position().enrolled.contains(site)) return;
+  const ServerPosition& position = journal_.position();
+  if (!position.ledger.contains(site) && !position.received.contains(site)) return;  // it has nothing to lose
   ++result_.thieves;
   const size_t departed = journal_.departed.size();
   v1::EnrolRequest request = EnrolmentIn("all agree\n");

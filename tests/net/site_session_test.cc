@@ -105,6 +105,7 @@ TEST_F(SiteSessionTest, TellsWhenAnotherProcessUsesItsKeys) {
   options.process = "first";
   SiteSession session(options, connection_, clock_, [&](const std::string& what) { told.push_back(what); });
   ASSERT_TRUE(session.Enrol(true).ok());
+  ASSERT_TRUE(session.Send({1, 0, 1.0, at::ones({2})}).ok());
   std::vector<std::string> told_second;
   options.process = "second";
   options.patience_ms = 1000;
@@ -112,7 +113,6 @@ TEST_F(SiteSessionTest, TellsWhenAnotherProcessUsesItsKeys) {
   EXPECT_EQ(KindOf(second.Enrol(true)), ErrorKind::kFederation) << "its patience is over";
   ASSERT_FALSE(told_second.empty());
   EXPECT_NE(told_second[0].find("another process with the keys of this site"), std::string::npos) << told_second[0];
-  ASSERT_TRUE(session.Send({1, 0, 1.0, at::ones({2})}).ok());
   connection_.after = [&](Rpc rpc) {
     if (rpc == Rpc::kPoll) (void)core_.End("the test waits for nothing any more");
   };
