@@ -182,7 +182,8 @@ class SpoiltConnection : public ServerConnection {
 
 void CheckFailure(const Status& status) {
   const ErrorKind kind = KindOf(status);
-  FEDALT_CHECK(kind == ErrorKind::kFederation || kind == ErrorKind::kIntegrity || kind == ErrorKind::kInterrupted,
+  FEDALT_CHECK(kind == ErrorKind::kFederation || kind == ErrorKind::kNotNow || kind == ErrorKind::kIntegrity ||
+                   kind == ErrorKind::kInterrupted,
                "an error of the kinds that a session has");
   FEDALT_CHECK(!status.message().empty(), "it says why");
 }

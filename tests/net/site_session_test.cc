@@ -110,7 +110,7 @@ TEST_F(SiteSessionTest, TellsWhenAnotherProcessUsesItsKeys) {
   options.process = "second";
   options.patience_ms = 1000;
   SiteSession second(options, connection_, clock_, [&](const std::string& what) { told_second.push_back(what); });
-  EXPECT_EQ(KindOf(second.Enrol(true)), ErrorKind::kFederation) << "its patience is over";
+  EXPECT_EQ(KindOf(second.Enrol(true)), ErrorKind::kNotNow) << "its patience is over";
   ASSERT_FALSE(told_second.empty());
   EXPECT_NE(told_second[0].find("another process with the keys of this site"), std::string::npos) << told_second[0];
   connection_.after = [&](Rpc rpc) {
