@@ -147,7 +147,8 @@ void ExamineTokenizer(const RunConfig& config, Findings& findings, std::shared_p
   const std::string text =
       absl::StrCat(tokenizer->vocab_size(), " ids", tokenizer->bos_id() ? absl::StrCat(", BOS ", *tokenizer->bos_id()) : ", no BOS",
                    tokenizer->eos_id() ? absl::StrCat(", EOS ", *tokenizer->eos_id()) : ", no EOS");
-  if (model.ok() && tokenizer->vocab_size() > model->vocab_size) {
+  for (const std::string& note : tokenizer->notes()) findings.Warn("tokenizer", note);
+  if (model.ok() && tokenizer->base_vocab_size() > model->vocab_size) {
     return findings.Problem("tokenizer", ModelError(absl::StrCat(text, ", but the model's vocabulary has ", model->vocab_size,
                                                                  "; they do not belong together")));
   }

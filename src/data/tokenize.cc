@@ -104,6 +104,9 @@ StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Ex
   if (!eos.has_value())
     return ModelError(
         "the tokenizer names no EOS token, which must end every response; add \"eos_token\" to tokenizer_config.json");
+  if (tokenizer.model_ids() && *eos >= *tokenizer.model_ids())
+    return ModelError(absl::StrCat("the tokenizer's EOS has the id ", *eos, ", but the model has ", *tokenizer.model_ids(),
+                                   " ids by its config.json; name an \"eos_token\" in tokenizer_config.json that the model has"));
   std::vector<TokenizedExample> result;
   result.reserve(examples.size());
   for (const Example& example : examples) {

@@ -56,7 +56,8 @@ StatusOr<MemoryPlan> PlanFor(RunConfig config, const WorkSizes& work, int64_t to
   ASSIGN_OR_RETURN(inputs.dtype, DecideDtype(config, device));
   DecideSitesAtOnce(config, inputs.model, device);
   ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
-  inputs.weights = WeightsOf(*files, inputs.model, inputs.dtype, token_rows > 0 ? token_rows : inputs.model.vocab_size);
+  inputs.weights = WeightsOf(*files, inputs.model, inputs.dtype,
+                             token_rows > 0 ? std::min(token_rows, inputs.model.vocab_size) : inputs.model.vocab_size);
   if (device.is_cpu()) {
     inputs.program = HeldByProgram(loaded ? inputs.weights.converted : 0);
     return PlanMemory(config, inputs);
@@ -104,8 +105,9 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   run.config.dtype = dtype == at::kBFloat16 ? "bfloat16" : "float32";
   ASSIGN_OR_RETURN(run.model, Transformer::Load(config.model, {dtype, device}));
   ASSIGN_OR_RETURN(run.tokenizer, Tokenizer::Load(config.model));
-  if (run.tokenizer->vocab_size() > model.vocab_size)
-    return ModelError(absl::StrCat(config.model.string(), ": the tokenizer has ", run.tokenizer->vocab_size(),
+  for (const std::string& note : run.tokenizer->notes()) run.notes.push_back(absl::StrCat("tokenizer: ", note));
+  if (run.tokenizer->base_vocab_size() > model.vocab_size)
+    return ModelError(absl::StrCat(config.model.string(), ": the tokenizer has ", run.tokenizer->base_vocab_size(),
                                    " ids, but the model's vocabulary has ", model.vocab_size, "; they do not belong together"));
   // Generation stops at what the model or its tokenizer calls the end.
   auto& eos = run.config.federation.eval.options.generate.eos_ids;

@@ -39,30 +39,29 @@ size_t SpaceBehind(std::string_view text, size_t begin) {
   return end;
 }
 
-StatusOr<AddedToken> TokenFromJson(const Json& json) {
-  constexpr char kWhere[] = "added_tokens";
+}  // namespace
+
+StatusOr<AddedToken> AddedTokenFromJson(const Json& json, const std::string& where) {
   AddedToken token;
-  ASSIGN_OR_RETURN(token.content, RequireString(json, "content", kWhere));
-  ASSIGN_OR_RETURN(token.special, OptionalBool(json, "special", false, kWhere));
-  ASSIGN_OR_RETURN(token.normalized, OptionalBool(json, "normalized", !token.special, kWhere));
-  ASSIGN_OR_RETURN(token.single_word, OptionalBool(json, "single_word", false, kWhere));
-  ASSIGN_OR_RETURN(token.lstrip, OptionalBool(json, "lstrip", false, kWhere));
-  ASSIGN_OR_RETURN(token.rstrip, OptionalBool(json, "rstrip", false, kWhere));
-  ASSIGN_OR_RETURN(const int64_t id, RequireInt(json, "id", kIdLimit - 1, kWhere));
-  (void)id;
+  ASSIGN_OR_RETURN(token.content, RequireString(json, "content", where));
+  ASSIGN_OR_RETURN(token.special, OptionalBool(json, "special", false, where));
+  ASSIGN_OR_RETURN(token.normalized, OptionalBool(json, "normalized", !token.special, where));
+  ASSIGN_OR_RETURN(token.single_word, OptionalBool(json, "single_word", false, where));
+  ASSIGN_OR_RETURN(token.lstrip, OptionalBool(json, "lstrip", false, where));
+  ASSIGN_OR_RETURN(token.rstrip, OptionalBool(json, "rstrip", false, where));
   return token;
 }
 
-}  // namespace
-
-StatusOr<AddedTokens> AddedTokens::FromJson(const Json& list, const Vocabulary& vocabulary, const Normalizer& normalizer) {
+StatusOr<std::vector<AddedToken>> AddedTokens::ListFromJson(const Json& list) {
+  constexpr char kWhere[] = "added_tokens";
   if (!list.is_array()) return ModelError(absl::StrCat("'added_tokens' is ", list.type_name(), ", expected a list"));
   std::vector<AddedToken> tokens;
   for (const Json& json : list) {
-    ASSIGN_OR_RETURN(AddedToken token, TokenFromJson(json));
+    ASSIGN_OR_RETURN(AddedToken token, AddedTokenFromJson(json, kWhere));
+    RETURN_IF_ERROR(RequireInt(json, "id", kIdLimit - 1, kWhere).status());
     tokens.push_back(std::move(token));
   }
-  return Make(tokens, vocabulary, normalizer);
+  return tokens;
 }
 
 StatusOr<AddedTokens> AddedTokens::Make(const std::vector<AddedToken>& tokens, const Vocabulary& vocabulary,

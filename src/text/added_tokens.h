@@ -29,6 +29,9 @@ struct AddedToken {
   bool operator==(const AddedToken&) const = default;
 };
 
+/// An object with "content" and flags. `where` names it in an error.
+StatusOr<AddedToken> AddedTokenFromJson(const Json& json, const std::string& where);
+
 /// A part of a text: an added token, or text that still has to be encoded.
 struct Segment {
   std::optional<int32_t> id;
@@ -38,9 +41,10 @@ struct Segment {
 
 class AddedTokens {
  public:
-  /// From the list in tokenizer.json. As in the original, a token of the model's vocabulary keeps that id, and every other one gets
-  /// the next free id in the order of the list.
-  static StatusOr<AddedTokens> FromJson(const Json& list, const Vocabulary& vocabulary, const Normalizer& normalizer);
+  /// The list in tokenizer.json.
+  static StatusOr<std::vector<AddedToken>> ListFromJson(const Json& list);
+  /// As in the original, a token of the model's vocabulary keeps that id, and every other one gets the next free id in the order of
+  /// the list.
   static StatusOr<AddedTokens> Make(const std::vector<AddedToken>& tokens, const Vocabulary& vocabulary,
                                     const Normalizer& normalizer);
 
@@ -52,6 +56,7 @@ class AddedTokens {
   /// What a decoder gets for an added token: its text as it is looked for, so the normalized text of a normalized token.
   const std::string* DecodedTextOf(int32_t id) const;
   bool IsSpecial(std::string_view content) const { return special_contents_.contains(content); }
+  bool empty() const { return tokens_.empty(); }
   int32_t largest_id() const { return tokens_.empty() ? -1 : tokens_.rbegin()->first; }
 
  private:

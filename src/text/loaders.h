@@ -14,8 +14,11 @@ namespace fedalt {
 /// A tokenizer.json.
 StatusOr<std::shared_ptr<const Tokenizer>> LoadTokenizerJson(std::string_view bytes, const SpecialTokens& special);
 /// A tokenizer.model of SentencePiece, model type BPE. Encoding puts BOS in front unless `special` says otherwise, as Llama does.
+/// Where `special` has read files, their tokens and the model's own BOS, EOS and unknown are found in the text, and SentencePiece
+/// sees what stands between; only the text's beginning gets its space in front (every part, if `special.legacy`).
 StatusOr<std::shared_ptr<const Tokenizer>> LoadSentencePiece(std::string_view bytes, const SpecialTokens& special);
-/// vocab.json and merges.txt: GPT-2's byte level pipeline.
+/// vocab.json and merges.txt, byte level. How text is cut into words stands in neither, so `special` must name a family that is
+/// known (Qwen2, GPT-2); otherwise it is an error.
 StatusOr<std::shared_ptr<const Tokenizer>> LoadVocabAndMerges(std::string_view vocab_json, std::string_view merges_text,
                                                               const SpecialTokens& special);
 

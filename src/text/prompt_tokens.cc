@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <optional>
 
+#include "base/strict_json.h"
+
 namespace fedalt {
 namespace {
 
@@ -28,6 +30,16 @@ StatusOr<Ids> EncodeBegun(const Tokenizer& tokenizer, std::string_view text) {
   return Behind(ids, front) ? ids : Joined(front, ids);
 }
 
+/// A token may stand beyond the model's ids as long as nothing uses it.
+Status CheckIds(const Tokenizer& tokenizer, const Ids& ids) {
+  for (const int32_t id : ids)
+    if (tokenizer.model_ids() && id >= *tokenizer.model_ids())
+      return DataError(absl::StrCat("the text uses the token ", QuoteForMessage(tokenizer.Decode(std::span(&id, 1))), " (id ", id,
+                                    "), but the model has ", *tokenizer.model_ids(),
+                                    " ids by its config.json; take the token out of the text"));
+  return absl::OkStatus();
+}
+
 std::string_view WithoutSpaces(std::string_view prompt) {
   const size_t end = prompt.find_last_not_of(' ');
   return end == std::string_view::npos ? prompt : prompt.substr(0, end + 1);  // spaces alone are all that there is to read
@@ -51,6 +63,7 @@ StatusOr<PromptTokens> EncodePrompt(const Tokenizer& tokenizer, std::string_view
   const std::string_view encoded = WithoutSpaces(prompt);
   ASSIGN_OR_RETURN(tokens.ids, EncodeBegun(tokenizer, encoded));
   if (tokens.ids.empty()) return DataError("the prompt has no token; expected some text");
+  RETURN_IF_ERROR(CheckIds(tokenizer, tokens.ids));
   const std::string written = tokenizer.Decode(EndOf(tokens.ids), /*skip_special_tokens=*/true);
   const std::string_view wanted = WhiteSpaceAtTheEnd(prompt), found = WhiteSpaceAtTheEnd(written);
   tokens.border = wanted.starts_with(found) ? wanted.substr(found.size()) : prompt.substr(encoded.size());
@@ -62,6 +75,7 @@ StatusOr<Ids> EncodeAnswer(const Tokenizer& tokenizer, std::string_view prompt, 
   if (answer.empty()) return Ids();
   const std::string text = std::string(prompt.substr(WithoutSpaces(prompt).size())).append(answer);
   ASSIGN_OR_RETURN(const Ids whole, EncodeBegun(tokenizer, std::string(prompt).append(answer)));
+  RETURN_IF_ERROR(CheckIds(tokenizer, whole));
   if (std::optional<Ids> behind = Behind(whole, tokens.ids)) return *std::move(behind);
   // The candidates are the answer encoded alone, which may begin with a space that the tokenizer adds, and behind a character that
   // joins no word. The first that writes what the whole would write is taken.

@@ -26,7 +26,7 @@ struct PromptTokens {
   std::string border;  ///< the white space at the end of the prompt's text that `ids` do not write: an answer begins with it
 };
 
-/// Errors: invalid UTF-8 or no token at all (kData), a token that the model lacks (kModel).
+/// Errors: invalid UTF-8, no token at all, a token beyond the model's ids (kData).
 StatusOr<PromptTokens> EncodePrompt(const Tokenizer& tokenizer, std::string_view prompt);
 
 /// Ids of `answer` behind `prompt`, whose tokens are `tokens`. Errors as EncodePrompt.

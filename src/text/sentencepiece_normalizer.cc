@@ -78,7 +78,7 @@ std::pair<std::string_view, size_t> SentencePieceNormalizer::Prefix(std::string_
   return {tail.substr(0, tail.find('\0')), length};
 }
 
-std::string SentencePieceNormalizer::Apply(std::string_view text) const {
+std::string SentencePieceNormalizer::Apply(std::string_view text, bool begins) const {
   std::string out;
   if (remove_extra_whitespaces_) {
     while (!text.empty()) {
@@ -89,7 +89,7 @@ std::string SentencePieceNormalizer::Apply(std::string_view text) const {
   }
   if (text.empty()) return out;
   const std::string space(escape_whitespaces_ ? kSpaceSymbol : std::string_view(" "));
-  if (!whitespace_as_suffix_ && add_dummy_prefix_) out += space;
+  if (!whitespace_as_suffix_ && add_dummy_prefix_ && begins) out += space;
   bool after_space = remove_extra_whitespaces_;
   while (!text.empty()) {
     auto [replaced, consumed] = Prefix(text);

@@ -21,8 +21,9 @@ class SentencePieceNormalizer {
   /// Errors: a table of replacements that is malformed. `user_defined`: pieces that no replacement touches.
   static StatusOr<SentencePieceNormalizer> Make(const SentencePieceModel& model, LiteralMatcher user_defined);
 
-  /// Precondition: valid UTF-8.
-  std::string Apply(std::string_view text) const;
+  /// `begins`: the text gets the space at its beginning that the model's text has, if the model is of that kind. Precondition:
+  /// valid UTF-8.
+  std::string Apply(std::string_view text, bool begins = true) const;
 
  private:
   /// What the start of `text` becomes, and how many bytes it takes.

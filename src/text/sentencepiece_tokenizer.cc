@@ -2,11 +2,13 @@
 // equal ones. Decoding follows SentencePieceProcessor::Decode, which drops control pieces.
 #include <absl/strings/str_replace.h>
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <queue>
 #include <utility>
 
+#include "text/added_tokens.h"
 #include "text/json_reader.h"
 #include "text/loaders.h"
 #include "text/sentencepiece_model.h"
@@ -45,7 +47,8 @@ class SentencePieceTokenizer : public Tokenizer {
   StatusOr<std::vector<int32_t>> Encode(std::string_view text, bool add_special_tokens) const override;
   std::string Decode(std::span<const int32_t> ids, bool skip_special_tokens) const override;
   std::vector<int32_t> front_ids() const override { return add_bos_ && bos_id_ ? std::vector{*bos_id_} : std::vector<int32_t>(); }
-  int32_t vocab_size() const override { return static_cast<int32_t>(pieces_.size()); }
+  int32_t vocab_size() const override { return std::max(base_vocab_size(), added_.largest_id() + 1); }
+  int32_t base_vocab_size() const override { return static_cast<int32_t>(pieces_.size()); }
   std::optional<int32_t> IdOf(std::string_view token) const override;
   std::optional<int32_t> bos_id() const override { return bos_id_; }
   std::optional<int32_t> eos_id() const override { return eos_id_; }
@@ -53,12 +56,15 @@ class SentencePieceTokenizer : public Tokenizer {
  private:
   Status AddPieces(std::vector<SentencePieceEntry> pieces);
   Status CheckPieces(bool byte_fallback) const;
+  Status AddTokens(const SentencePieceModel& model, SpecialTokens& special);
   void FindSpecial(const SentencePieceModel& model, const SpecialTokens& special);
+  void EncodePart(const Segment& part, std::vector<int32_t>& ids) const;
   std::vector<Symbol> Split(std::string_view normalized) const;
   void MergeAll(std::vector<Symbol>& symbols, UnusedMerges& unused) const;
   void Emit(std::string_view text, const UnusedMerges& unused, bool& after_unknown, std::vector<int32_t>& ids) const;
   PieceType TypeOf(int32_t id) const { return pieces_[static_cast<size_t>(id)].type; }
-  int32_t PieceToId(std::string_view text) const;
+  std::optional<int32_t> PieceOf(std::string_view token) const;
+  int32_t PieceToId(std::string_view text) const { return PieceOf(text).value_or(unknown_id_); }
   static void FlushBytes(std::string& bytes, std::string& text);
 
   std::vector<SentencePieceEntry> pieces_;
@@ -71,6 +77,8 @@ class SentencePieceTokenizer : public Tokenizer {
   std::string unknown_surface_;
   LiteralMatcher user_defined_;
   SentencePieceNormalizer normalizer_;
+  AddedTokens added_;
+  bool legacy_ = false;
   std::optional<int32_t> bos_id_, eos_id_;
   bool add_bos_ = true, add_eos_ = false;
 };
@@ -129,16 +137,30 @@ Status SentencePieceTokenizer::CheckPieces(bool byte_fallback) const {
   return absl::OkStatus();
 }
 
+/// The tokens of the files beside the model, and its own special pieces where such files speak of tokens at all.
+Status SentencePieceTokenizer::AddTokens(const SentencePieceModel& model, SpecialTokens& special) {
+  if (!special.has_files) return absl::OkStatus();
+  for (const auto& [key, piece] : {std::pair("bos_token", model.bos_piece), std::pair("eos_token", model.eos_piece),
+                                   std::pair("unk_token", pieces_[static_cast<size_t>(unknown_id_)].text)})
+    if (reserved_.contains(piece)) special.SetDefault(key, piece);
+  StringMap<int32_t> ids = mergeable_;
+  ids.insert(reserved_.begin(), reserved_.end());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Normalizer> none, MakeNormalizer(Json()));
+  ASSIGN_OR_RETURN(added_, AddedTokens::Make(special.Joined({}), Vocabulary::Of(std::move(ids)), *none));
+  for (std::string& moved : special.MovedIds(added_)) special.notes.push_back(std::move(moved));
+  return absl::OkStatus();
+}
+
 void SentencePieceTokenizer::FindSpecial(const SentencePieceModel& model, const SpecialTokens& special) {
-  const auto in_range = [&](std::optional<int32_t> id) { return id && *id < vocab_size() ? id : std::nullopt; };
+  const auto in_range = [&](std::optional<int32_t> id) { return id && *id < base_vocab_size() ? id : std::nullopt; };
   const auto find = [&](const std::optional<std::string>& named, std::optional<int32_t> numbered, const std::string& own) {
     std::optional<int32_t> id = named ? IdOf(*named) : std::nullopt;
     if (!id) id = IdOf(own);
     if (id && !named && TypeOf(*id) != PieceType::kControl) id.reset();
     return id ? id : in_range(numbered);
   };
-  bos_id_ = find(special.bos_token, special.bos_id, model.bos_piece);
-  eos_id_ = find(special.eos_token, special.eos_id, model.eos_piece);
+  bos_id_ = find(special.Name("bos_token"), special.bos_id, model.bos_piece);
+  eos_id_ = find(special.Name("eos_token"), special.eos_id, model.eos_piece);
   add_bos_ = special.add_bos_token.value_or(true);
   add_eos_ = special.add_eos_token.value_or(false);
 }
@@ -156,6 +178,7 @@ StatusOr<std::shared_ptr<const Tokenizer>> SentencePieceTokenizer::Make(Sentence
   if (model.pieces.size() >= static_cast<size_t>(kIdLimit))
     return ModelError(
         absl::StrCat("the SentencePiece model has ", model.pieces.size(), " pieces, fewer than ", kIdLimit, " are accepted"));
+  model.add_dummy_prefix = special.add_prefix_space.value_or(model.add_dummy_prefix);
   auto tokenizer = std::make_shared<SentencePieceTokenizer>();
   RETURN_IF_ERROR(tokenizer->AddPieces(std::move(model.pieces)));
   RETURN_IF_ERROR(tokenizer->CheckPieces(model.byte_fallback));
@@ -164,18 +187,24 @@ StatusOr<std::shared_ptr<const Tokenizer>> SentencePieceTokenizer::Make(Sentence
   tokenizer->strips_first_space_ = model.add_dummy_prefix || model.remove_extra_whitespaces;
   tokenizer->removes_extra_spaces_ = model.remove_extra_whitespaces;
   tokenizer->unknown_surface_ = model.unk_surface;
+  SpecialTokens told = special;
+  RETURN_IF_ERROR(tokenizer->AddTokens(model, told));
   tokenizer->FindSpecial(model, special);
+  tokenizer->legacy_ = special.legacy;
+  tokenizer->model_ids_ = special.model_ids;
+  tokenizer->notes_ = std::move(told.notes);
   return tokenizer;
 }
 
 std::optional<int32_t> SentencePieceTokenizer::IdOf(std::string_view token) const {
+  if (const std::optional<int32_t> id = added_.IdOf(token)) return id;
+  return PieceOf(token);
+}
+
+std::optional<int32_t> SentencePieceTokenizer::PieceOf(std::string_view token) const {
   for (const StringMap<int32_t>* map : {&reserved_, &mergeable_})
     if (const auto found = map->find(token); found != map->end()) return found->second;
   return std::nullopt;
-}
-
-int32_t SentencePieceTokenizer::PieceToId(std::string_view text) const {
-  return IdOf(text).value_or(unknown_id_);
 }
 
 std::vector<Symbol> SentencePieceTokenizer::Split(std::string_view normalized) const {
@@ -253,15 +282,26 @@ StatusOr<std::vector<int32_t>> SentencePieceTokenizer::Encode(std::string_view t
   if (text.size() > (size_t{1} << 28)) return DataError(absl::StrCat("the text to encode has ", text.size(), " bytes; split it"));
   std::vector<int32_t> ids;
   if (add_special_tokens && add_bos_ && bos_id_) ids.push_back(*bos_id_);
-  const std::string normalized = normalizer_.Apply(text);
+  for (const Segment& raw : added_.Split(text, /*at_start=*/true, /*normalized=*/false)) {
+    if (raw.id) {
+      ids.push_back(*raw.id);
+      continue;
+    }
+    for (const Segment& part : added_.Split(raw.text, raw.at_start, /*normalized=*/true)) EncodePart(part, ids);
+  }
+  if (add_special_tokens && add_eos_ && eos_id_) ids.push_back(*eos_id_);
+  return ids;
+}
+
+void SentencePieceTokenizer::EncodePart(const Segment& part, std::vector<int32_t>& ids) const {
+  if (part.id) return ids.push_back(*part.id);
+  const std::string normalized = normalizer_.Apply(part.text, part.at_start || legacy_);
   std::vector<Symbol> symbols = Split(normalized);
   UnusedMerges unused;
   MergeAll(symbols, unused);
   bool after_unknown = false;
   for (const Symbol& symbol : symbols)
     if (!symbol.text.empty()) Emit(symbol.text, unused, after_unknown, ids);
-  if (add_special_tokens && add_eos_ && eos_id_) ids.push_back(*eos_id_);
-  return ids;
 }
 
 /// Bytes to text, U+FFFD for every byte that belongs to no character.
@@ -284,7 +324,13 @@ std::string SentencePieceTokenizer::Decode(std::span<const int32_t> ids, bool sk
   bool at_start = true;     // a space symbol here came from the prefix that encoding adds
   bool start_seen = false;  // that symbol was there
   for (int32_t id : ids) {
-    if (id < 0 || id >= vocab_size()) continue;
+    if (const AddedToken* token = added_.TokenOf(id)) {
+      if (skip_special_tokens && token->special) continue;
+      FlushBytes(bytes, text);
+      text += token->content;
+      continue;
+    }
+    if (id < 0 || id >= base_vocab_size()) continue;
     const SentencePieceEntry& piece = pieces_[static_cast<size_t>(id)];
     if (skip_special_tokens && (piece.type == PieceType::kControl || piece.type == PieceType::kUnknown)) continue;
     if (piece.type == PieceType::kByte) {

@@ -1,5 +1,6 @@
 #include "text/token_model.h"
 
+#include "base/check.h"
 #include "text/bpe_model.h"
 
 namespace fedalt {
@@ -49,6 +50,16 @@ StatusOr<Vocabulary> Vocabulary::FromJson(const Json& json) {
                                      Shown(token), "'; every token needs its own"));
     }
     vocabulary.largest_id_ = std::max(vocabulary.largest_id_, entry->second);
+  }
+  return vocabulary;
+}
+
+Vocabulary Vocabulary::Of(StringMap<int32_t> ids) {
+  Vocabulary vocabulary;
+  vocabulary.ids_ = std::move(ids);
+  for (const auto& [token, id] : vocabulary.ids_) {
+    FEDALT_CHECK(vocabulary.tokens_.emplace(id, &token).second, "every id stands once");
+    vocabulary.largest_id_ = std::max(vocabulary.largest_id_, id);
   }
   return vocabulary;
 }

@@ -32,6 +32,9 @@ class Vocabulary {
   /// Reads {"token": id, ...}. Errors: no object, ids that are no ids, two tokens with one id.
   static StatusOr<Vocabulary> FromJson(const Json& json);
 
+  /// Precondition: every id stands once, from 0 to kIdLimit - 1.
+  static Vocabulary Of(StringMap<int32_t> ids);
+
   std::optional<int32_t> IdOf(std::string_view token) const;
   const std::string* TokenOf(int32_t id) const;
   size_t size() const { return ids_.size(); }

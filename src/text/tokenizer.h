@@ -21,8 +21,7 @@ namespace fedalt {
 class Tokenizer {
  public:
   /// `path`: a model directory (tokenizer.json is preferred, then tokenizer.model, then vocab.json + merges.txt) or one such file.
-  /// Special token ids come from tokenizer_config.json, special_tokens_map.json and config.json beside it, where present.
-  /// Errors: kModel.
+  /// Added and special tokens come from the small files beside it, too (text/special_tokens.h). Errors: kModel.
   static StatusOr<std::shared_ptr<const Tokenizer>> Load(const std::filesystem::path& path);
   virtual ~Tokenizer() = default;
 
@@ -39,9 +38,20 @@ class Tokenizer {
 
   /// Largest id + 1, added tokens included.
   virtual int32_t vocab_size() const = 0;
+  /// Largest id + 1 of the vocabulary itself.
+  virtual int32_t base_vocab_size() const { return vocab_size(); }
   virtual std::optional<int32_t> IdOf(std::string_view token) const = 0;
   virtual std::optional<int32_t> bos_id() const = 0;
   virtual std::optional<int32_t> eos_id() const = 0;
+
+  /// Ids that the model beside the tokenizer has, by its config.json; tokens may stand beyond them as long as no text uses them.
+  std::optional<int32_t> model_ids() const { return model_ids_; }
+  /// What the files say that is not followed or could surprise, one sentence each.
+  const std::vector<std::string>& notes() const { return notes_; }
+
+ protected:
+  std::optional<int32_t> model_ids_;
+  std::vector<std::string> notes_;
 };
 
 }  // namespace fedalt

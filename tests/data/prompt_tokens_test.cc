@@ -35,6 +35,14 @@ void Collect(const fs::path& root, std::vector<fs::path>& paths) {
   }
 }
 
+/// GPT-2's own two files name no family.
+StatusOr<std::shared_ptr<const Tokenizer>> Load(const fs::path& path) {
+  if (!fs::exists(path / "merges.txt") || fs::exists(path / "tokenizer_config.json")) return Tokenizer::Load(path);
+  SpecialTokens special;
+  special.tokenizer_class = "GPT2Tokenizer";
+  return LoadVocabAndMerges(golden::ReadText(path / "vocab.json"), golden::ReadText(path / "merges.txt"), special);
+}
+
 std::vector<fs::path> Tokenizers() {
   std::vector<fs::path> paths;
   Collect(golden::DataDirectory(), paths);
@@ -127,7 +135,7 @@ TEST(PromptTokens, TrainingAndGenerationReadTheSame) {
   int64_t tokenizers = 0, exact = 0;
   for (const fs::path& path : Tokenizers()) {
     SCOPED_TRACE(path.string());
-    const auto loaded = Tokenizer::Load(path);
+    const auto loaded = Load(path);
     ASSERT_TRUE(loaded.ok()) << loaded.status();
     const Tokenizer& tokenizer = **loaded;
     if (!tokenizer.eos_id()) continue;  // nothing could be trained with it
@@ -147,7 +155,7 @@ TEST(PromptTokens, OrdinaryAnswersAreEncodedAsRunningText) {
       paths.push_back(assets / "tokenizers" / name);
   for (const fs::path& path : paths) {
     SCOPED_TRACE(path.string());
-    const auto tokenizer = *Tokenizer::Load(path);
+    const auto tokenizer = *Load(path);
     for (const std::string prompt : {"the father and ", "### Response:\n", "the father and  "}) {
       const auto tokens = EncodePrompt(*tokenizer, prompt);
       ASSERT_TRUE(tokens.ok()) << tokens.status();
@@ -189,8 +197,8 @@ std::shared_ptr<const Tokenizer> Small(const std::vector<std::string>& merged, c
         {"single", {{{"SpecialToken", {{"id", "<s>"}}}}, {{"Sequence", {{"id", "A"}}}}, {{"SpecialToken", {{"id", "</s>"}}}}}},
         {"special_tokens", special}}}};
   SpecialTokens named;
-  named.bos_token = "<s>";
-  named.eos_token = "</s>";
+  named.SetDefault("bos_token", "<s>");
+  named.SetDefault("eos_token", "</s>");
   return *LoadTokenizerJson(json.dump(), named);
 }
 
@@ -224,6 +232,25 @@ TEST(PromptTokens, ATokenAcrossTheBorderIsNotUsed) {
     EXPECT_EQ(ids.size(), answer.size()) << "letter by letter";
     EXPECT_EQ(AnswerText(*tokenizer, tokens, ids), answer);
   }
+}
+
+// A token beyond the model's ids stands in the file; only a text that uses it is refused.
+TEST(PromptTokens, TokensBeyondTheModelAreForNobodyToUse) {
+  Json json = golden::ReadJson(golden::DataDirectory() / "qwen2" / "tokenizer.json");
+  json["added_tokens"].push_back({{"id", 0}, {"content", "<pad>"}, {"special", true}, {"normalized", false}});
+  SpecialTokens special;
+  const int32_t pad = *LoadTokenizerJson(json.dump(), special).value()->IdOf("<pad>");
+  special.model_ids = pad;
+  const auto tokenizer = LoadTokenizerJson(json.dump(), special).value();
+  EXPECT_LE(tokenizer->base_vocab_size(), pad);
+  const auto tokens = EncodePrompt(*tokenizer, "the father");
+  ASSERT_TRUE(tokens.ok()) << tokens.status();
+  EXPECT_EQ(KindOf(EncodePrompt(*tokenizer, "the <pad>").status()), ErrorKind::kData);
+  EXPECT_EQ(KindOf(EncodeAnswer(*tokenizer, "the father", *tokens, "<pad>").status()), ErrorKind::kData);
+  special.SetDefault("eos_token", "<pad>");
+  const auto ends = LoadTokenizerJson(json.dump(), special).value();
+  EXPECT_EQ(KindOf(TokenizeForTraining({{0, "a", "", "b", ""}}, *ends, *PromptTemplate::Named("plain"), {100}, nullptr).status()),
+            ErrorKind::kModel);
 }
 
 TEST(PromptTokens, APromptWithoutTokensIsRefused) {

@@ -52,7 +52,9 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     case 2: {
       const size_t half = bytes.find('\0');
       const std::string_view merges = half == std::string_view::npos ? std::string_view() : bytes.substr(half + 1);
-      if (const auto tokenizer = fedalt::LoadVocabAndMerges(bytes.substr(0, half), merges, fedalt::SpecialTokens()); tokenizer.ok())
+      fedalt::SpecialTokens special;
+      special.tokenizer_class = size % 2 == 0 ? "GPT2Tokenizer" : "Qwen2Tokenizer";
+      if (const auto tokenizer = fedalt::LoadVocabAndMerges(bytes.substr(0, half), merges, special); tokenizer.ok())
         fedalt::Use(**tokenizer);
       break;
     }
