@@ -93,7 +93,7 @@ TEST_F(ServerFactsTest, EveryChangeIsFoundAndNamed) {
       {"INSERT INTO start VALUES (9, 0, 'x')", "the table start has a row (number 9)"},
       {"UPDATE request SET outcome = 'x'", "(\"operator\"): the table request has outcome \"x\""},
       {"DELETE FROM request", "its row in the table request is missing"},
-      {"INSERT INTO pause VALUES (1, 0, 'x')", "the table pause has a row (x)"},
+      {"INSERT INTO pause VALUES (1, 0, 'x', 0)", "the table pause has a row (x)"},
       {"INSERT INTO ending VALUES ('x')", "the table ending has a row (x)"}};
   for (const auto& [sql, part] : changes) {
     const std::string found = After(sql);
