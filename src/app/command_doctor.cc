@@ -11,11 +11,13 @@
 #include "app/config.h"
 #include "app/doctor_data.h"
 #include "app/findings.h"
+#include "app/idle_settings.h"
 #include "base/cpu_kernels.h"
 #include "base/machine.h"
 #include "model/device.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
+#include "run/adapter_ranks.h"
 #include "run/run.h"
 
 namespace fedalt {
@@ -105,6 +107,8 @@ void ExamineModel(const RunConfig& config, Findings& findings) {
     findings.Ok("model", absl::StrCat((*files)->Names().size(), " tensors in ", (*files)->files().size(),
                                       (*files)->files().size() == 1 ? " file" : " files"));
     ExamineTargets(config, **files, findings);
+    const StatusOr<std::string> rank = RankBeyondWidth(config);
+    if (rank.ok() && !rank->empty()) findings.Warn("model", *rank);
   }
 }
 
@@ -167,6 +171,8 @@ Status Execute(const DoctorArguments& arguments) {
       findings.Ok("config", absl::StrCat(arguments.config, ": method ", config.federation.method.name, ", preset ",
                                          config.federation.method.preset, ", ", config.sites.size(), " sites, ",
                                          config.federation.rounds, " rounds"));
+      for (const std::string& sentence : IdleSentences(FindIdleSettings(*parsed, ConfigPlace::kOneMachine)))
+        findings.Warn("config", sentence);
       const auto device = ChooseDevice(config.device, DescribeCuda());
       if (!device.ok()) findings.Problem("device", device.status());
       if (device.ok()) ExamineModel(config, findings);

@@ -7,6 +7,7 @@
 #include "app/command.h"
 #include "app/text_table.h"
 #include "base/log.h"
+#include "base/site_name.h"
 #include "net/key_folder.h"
 
 namespace fedalt {
@@ -220,7 +221,7 @@ void AddDays(CLI::App& app, KeysArguments& arguments, const char* what) {
 }
 
 void AddSiteName(CLI::App& app, KeysArguments& arguments) {
-  app.add_option("name", arguments.name, "The site: letters, digits, '.', '_' and '-', at most 64")->required()->type_name("NAME");
+  app.add_option("name", arguments.name, "The site: letters, digits, '-', '_' and '.', at most 64")->required()->type_name("NAME");
 }
 
 void AddInit(CLI::App& keys, Command& command) {
@@ -246,7 +247,7 @@ void AddServer(CLI::App& keys, Command& command) {
 
 // CLI11 would take an empty name, which stands for the server here.
 Status ExecuteSite(const KeysArguments& arguments) {
-  if (arguments.name.empty()) return UsageError("the site's name is empty; expected a name such as clinic-a");
+  if (arguments.name.empty()) return UsageError(absl::StrCat("the site's name ", SiteNameFault("")));
   return ExecuteIssue(arguments);
 }
 

@@ -7,6 +7,8 @@
 
 #include "app/command.h"
 #include "app/config.h"
+#include "app/config_started.h"
+#include "app/idle_settings.h"
 #include "app/result_table.h"
 #include "base/hash.h"
 #include "base/log.h"
@@ -78,6 +80,7 @@ Status PrintOutcome(RunOutcome outcome, const RunConfig& config, const fs::path&
 Status StartNew(const RunArguments& arguments) {
   if (!arguments.out.empty()) RETURN_IF_ERROR(RunDirectory::CheckUnused(arguments.out));  // before model and data are loaded
   ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(arguments.config, arguments.overrides));
+  WarnOfIdleSettings(parsed, ConfigPlace::kOneMachine);
   if (!parsed.hashes.empty()) RETURN_IF_ERROR(VerifyHashes(parsed.config, parsed.hashes));
   ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(parsed.config));
   const std::string resolved = RunConfigToYaml(parsed.config, hashes);
@@ -96,6 +99,7 @@ Status Resume(const RunArguments& arguments) {
     summary_file = directory.summary();
   }
   ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(config_file, {}));
+  RETURN_IF_ERROR(CheckAsStarted(root, parsed));
   std::error_code error;
   const bool finished = fs::exists(summary_file, error);
   if (!finished) {

@@ -1,8 +1,10 @@
 // fedalt site: a site of a federation across machines. The run directory is that of fedalt run, with one site.
 #include <CLI/CLI.hpp>
 #include <memory>
+#include <tuple>
 
 #include "app/command.h"
+#include "app/config_started.h"
 #include "app/federation_files.h"
 #include "app/result_table.h"
 #include "base/log.h"
@@ -110,6 +112,25 @@ Status LeaveRun(const PartyConfig& party, const PartyKeysOnDisk& keys, const Run
       absl::StrCat(party.site, " has left ", session->run(), "; nothing that it sent counts in what is published from now on\n"));
 }
 
+/// What the files say now must be what the run in the directory was begun with.
+Status CheckAsBegun(const PartyConfig& party, const RunConfig& now, const std::string& agreement, const Roster& roster,
+                    const RunConfig& begun) {
+  const auto refused = [&](const fs::path& file, const std::string& difference) {
+    return ConfigError(absl::StrCat(file.string(), ": ", difference, " when the run in ", party.directory.string(),
+                                    " began; put the old value back, or choose another directory"));
+  };
+  ASSIGN_OR_RETURN(const std::string then, AgreementOf(begun, roster));
+  if (then != agreement) return refused(party.federation, FirstDifference(agreement, then));
+  const SiteFiles &is = now.sites.front(), &was = begun.sites.front();
+  for (const auto& [key, file, before] : {std::tuple{"data.train", is.train, was.train},
+                                          {"data.test", is.test, was.test},
+                                          {"data.validation", is.validation, was.validation}})
+    if (file != before)
+      return refused(party.file, absl::StrCat(key, " is ", file.empty() ? "not given" : file.string(), " and was ",
+                                              before.empty() ? "not given" : before.string()));
+  return absl::OkStatus();
+}
+
 Status Execute(const SiteArguments& arguments) {
   if (arguments.quiet) SetLogLevel(LogLevel::kWarning);
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(arguments.config, Party::kSite));
@@ -124,12 +145,11 @@ Status Execute(const SiteArguments& arguments) {
   std::error_code error;
   RunOutcome outcome;
   if (fs::exists(party.directory / "config.yaml", error)) {
-    ASSIGN_OR_RETURN(const ParsedConfig begun, LoadConfig(party.directory / "config.yaml", {}));
+    ASSIGN_OR_RETURN(ParsedConfig begun, LoadConfig(party.directory / "config.yaml", {}));
+    RETURN_IF_ERROR(CheckAsStarted(party.directory, begun));
     RETURN_IF_ERROR(VerifyHashes(begun.config, begun.hashes));
-    ASSIGN_OR_RETURN(const std::string then, AgreementOf(begun.config, keys.roster));
-    if (then != agreement)
-      return ConfigError(absl::StrCat(party.directory.string(), " belongs to a run with another configuration; put ",
-                                      party.federation.string(), " back, or choose another directory"));
+    RETURN_IF_ERROR(CheckAsBegun(party, config, agreement, keys.roster, begun.config));
+    TakeMachineSettings(config, begun.config);
     ASSIGN_OR_RETURN(outcome, ResumeRun(begun.config, party.directory, connect));
   } else {
     ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(config));

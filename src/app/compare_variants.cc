@@ -4,10 +4,12 @@
 #include <absl/strings/str_join.h>
 
 #include <algorithm>
+#include <map>
 #include <set>
 
 #include "app/config.h"
 #include "app/config_keys.h"
+#include "app/idle_settings.h"
 #include "base/hash.h"
 #include "base/log.h"
 #include "fed/method_names.h"
@@ -144,9 +146,10 @@ std::string FolderOf(const std::string& name, std::set<std::string>& taken) {
 }
 
 StatusOr<RunConfig> ConfigOf(const fs::path& file, const VariantPlan& plan, const std::vector<std::string>& overrides,
-                             Variant& variant) {
+                             Variant& variant, std::vector<IdleSetting>& idle) {
   std::vector<std::string> all = OverridesOf(plan, overrides);
   ASSIGN_OR_RETURN(ParsedConfig parsed, LoadConfig(file, all));
+  idle = FindIdleSettings(parsed, ConfigPlace::kOneMachine);
   variant.overrides = SettingsOf(plan);
   if (plan.word == kControl) {
     if (!parsed.config.initial_adapter.empty())
@@ -161,14 +164,16 @@ StatusOr<RunConfig> ConfigOf(const fs::path& file, const VariantPlan& plan, cons
   return std::move(parsed.config);
 }
 
-StatusOr<Variant> MakeVariant(const fs::path& file, const VariantPlan& plan, const std::vector<std::string>& overrides) {
+/// `idle`: what is given and has no effect in it.
+StatusOr<Variant> MakeVariant(const fs::path& file, const VariantPlan& plan, const std::vector<std::string>& overrides,
+                              std::vector<IdleSetting>& idle) {
   Variant variant;
   variant.name = NameOf(plan);
   variant.word = WordOf(plan);
   variant.named = !plan.added;
   variant.searched.assign(plan.settings.begin() + static_cast<std::ptrdiff_t>(plan.own), plan.settings.end());
   variant.choice = plan.choice;
-  auto config = ConfigOf(file, plan, overrides, variant);
+  auto config = ConfigOf(file, plan, overrides, variant, idle);
   if (!config.ok()) return Annotate(config.status(), variant.name);
   const FederationOptions& federation = config->federation;
   variant.method = federation.method.name;
@@ -180,6 +185,30 @@ StatusOr<Variant> MakeVariant(const fs::path& file, const VariantPlan& plan, con
   variant.config = RunConfigToYaml(*config, {});
   return variant;
 }
+
+/// What is given for all variants is told if it has an effect in none of those that were asked for; what is given for one, if it
+/// has none there.
+class IdleInComparison {
+ public:
+  void Add(const VariantPlan& plan, const std::vector<IdleSetting>& idle) {
+    if (plan.added) return;
+    ++variants_;
+    for (const IdleSetting& setting : idle) {
+      const bool own =
+          std::any_of(plan.settings.begin(), plan.settings.end(), [&](const auto& s) { return s.first == setting.key; });
+      if (own) LogWarning(absl::StrCat(NameOf(plan), ": ", setting.key, " has no effect: ", setting.why));
+      if (!own) ++times_[setting.key];
+    }
+  }
+  void Warn() const {
+    for (const auto& [key, times] : times_)
+      if (times == variants_) LogWarning(absl::StrCat(key, " has no effect in any of the variants"));
+  }
+
+ private:
+  size_t variants_ = 0;
+  std::map<std::string, size_t> times_;
+};
 
 Status CheckOverrides(const std::vector<std::string>& overrides) {
   for (const std::string& text : overrides) {
@@ -276,18 +305,22 @@ StatusOr<ComparisonSpec> MakeComparisonSpec(const fs::path& config, const std::v
   ComparisonSpec spec;
   RETURN_IF_ERROR(DescribeConfig(parsed.config, config, seeds, spec));
   std::set<std::string> names, folders;
+  IdleInComparison idle_settings;
   for (const VariantPlan& plan : plans) {
     if (plan.added && plan.word == kControl && !parsed.config.initial_adapter.empty()) {
       LogInfo("local-2r is left out: with twice the rank it cannot start from adapter.init_from");
       continue;
     }
     RETURN_IF_ERROR(CheckPreset(plan, parsed, config));
-    ASSIGN_OR_RETURN(Variant variant, MakeVariant(config, plan, overrides));
+    std::vector<IdleSetting> idle;
+    ASSIGN_OR_RETURN(Variant variant, MakeVariant(config, plan, overrides, idle));
+    idle_settings.Add(plan, idle);
     if (!names.insert(variant.name).second)
       return UsageError(absl::StrCat("\"", variant.name, "\" would be compared twice; expected every variant once"));
     variant.folder = FolderOf(variant.name, folders);
     spec.variants.push_back(std::move(variant));
   }
+  idle_settings.Warn();
   RETURN_IF_ERROR(ChooseReference(reference, spec));
   return spec;
 }

@@ -7,9 +7,11 @@
 #include "app/config_fields.h"
 #include "app/config_keys.h"
 #include "app/config_paths.h"
+#include "app/key_advice.h"
 #include "app/presets.h"
 #include "app/yaml_tree.h"
 #include "base/file.h"
+#include "base/site_name.h"
 #include "text/prompt_template.h"
 
 namespace fedalt {
@@ -23,13 +25,28 @@ constexpr size_t kMaxConfigBytes = size_t{1} << 20;
 Status WrongValue(const YamlNode& node, const std::string& name, const std::string& expected) {
   if (node.kind == YamlNode::Kind::kNull)
     return ConfigError(absl::StrCat(node.where, ": ", name, " has no value; expected ", expected));
-  return ConfigError(absl::StrCat(node.where, ": ", name, " is ", node.Describe(), "; expected ", expected));
+  const bool leading_zero = node.kind == YamlNode::Kind::kScalar && node.text.size() > 1 && node.text[0] == '0' &&
+                            node.text.find_first_not_of("0123456789") == std::string::npos;
+  return ConfigError(absl::StrCat(node.where, ": ", name, " is ", node.Describe(), "; expected ", expected,
+                                  leading_zero ? ", without a leading zero, which some readers take for octal" : ""));
+}
+
+/// An unknown key, or what in its map says more than its name: other tools have groups of their own. At most `left` are looked at.
+std::pair<const YamlNode*, std::string> MostTelling(const YamlNode& node, const std::string& name, int& left) {
+  for (const auto& [key, value] : node.entries) {
+    if (--left < 0) break;
+    auto inside = MostTelling(value, absl::StrCat(name, ".", key), left);
+    if (FindKeyAdvice(inside.second, SettingsFile::kConfiguration, KnownKeyNames())) return inside;
+  }
+  return {&node, name};
 }
 
 Status UnknownKey(const YamlNode& node, const std::string& name) {
   constexpr size_t kShown = 80;
-  return ConfigError(absl::StrCat(node.where, ": unknown key \"", name.substr(0, kShown), "\"; the nearest known key is \"",
-                                  NearestKnownKey(name), "\""));
+  int left = 100;
+  const auto [place, key] = MostTelling(node, name, left);
+  return ConfigError(absl::StrCat(place->where, ": unknown key \"", key.substr(0, kShown), "\"; ",
+                                  KeyAdvice(key, SettingsFile::kConfiguration, KnownKeyNames())));
 }
 
 bool IsGroup(std::string_view name) {
@@ -44,6 +61,12 @@ bool IsKnown(std::string_view name) {
   return std::find(names.begin(), names.end(), name) != names.end();
 }
 
+/// The first key of a group.
+std::string FirstOf(const std::string& group) {
+  const std::vector<std::string>& names = KnownKeyNames();
+  return *std::find_if(names.begin(), names.end(), [&](const std::string& known) { return known.starts_with(group + "."); });
+}
+
 // The node at a dotted name, or null.
 const YamlNode* FindKey(const YamlNode& root, std::string_view name) {
   const YamlNode* node = &root;
@@ -55,13 +78,36 @@ const YamlNode* FindKey(const YamlNode& root, std::string_view name) {
   return node;
 }
 
+/// Dotted names of the keys of a map and of the groups in it.
+void AddKeys(const YamlNode& map, const std::string& prefix, std::set<std::string>& keys);
+
+void AddKey(const std::string& name, const YamlNode& node, std::set<std::string>& keys) {
+  if (node.kind == YamlNode::Kind::kMap && IsGroup(name)) return AddKeys(node, name + ".", keys);
+  if (node.kind != YamlNode::Kind::kNull) keys.insert(name);
+}
+
+void AddKeys(const YamlNode& map, const std::string& prefix, std::set<std::string>& keys) {
+  for (const auto& [name, node] : map.entries) AddKey(prefix + name, node, keys);
+}
+
+/// Keys of `data` for which every site has a file of its own.
+void NoteReplaced(const YamlNode& root, ParsedConfig& parsed) {
+  const YamlNode* sites = root.Find("sites");
+  if (sites == nullptr || sites->items.empty()) return;
+  for (const char* key : {"train", "test", "validation"}) {
+    const bool all =
+        std::all_of(sites->items.begin(), sites->items.end(), [key](const YamlNode& site) { return site.Find(key) != nullptr; });
+    if (const std::string name = absl::StrCat("data.", key); all && parsed.given.count(name) > 0) parsed.replaced.insert(name);
+  }
+}
+
 Status CheckKeysAreKnown(const YamlNode& root) {
   for (const auto& [name, node] : root.entries) {
     if (IsKnown(name)) continue;
     if (!IsGroup(name)) return UnknownKey(node, name);
     if (node.kind == YamlNode::Kind::kNull) continue;  // a group whose keys are all commented out
     if (node.kind != YamlNode::Kind::kMap)
-      return WrongValue(node, name, absl::StrCat("a map of keys, such as \"", NearestKnownKey(name + "."), "\""));
+      return WrongValue(node, name, absl::StrCat("a map of keys, such as \"", FirstOf(name), "\""));
     for (const auto& [key, value] : node.entries) {
       if (const std::string full = absl::StrCat(name, ".", key); !IsKnown(full)) return UnknownKey(value, full);
     }
@@ -116,18 +162,11 @@ StatusOr<std::string> PathText(const YamlNode& root, const std::string& name, co
   return node->text;
 }
 
-Status CheckSiteName(const YamlNode& node, const std::string& name, std::set<std::string>& taken) {
-  constexpr size_t kLongest = 100;
-  const bool valid =
-      !name.empty() && name.size() <= kLongest && name.front() != '.' && std::all_of(name.begin(), name.end(), [](char c) {
-        return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
-      });
-  if (!valid) return WrongValue(node, "the name of a site", "letters, digits, '-', '_' and '.', because it names a folder");
-  if (name == "mean")
-    return ConfigError(
-        absl::StrCat(node.where, ": a site is named \"mean\", as results call the mean over sites; give it another name"));
+Status CheckSiteName(const YamlNode& place, const std::string& name, std::set<std::string>& taken) {
+  if (const std::string fault = SiteNameFault(name); !fault.empty())
+    return ConfigError(absl::StrCat(place.where, ": the name of a site ", fault));
   if (!taken.insert(name).second)
-    return ConfigError(absl::StrCat(node.where, ": two sites are named \"", name, "\"; names must differ"));
+    return ConfigError(absl::StrCat(place.where, ": two sites are named \"", name, "\"; names must differ"));
   return absl::OkStatus();
 }
 
@@ -137,8 +176,8 @@ Status ReadNamedSite(const YamlNode& node, SiteFiles& site) {
     return WrongValue(node, "an entry of sites", "a map such as {name: osaka, train: FILE, test: FILE}");
   for (const auto& [key, value] : node.entries) {
     if (std::find(kKeys.begin(), kKeys.end(), key) == kKeys.end()) {
-      return ConfigError(absl::StrCat(value.where, ": unknown key \"", key.substr(0, 80),
-                                      "\" of a site; the nearest known key is \"", NearestName(key, kKeys), "\""));
+      return ConfigError(absl::StrCat(value.where, ": unknown key \"", key.substr(0, 80), "\" of a site; ",
+                                      KeyAdvice(key, SettingsFile::kConfiguration, kKeys)));
     }
     if (key == "r") {
       if (!ReadInteger(value, site.r) || site.r < 1 || site.r > kMaxRank)
@@ -267,10 +306,15 @@ StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std:
   if (root.kind == YamlNode::Kind::kNull) root.kind = YamlNode::Kind::kMap;
   if (root.kind != YamlNode::Kind::kMap) return WrongValue(root, "the configuration", "a map of keys, such as \"model: PATH\"");
   root.where = source.name;
-  for (const std::string& text : overrides) RETURN_IF_ERROR(ApplyOverride(root, text));
+  ParsedConfig parsed;
+  if (root.Find("hashes") == nullptr) AddKeys(root, "", parsed.given);
+  for (const std::string& text : overrides) {
+    RETURN_IF_ERROR(ApplyOverride(root, text));
+    const std::string key = text.substr(0, text.find('='));
+    if (const YamlNode* given = FindKey(root, key); given != nullptr && !source.own_overrides) AddKey(key, *given, parsed.given);
+  }
   RETURN_IF_ERROR(CheckKeysAreKnown(root));
 
-  ParsedConfig parsed;
   RunConfig& config = parsed.config;
   config = DefaultRunConfig();
   ASSIGN_OR_RETURN(const std::string model, PathText(root, "model", "the path of a model directory"));
@@ -283,6 +327,7 @@ StatusOr<ParsedConfig> ParseConfig(std::string_view yaml, const std::vector<std:
     config.federation.adapter.target_modules = PublishedTargetModules(config.model);
   }
   ASSIGN_OR_RETURN(config.sites, ReadSites(root));
+  NoteReplaced(root, parsed);
   for (const ConfigKey& key : ConfigKeys()) {
     if (key.name == "preset") RETURN_IF_ERROR(ReadKey(root, key, config));
   }

@@ -7,6 +7,7 @@
 
 #include <filesystem>
 #include <map>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -22,6 +23,9 @@ using FileHashes = std::map<std::string, std::string>;
 struct ParsedConfig {
   RunConfig config;
   FileHashes hashes;  ///< of the section `hashes`; empty in a configuration written by hand
+  /// Dotted keys that somebody has written: those of the file unless it is a resolved one, which gives every key, and of overrides.
+  std::set<std::string> given;
+  std::set<std::string> replaced;  ///< of them those of `data` that each entry of `sites` replaces
 };
 
 /// Where a configuration comes from.
@@ -29,6 +33,7 @@ struct ConfigSource {
   std::string name = "config.yaml";  ///< in messages
   std::filesystem::path folder;      ///< relative paths are looked up here first, then in the working directory
   bool check_files = true;           ///< false: no file is looked at and relative paths stay as they are
+  bool own_overrides = false;        ///< true: the overrides are not the user's, and do not count as given
   bool needs_model = true;           ///< false: a model directory (and initial adapter) that is not there is no error
 };
 

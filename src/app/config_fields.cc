@@ -1,17 +1,53 @@
 #include "app/config_fields.h"
 
+#include <absl/strings/match.h>
+
 #include <cmath>
 #include <set>
 
 namespace fedalt {
 
+namespace {
+
+bool IsDigit(char c) {
+  return c >= '0' && c <= '9';
+}
+
+/// What YAML takes and from_chars does not: a plus sign, and '_' between digits.
+std::string Plain(std::string_view text) {
+  if (text.starts_with('+') && text.size() > 1 && (IsDigit(text[1]) || text[1] == '.')) text.remove_prefix(1);
+  std::string plain;
+  for (size_t i = 0; i < text.size(); ++i) {
+    const bool between = i > 0 && i + 1 < text.size() && IsDigit(text[i - 1]) && IsDigit(text[i + 1]);
+    if (text[i] != '_' || !between) plain += text[i];
+  }
+  return plain;
+}
+
+/// "010" is 8 to YAML 1.1 and 10 to YAML 1.2.
+bool IsAmbiguous(std::string_view text) {
+  if (text.starts_with('-') || text.starts_with('+')) text.remove_prefix(1);
+  return text.size() > 1 && text[0] == '0' && IsDigit(text[1]);
+}
+
+template <typename T>
+bool ReadWhole(const YamlNode& node, T& value) {
+  return node.kind == YamlNode::Kind::kScalar && !IsAmbiguous(node.text) && FromChars(Plain(node.text), value);
+}
+
+}  // namespace
+
 bool ReadInteger(const YamlNode& node, int64_t& value) {
-  return node.kind == YamlNode::Kind::kScalar && FromChars(node.text, value);
+  return ReadWhole(node, value);
+}
+
+bool ReadSeed(const YamlNode& node, uint64_t& value) {
+  return ReadWhole(node, value);
 }
 
 bool ReadNumber(const YamlNode& node, double& value) {
   double parsed = 0.0;
-  if (node.kind != YamlNode::Kind::kScalar || !FromChars(node.text, parsed) || !std::isfinite(parsed)) return false;
+  if (!ReadWhole(node, parsed) || !std::isfinite(parsed)) return false;
   value = parsed;
   return true;
 }
@@ -41,6 +77,26 @@ std::string WriteFieldNames(const FieldNames& names) {
     if (!name->empty()) absl::StrAppend(&map, map.empty() ? "" : ", ", part, ": ", YamlQuote(*name));
   }
   return absl::StrCat("{", map, "}");
+}
+
+bool ReadBoolean(const YamlNode& node, bool& value) {
+  if (node.kind != YamlNode::Kind::kScalar) return false;
+  for (const auto& [word, meaning] :
+       {std::pair{"true", true}, {"yes", true}, {"on", true}, {"false", false}, {"no", false}, {"off", false}}) {
+    if (!absl::EqualsIgnoreCase(node.text, word)) continue;
+    value = meaning;
+    return true;
+  }
+  return false;
+}
+
+bool IsWord(const YamlNode& node, std::string_view word) {
+  bool meaning = false, given = false;
+  YamlNode expected;
+  expected.kind = YamlNode::Kind::kScalar;
+  expected.text = std::string(word);
+  if (node.kind != YamlNode::Kind::kScalar) return false;
+  return node.text == word || (ReadBoolean(expected, meaning) && ReadBoolean(node, given) && meaning == given);
 }
 
 std::string NumberText(double value) {
@@ -87,7 +143,9 @@ ConfigKey TextChoice(std::string name, const std::vector<std::string>& names, Fi
 }
 
 ConfigKey Boolean(std::string name, Field<bool> field) {
-  return Choice<bool>(std::move(name), {{"true", true}, {"false", false}}, std::move(field));
+  ConfigKey key = Choice<bool>(std::move(name), {{"true", true}, {"false", false}}, std::move(field));
+  key.expected = "true or false (also yes or no, on or off)";
+  return key;
 }
 
 }  // namespace fedalt

@@ -29,6 +29,9 @@ std::string WriteFieldNames(const FieldNames& names);
 inline constexpr char kExpectedFieldNames[] =
     "a map from some of instruction, input, output and tag to different names, such as {instruction: question, output: answer}";
 
+/// Whether the value is `word`; for "on", "off", "true" and "false" any word that YAML 1.1 or 1.2 takes for the same.
+bool IsWord(const YamlNode& node, std::string_view word);
+
 /// The shortest text that reads back as the same number.
 std::string NumberText(double value);
 
@@ -64,9 +67,8 @@ ConfigKey Choice(std::string name, Choices<T> choices, Field<T> field) {
   std::string expected = "one of ";
   for (size_t i = 0; i < choices.size(); ++i) absl::StrAppend(&expected, i == 0 ? "" : ", ", choices[i].first);
   const auto read = [=](const YamlNode& node, RunConfig& config) {
-    if (node.kind != YamlNode::Kind::kScalar) return false;
     for (const auto& [text, value] : choices) {
-      if (node.text != text) continue;
+      if (!IsWord(node, text)) continue;
       field(config) = value;
       return true;
     }

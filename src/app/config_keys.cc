@@ -1,9 +1,5 @@
 #include "app/config_keys.h"
 
-#include <algorithm>
-#include <limits>
-#include <numeric>
-
 #include "app/config_fields.h"
 #include "app/presets.h"
 #include "fed/method_names.h"
@@ -144,58 +140,6 @@ void AddEvalKeys(std::vector<ConfigKey>& keys) {
   keys.push_back(AllSitesKey());
 }
 
-std::string_view LastComponent(std::string_view name) {
-  return name.substr(name.rfind('.') + 1);
-}
-
-size_t EditDistance(std::string_view a, std::string_view b) {
-  std::vector<size_t> previous(b.size() + 1), current(b.size() + 1);
-  std::iota(previous.begin(), previous.end(), size_t{0});
-  for (size_t i = 0; i < a.size(); ++i) {
-    current[0] = i + 1;
-    for (size_t j = 0; j < b.size(); ++j) {
-      current[j + 1] = std::min({previous[j] + (a[i] == b[j] ? 0 : 1), previous[j + 1] + 1, current[j] + 1});
-    }
-    std::swap(previous, current);
-  }
-  return previous[b.size()];
-}
-
-struct Neighbour {
-  std::string name;
-  size_t index = 0;
-  size_t distance = std::numeric_limits<size_t>::max();
-};
-
-Neighbour Nearest(std::string_view name, const std::vector<std::string>& candidates) {
-  constexpr size_t kCompared = 64;  // longer than any key; bounds the work for hostile input
-  Neighbour nearest;
-  for (size_t i = 0; i < candidates.size(); ++i) {
-    const size_t distance = EditDistance(name.substr(0, kCompared), candidates[i]);
-    if (distance < nearest.distance) nearest = {candidates[i], i, distance};
-  }
-  return nearest;
-}
-
-// Words of other tools for keys that have another name here.
-std::string Synonym(std::string_view name) {
-  static const std::vector<std::pair<std::string_view, std::string_view>> synonyms = {{"learning_rate", "train.lr"},
-                                                                                      {"rank", "adapter.r"},
-                                                                                      {"alpha", "adapter.lora_alpha"},
-                                                                                      {"dropout", "adapter.lora_dropout"},
-                                                                                      {"clients", "sites"},
-                                                                                      {"num_clients", "sites"},
-                                                                                      {"base_model", "model"},
-                                                                                      {"epochs", "train.local_epochs"},
-                                                                                      {"num_beams", "eval.beams"},
-                                                                                      {"steps_per_round", "train.steps"},
-                                                                                      {"cutoff_len", "train.max_length"}};
-  for (const auto& [word, key] : synonyms) {
-    if (word == name) return std::string(key);
-  }
-  return {};
-}
-
 }  // namespace
 
 const std::vector<ConfigKey>& ConfigKeys() {
@@ -217,25 +161,6 @@ const std::vector<std::string>& KnownKeyNames() {
     return all;
   }();
   return names;
-}
-
-std::string NearestName(std::string_view name, const std::vector<std::string>& candidates) {
-  return Nearest(name, candidates).name;
-}
-
-std::string NearestKnownKey(std::string_view name) {
-  const std::string_view leaf = LastComponent(name);
-  const std::string group(name.substr(0, name.size() - leaf.size()));  // "train.", or empty
-  std::vector<std::string> siblings, leaves;
-  for (const std::string& known : KnownKeyNames()) {
-    if (LastComponent(known) == leaf) return known;  // the right word at the wrong place
-    leaves.emplace_back(LastComponent(known));
-    if (known.starts_with(group)) siblings.push_back(known.substr(group.size(), known.find('.', group.size()) - group.size()));
-  }
-  if (std::string synonym = Synonym(leaf); !synonym.empty()) return synonym;
-  const Neighbour sibling = Nearest(leaf, siblings), elsewhere = Nearest(leaf, leaves);
-  if (!siblings.empty() && sibling.distance <= elsewhere.distance) return group + sibling.name;
-  return KnownKeyNames()[elsewhere.index];
 }
 
 }  // namespace fedalt

@@ -25,20 +25,18 @@ const std::vector<ConfigKey>& ConfigKeys();
 /// Dotted names of every key that a configuration may have, structural ones included.
 const std::vector<std::string>& KnownKeyNames();
 
-/// The known key that is most likely meant by `name`.
-std::string NearestKnownKey(std::string_view name);
-
-/// The names nearest to `name` among `candidates` (edit distance, first wins).
-std::string NearestName(std::string_view name, const std::vector<std::string>& candidates);
-
 /// The largest rank of an adapter.
 inline constexpr int64_t kMaxRank = 4096;
 
 /// KeepOptions::last that means every round.
 inline constexpr int64_t kKeepAllRounds = 1'000'000'000;
 
-/// Whole-text integers and finite numbers of a scalar; false otherwise.
+/// Integers and finite numbers of a scalar, as YAML 1.1 and 1.2 write them in decimal ("+1e-3", "1_000"); false otherwise, also for
+/// what the two read differently ("010").
 bool ReadInteger(const YamlNode& node, int64_t& value);
+bool ReadSeed(const YamlNode& node, uint64_t& value);
 bool ReadNumber(const YamlNode& node, double& value);
+/// true, yes, on, false, no, off, in any case.
+bool ReadBoolean(const YamlNode& node, bool& value);
 
 }  // namespace fedalt

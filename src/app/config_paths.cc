@@ -1,19 +1,30 @@
 #include "app/config_paths.h"
 
 #include <absl/strings/str_replace.h>
+#include <pwd.h>
+#include <unistd.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <system_error>
 #include <vector>
+
+#include "model/model_directory.h"
 
 namespace fedalt {
 namespace {
 
 namespace fs = std::filesystem;
 
-fs::path ExpandHome(const std::string& text) {
-  if (const char* home = std::getenv("HOME"); home != nullptr && text.starts_with("~/")) return fs::path(home) / text.substr(2);
-  return text;
+/// Where a user's files are ("": of this process's user); empty if that is not known.
+std::string HomeOf(const std::string& user) {
+  if (const char* home = std::getenv("HOME"); user.empty() && home != nullptr && *home != '\0') return home;
+  constexpr size_t kRoom = 1 << 14;
+  std::string room(kRoom, '\0');
+  passwd entry{}, *found = nullptr;
+  const int error = user.empty() ? ::getpwuid_r(::getuid(), &entry, room.data(), room.size(), &found)
+                                 : ::getpwnam_r(user.c_str(), &entry, room.data(), room.size(), &found);
+  return error == 0 && found != nullptr ? found->pw_dir : "";
 }
 
 // Places where `text` may lie, best first.
@@ -34,7 +45,20 @@ bool Exists(const fs::path& path, InputKind kind) {
   return fs::is_directory(status) == (kind == InputKind::kDirectory);
 }
 
+/// "org/name", as the Hugging Face hub calls a model.
+bool IsHubName(const std::string& text) {
+  return std::count(text.begin(), text.end(), '/') == 1 && text.front() != '.' && text.front() != '~' && text.front() != '/' &&
+         text.back() != '/';
+}
+
 }  // namespace
+
+std::string ExpandHome(const std::string& text) {
+  if (!text.starts_with('~')) return text;
+  const size_t end = std::min(text.find('/'), text.size());
+  const std::string home = HomeOf(text.substr(1, end - 1));
+  return home.empty() ? text : home + text.substr(end);
+}
 
 std::string FillSite(const std::string& pattern, int64_t site) {
   return absl::StrReplaceAll(pattern, {{"{site}", absl::StrCat(site)}});
@@ -46,10 +70,18 @@ StatusOr<fs::path> FindInput(const fs::path& folder, const std::string& text, In
   for (const fs::path& candidate : candidates) {
     if (Exists(candidate, kind)) return candidate;
   }
+  if (kind == InputKind::kDirectory && error_kind == ErrorKind::kModel)
+    for (const fs::path& candidate : candidates) {
+      std::error_code error;
+      if (fs::is_regular_file(candidate, error)) return Annotate(CheckModelDirectory(candidate), absl::StrCat("the ", what));
+    }
   std::string looked = candidates.front().string();
   for (size_t i = 1; i < candidates.size(); ++i) absl::StrAppend(&looked, " and ", candidates[i].string());
   return MakeError(error_kind, absl::StrCat("the ", what, " was not found: \"", text, "\" (looked at ", looked, "; a ",
-                                            kind == InputKind::kFile ? "file" : "directory", " was expected there)"));
+                                            kind == InputKind::kFile ? "file" : "directory", " was expected there)",
+                                            IsHubName(text) && error_kind == ErrorKind::kModel
+                                                ? "; if it is a name on a hub: nothing is downloaded, fetch it first"
+                                                : ""));
 }
 
 StatusOr<fs::path> FindPattern(const fs::path& folder, const std::string& pattern, size_t sites) {

@@ -11,10 +11,14 @@ namespace fedalt {
 
 enum class InputKind { kFile, kDirectory };
 
+/// A path as a shell would take it: "~" and "~/..." begin in the home of the user, "~NAME/..." in NAME's if there is such a user.
+/// Options of the command line and paths in files go through here, since a shell leaves "--out=~/x" and "'~/x'" as they are.
+std::string ExpandHome(const std::string& text);
+
 /// `pattern` with every {site} replaced by the site's number.
 std::string FillSite(const std::string& pattern, int64_t site);
 
-/// Absolute, normal path of an existing input. `text` may start with "~/". `what` names it in the error, which lists the places
+/// Absolute, normal path of an existing input. `text` may begin with "~". `what` names it in the error, which lists the places
 /// looked at.
 StatusOr<std::filesystem::path> FindInput(const std::filesystem::path& folder, const std::string& text, InputKind kind,
                                           const std::string& what, ErrorKind error_kind);

@@ -294,9 +294,7 @@ ConfigKey EvalBatchSizeKey() {
 
 ConfigKey SeedKey() {
   return {"seed", "an integer from 0 to 18446744073709551615",
-          [](const YamlNode& node, RunConfig& config) {
-            return node.kind == YamlNode::Kind::kScalar && FromChars(node.text, config.federation.seed);
-          },
+          [](const YamlNode& node, RunConfig& config) { return ReadSeed(node, config.federation.seed); },
           [](const RunConfig& config) { return absl::StrCat(config.federation.seed); }};
 }
 
@@ -306,8 +304,7 @@ ConfigKey GuardKey() {
   return {"rest_of_world.guard", absl::StrCat("off or a number from 0 to ", kHigh),
           [guard](const YamlNode& node, RunConfig& config) {
             double value = -1.0;
-            if (node.kind != YamlNode::Kind::kScalar) return false;
-            if (node.text != "off" && (!FromChars(node.text, value) || !(value >= 0.0 && value <= kHigh))) return false;
+            if (!IsWord(node, "off") && (!ReadNumber(node, value) || !(value >= 0.0 && value <= kHigh))) return false;
             guard(config) = value;
             return true;
           },

@@ -6,11 +6,17 @@
 #include <map>
 
 #include "app/config_keys.h"
+#include "app/config_paths.h"
+#include "app/host_port.h"
+#include "app/idle_settings.h"
+#include "app/key_advice.h"
 #include "app/yaml_tree.h"
 #include "base/check.h"
 #include "base/file.h"
+#include "base/log.h"
 #include "base/private_file.h"
 #include "base/signature.h"
+#include "base/site_name.h"
 #include "net/certificates.h"
 #include "net/key_folder.h"
 
@@ -23,61 +29,84 @@ namespace fs = std::filesystem;
 struct PartyKey {
   std::string name;
   bool required = false;
-  std::function<bool(const std::string& text, const fs::path& folder)> read;  ///< false: not what is expected
-  std::string expected;
+  std::function<std::string(const YamlNode& value, const fs::path& folder)> read;  ///< what is wrong; empty: it is read
+  std::string expected;                                                            ///< where it is required
 };
+
+std::string Unexpected(const YamlNode& value, std::string_view expected) {
+  return absl::StrCat("is ", value.Describe(), "; expected ", std::string(expected));
+}
 
 PartyKey PathKey(const std::string& name, bool required, fs::path& to) {
   return {name, required,
-          [&to](const std::string& text, const fs::path& folder) {
-            to = (folder / text).lexically_normal();
-            return !text.empty();
+          [&to](const YamlNode& value, const fs::path& folder) {
+            to = (folder / ExpandHome(value.text)).lexically_normal();
+            return value.text.empty() ? Unexpected(value, "a path") : std::string();
           },
           "a path"};
 }
 
-PartyKey TextKey(const std::string& name, std::string& to) {
+PartyKey AddressKey(const std::string& name, AddressUse use, std::string& to) {
   return {name, true,
-          [&to](const std::string& text, const fs::path&) {
-            to = text;
-            return !text.empty();
+          [&to, use](const YamlNode& value, const fs::path&) {
+            to = value.text;
+            return AddressFault(to, use);
           },
-          "a text"};
+          "host:port"};
 }
 
-PartyKey AddressKey(const std::string& name, std::string& to) {
-  PartyKey key = TextKey(name, to);
-  key.read = [&to](const std::string& text, const fs::path&) {
-    to = text;
-    const size_t colon = text.rfind(':');
-    int64_t port = 0;
-    return colon != std::string::npos && colon > 0 && absl::SimpleAtoi(text.substr(colon + 1), &port) && port >= 0 && port < 65536;
-  };
-  key.expected = "host:port";
-  return key;
+PartyKey SiteKey(std::string& to) {
+  return {"site", true,
+          [&to](const YamlNode& value, const fs::path&) {
+            to = value.text;
+            return SiteNameFault(to);
+          },
+          "the name for which its keys were made"};
 }
 
 PartyKey CountKey(const std::string& name, int64_t least, int64_t& to) {
   return {name, false,
-          [&to, least](const std::string& text, const fs::path&) {
+          [&to, least](const YamlNode& value, const fs::path&) {
             constexpr int64_t kMost = 1'000'000'000;
-            return absl::SimpleAtoi(text, &to) && to >= least && to <= kMost;
+            const bool valid = ReadInteger(value, to) && to >= least && to <= kMost;
+            return valid ? std::string() : Unexpected(value, absl::StrCat("an integer from ", least, " to ", kMost));
           },
-          absl::StrCat("an integer from ", least)};
+          "a count"};
+}
+
+PartyKey PinKey(std::optional<int64_t>& to) {
+  return {"rest_of_world.pin", false,
+          [&to](const YamlNode& value, const fs::path&) {
+            int64_t round = 0;
+            bool on = true;
+            if (ReadBoolean(value, on) && !on) return std::string();
+            if (!ReadInteger(value, round) || round < 0) return Unexpected(value, "off or a round");
+            to = round;
+            return std::string();
+          },
+          "off or a round"};
+}
+
+PartyKey FlagKey(const std::string& name, bool& to) {
+  return {name, false,
+          [&to](const YamlNode& value, const fs::path&) {
+            return ReadBoolean(value, to) ? std::string() : Unexpected(value, "true or false");
+          },
+          "true or false"};
 }
 
 std::vector<PartyKey> KeysOf(Party party, PartyConfig& config) {
   std::vector<PartyKey> keys = {PathKey("federation", true, config.federation), PathKey("model", false, config.model),
                                 PathKey("keys", true, config.keys), PathKey("directory", true, config.directory)};
   if (party == Party::kServer) {
-    keys.push_back(AddressKey("listen", config.listen));
+    keys.push_back(AddressKey("listen", AddressUse::kListen, config.listen));
     keys.push_back(CountKey("minimum_cohort", 1, config.minimum_cohort));
     keys.push_back(CountKey("deadline_s", 1, config.deadline_s));
     keys.push_back(CountKey("linger_s", 0, config.linger_s));
     return keys;
   }
-  keys.push_back(AddressKey("server", config.server));
-  keys.push_back(TextKey("site", config.site));
+  keys.push_back(AddressKey("server", AddressUse::kDial, config.server));
+  keys.push_back(SiteKey(config.site));
   keys.push_back(PathKey("data.train", true, config.train));
   keys.push_back(PathKey("data.test", true, config.test));
   keys.push_back(PathKey("data.validation", false, config.validation));
@@ -89,20 +118,8 @@ std::vector<PartyKey> KeysOf(Party party, PartyConfig& config) {
     keys.back().required = false;
   }
   keys.push_back(CountKey("patience_s", 1, config.patience_s));
-  keys.push_back({"rest_of_world.pin", false,
-                  [&config](const std::string& text, const fs::path&) {
-                    int64_t round = 0;
-                    if (text != "off" && (!absl::SimpleAtoi(text, &round) || round < 0)) return false;
-                    if (text != "off") config.pinned_round = round;
-                    return true;
-                  },
-                  "off or a round"});
-  keys.push_back({"share_metrics", false,
-                  [&config](const std::string& text, const fs::path&) {
-                    config.share_metrics = text == "true";
-                    return text == "true" || text == "false";
-                  },
-                  "true or false"});
+  keys.push_back(PinKey(config.pinned_round));
+  keys.push_back(FlagKey("share_metrics", config.share_metrics));
   return keys;
 }
 
@@ -139,6 +156,7 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
   std::map<std::string, const YamlNode*> values;
   RETURN_IF_ERROR(Flatten(root, "", values));
   PartyConfig config;
+  config.file = file;
   const std::vector<PartyKey> keys = KeysOf(party, config);
   std::vector<std::string> names;
   names.reserve(keys.size());
@@ -146,16 +164,17 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
   for (const auto& [name, node] : values)
     if (std::find(names.begin(), names.end(), name) == names.end())
       return ConfigError(
-          absl::StrCat(node->where, ": unknown key ", name.substr(0, 80), "; the nearest is ", NearestName(name, names)));
+          absl::StrCat(node->where, ": unknown key \"", name.substr(0, 80), "\"; ",
+                       KeyAdvice(name, party == Party::kServer ? SettingsFile::kServer : SettingsFile::kSite, names)));
   std::error_code error;
   const fs::path folder = fs::absolute(file, error).parent_path();
   for (const PartyKey& key : keys) {
     const auto value = values.find(key.name);
     if (value == values.end() && key.required)
       return ConfigError(absl::StrCat(file.string(), ": ", key.name, " is missing; expected ", key.expected));
-    if (value != values.end() && !key.read(value->second->text, folder))
-      return ConfigError(
-          absl::StrCat(value->second->where, ": ", key.name, " is ", value->second->Describe(), "; expected ", key.expected));
+    if (value == values.end()) continue;
+    if (const std::string fault = key.read(*value->second, folder); !fault.empty())
+      return ConfigError(absl::StrCat(value->second->where, ": ", key.name, " ", fault));
   }
   return config;
 }
@@ -225,9 +244,13 @@ StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& ros
   ConfigSource source;
   source.name = party.federation.string();
   source.check_files = false;  // the other sites' data are elsewhere
+  source.own_overrides = true;
   ASSIGN_OR_RETURN(ParsedConfig parsed, ParseConfig(text, overrides, source));
+  WarnOfIdleSettings(parsed, ConfigPlace::kFederation);
   RunConfig& config = parsed.config;
-  config.model = (party.federation.parent_path() / config.model).lexically_normal();
+  if (!party.validation.empty() && config.validation > 0.0)
+    LogWarning(absl::StrCat("validation has no effect at this site: data.validation of ", party.file.string(), " names a file"));
+  config.model = (party.federation.parent_path() / ExpandHome(config.model.string())).lexically_normal();
   if (party.site.empty()) return config;
   config.all_sites = names;
   const FieldNames& fields = party.fields == FieldNames() ? config.fields : party.fields;

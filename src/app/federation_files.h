@@ -16,6 +16,7 @@ namespace fedalt {
 
 /// What server.yaml and site.yaml say. Paths are absolute.
 struct PartyConfig {
+  std::filesystem::path file;        ///< that says so
   std::filesystem::path federation;  ///< the configuration that all share
   std::filesystem::path model;       ///< empty: as `federation` says
   std::filesystem::path keys;        ///< the party's folder (docs/keys.md)

@@ -6,6 +6,7 @@
 #include <system_error>
 
 #include "app/config.h"
+#include "app/config_started.h"
 #include "base/log.h"
 #include "data/remarks.h"
 #include "run/run_directory.h"
@@ -45,6 +46,7 @@ std::vector<std::string> SiteNames(const RunConfig& config) {
 StatusOr<LoadedRun> OpenRun(const fs::path& directory, const std::string& device) {
   ASSIGN_OR_RETURN(const RunDirectory opened, RunDirectory::Open(directory));
   ASSIGN_OR_RETURN(ParsedConfig parsed, LoadConfig(opened.config(), {}));
+  RETURN_IF_ERROR(CheckAsStarted(directory, parsed));
   if (!device.empty()) parsed.config.device = device;
   RETURN_IF_ERROR(VerifyHashes(parsed.config, SmallModelFiles(parsed.config, parsed.hashes)));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(parsed.config));

@@ -1,6 +1,8 @@
+#include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
@@ -8,6 +10,8 @@
 
 #include "app/command.h"
 #include "app/config_keys.h"
+#include "app/config_paths.h"
+#include "app/key_advice.h"
 #include "base/log.h"
 
 namespace fedalt {
@@ -51,9 +55,8 @@ Status CheckCommandName(const CLI::App& program, int argc, const char* const* ar
   std::vector<std::string> names;
   for (const CLI::App* command : program.get_subcommands({})) names.push_back(command->get_name());
   if (argc < 2) {
-    std::string list;
-    for (const std::string& name : names) absl::StrAppend(&list, list.empty() ? "" : ", ", name);
-    return UsageError(absl::StrCat("no command is given; expected one of ", list, " (fedalt --help has examples)"));
+    return UsageError(
+        absl::StrCat("no command is given; expected one of ", absl::StrJoin(names, ", "), " (fedalt --help has examples)"));
   }
   const std::string word = argv[1];
   if (word == "-h" || word == "--help" || word == "--version" || std::find(names.begin(), names.end(), word) != names.end())
@@ -62,8 +65,39 @@ Status CheckCommandName(const CLI::App& program, int argc, const char* const* ar
     return UsageError(
         absl::StrCat("unknown option ", word.substr(0, 80), "; expected a command, --help or --version (see fedalt --help)"));
   }
-  return UsageError(absl::StrCat("unknown command \"", word.substr(0, 80), "\"; the nearest is \"", NearestName(word, names),
-                                 "\" (see fedalt --help)"));
+  const std::string close = CloseName(word, names);
+  return UsageError(
+      absl::StrCat("unknown command \"", word.substr(0, 80), "\"; ",
+                   close.empty() ? "expected one of " + absl::StrJoin(names, ", ") : "the nearest is \"" + close + "\"",
+                   " (see fedalt --help)"));
+}
+
+/// A setting that is written as an option, as other tools want it: the first of the line's that the command does not know, or
+/// nothing.
+std::string SettingAsOption(const CLI::App& command, int argc, const char* const* argv) {
+  for (int i = 2; i < argc; ++i) {
+    std::string name = argv[i];
+    name = name.substr(0, name.find('='));
+    if (!name.starts_with("--") || command.get_option_no_throw(name) != nullptr) continue;
+    name.erase(0, 2);
+    const std::vector<std::string>& keys = KnownKeyNames();
+    if (std::find(keys.begin(), keys.end(), name) != keys.end())
+      return absl::StrCat("unknown option --", name, "; a setting has no dashes: ", name, "=VALUE");
+    const auto advice = FindKeyAdvice(name, SettingsFile::kConfiguration, keys);
+    return advice ? absl::StrCat("unknown option --", name, "; settings are given as key=value, and ", *advice) : std::string();
+  }
+  return {};
+}
+
+/// Whatever an option calls a directory or a file may begin with "~".
+void ExpandHomeInPaths(CLI::App& app) {
+  for (CLI::Option* option : app.get_options()) {
+    const std::string type = option->get_type_name();
+    const auto is = [&type](const char* word) { return type.find(word) != std::string::npos; };
+    if (is("DIR") || is("FILE") || is("INPUT") || is(".yaml"))
+      option->transform([](const std::string& text) { return ExpandHome(text); }, "", "home");
+  }
+  for (CLI::App* command : app.get_subcommands({})) ExpandHomeInPaths(*command);
 }
 
 }  // namespace
@@ -118,6 +152,7 @@ int RunProgram(int argc, const char* const* argv) {
   AddViewCommands(program, command);
   AddOperatorCommands(program, command);
 #endif
+  ExpandHomeInPaths(program);
   if (Status status = CheckCommandName(program, argc, argv); !status.ok()) return Report(status);
   try {
     program.parse(argc, argv);
@@ -129,7 +164,10 @@ int RunProgram(int argc, const char* const* argv) {
     if (!name.empty()) {
       for (const CLI::App* part : program.get_subcommand(argv[1])->get_subcommands()) absl::StrAppend(&name, " ", part->get_name());
     }
-    return Report(UsageError(absl::StrCat(OneLine(error.what()), " (see fedalt", name, " --help)")));
+    std::string what = OneLine(error.what());
+    if (name == " run" || name == " doctor" || name == " compare")  // the commands that take settings
+      if (std::string setting = SettingAsOption(*program.get_subcommand(argv[1]), argc, argv); !setting.empty()) what = setting;
+    return Report(UsageError(absl::StrCat(what, " (see fedalt", name, " --help)")));
   }
   const Status status = command.run();
   return status.ok() ? 0 : Report(status);

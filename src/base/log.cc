@@ -131,13 +131,17 @@ void CloseLogFile() {
 }
 
 void Log(LogLevel level, std::string_view message) {
+  ToStderr(SpdlogLevel(level), message);
+  LogInFile(level, message);
+}
+
+void LogInFile(LogLevel level, std::string_view message) {
   Destinations& all = Get();
   std::shared_ptr<spdlog::logger> file;
   {
     const std::lock_guard<std::mutex> lock(all.mutex);
     file = all.file;
   }
-  ToStderr(SpdlogLevel(level), message);
   if (file) file->log(SpdlogLevel(level), spdlog::string_view_t(message.data(), message.size()));
 }
 

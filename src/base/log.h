@@ -23,6 +23,8 @@ Status LogToFile(const std::filesystem::path& path);
 void CloseLogFile();
 
 void Log(LogLevel level, std::string_view message);
+/// Only into the file: what stderr is told in another way.
+void LogInFile(LogLevel level, std::string_view message);
 inline void LogDebug(std::string_view message) {
   Log(LogLevel::kDebug, message);
 }

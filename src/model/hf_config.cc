@@ -8,6 +8,7 @@
 
 #include "base/file.h"
 #include "base/strict_json.h"
+#include "model/model_directory.h"
 
 namespace fedalt {
 namespace {
@@ -327,9 +328,8 @@ StatusOr<ModelConfig> ParseModelConfig(std::string_view config_json, std::string
 }
 
 StatusOr<ModelConfig> ReadModelConfig(const std::filesystem::path& directory) {
+  RETURN_IF_ERROR(CheckModelDirectory(directory));
   std::error_code ignored;
-  if (!std::filesystem::is_directory(directory, ignored))
-    return ModelError(absl::StrCat(directory.string(), ": is not a directory; give a model directory"));
   ASSIGN_OR_RETURN(const std::string config, ReadFile(directory / kConfigFile, ErrorKind::kModel, kMaxConfigBytes));
   std::string generation;
   if (std::filesystem::exists(directory / kGenerationFile, ignored)) {

@@ -71,7 +71,7 @@ StatusOr<std::shared_ptr<const Transformer>> Transformer::Load(const std::filesy
   }
   auto model = FromTensors(config, tensors, options);
   files->DropPages();
-  if (!model.ok()) return Annotate(model.status(), absl::StrCat(directory.string(), ": "));
+  if (!model.ok()) return Annotate(model.status(), directory.string());
   return model;
 }
 

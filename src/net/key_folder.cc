@@ -7,6 +7,7 @@
 #include "base/file.h"
 #include "base/private_file.h"
 #include "base/signature.h"
+#include "base/site_name.h"
 #include "base/strict_json.h"
 
 namespace fedalt {
@@ -195,9 +196,8 @@ PartyState StateOf(const fs::path& directory, const std::string& site, const Par
 }  // namespace
 
 Status MakeKeyFolder(const fs::path& directory, std::string_view federation, const Validity& validity) {
-  if (!IsPartyName(federation))
-    return UsageError(absl::StrCat("the federation's name is ", QuoteForMessage(federation),
-                                   "; expected at most 64 letters, digits, '.', '_' and '-', not '.' or '-' first"));
+  if (const std::string fault = NameFault(federation); !fault.empty())
+    return UsageError(absl::StrCat("the federation's name ", fault));
   if (Exists(directory / kAuthorityFolder) || Exists(directory / kRosterFile))
     return OutputError(
         absl::StrCat(directory.string(),
@@ -219,9 +219,8 @@ Status MakeKeyFolder(const fs::path& directory, std::string_view federation, con
 }
 
 Status IssueKeys(const fs::path& directory, const IssueRequest& request) {
-  if (!request.site.empty() && !IsPartyName(request.site))
-    return UsageError(absl::StrCat("the site's name is ", QuoteForMessage(request.site),
-                                   "; expected at most 64 letters, digits, '.', '_' and '-', not '.' or '-' first"));
+  if (const std::string fault = request.site.empty() ? "" : SiteNameFault(request.site); !fault.empty())
+    return UsageError(absl::StrCat("the site's name ", fault));
   RETURN_IF_ERROR(Open(directory).status());  // its errors say more than those of the lock
   ASSIGN_OR_RETURN(const DirectoryLock lock, DirectoryLock::Take(directory, "folder of keys"));
   ASSIGN_OR_RETURN(OpenFolder open, Open(directory));

@@ -1,7 +1,5 @@
 #include "net/roster.h"
 
-#include <absl/strings/ascii.h>
-
 #include <algorithm>
 #include <initializer_list>
 #include <nlohmann/json.hpp>
@@ -10,6 +8,7 @@
 #include "base/file.h"
 #include "base/hash.h"
 #include "base/signature.h"
+#include "base/site_name.h"
 #include "base/strict_json.h"
 
 namespace fedalt {
@@ -24,10 +23,8 @@ bool IsFingerprint(std::string_view text) {
   return text.size() == 64 && std::all_of(text.begin(), text.end(), is_digit);
 }
 
-Status CheckName(std::string_view name, std::string_view whose) {
-  if (IsPartyName(name)) return absl::OkStatus();
-  return ConfigError(absl::StrCat(std::string(whose), " is called ", QuoteForMessage(name),
-                                  "; expected at most 64 letters, digits, '.', '_' and '-', not '.' or '-' first"));
+Status CheckName(const std::string& fault, std::string_view whose) {
+  return fault.empty() ? absl::OkStatus() : ConfigError(absl::StrCat("the name of ", std::string(whose), " ", fault));
 }
 
 // What must not be there twice, whoever has it.
@@ -94,21 +91,13 @@ StatusOr<RosterSite> SiteFromJson(const Json& object, const std::string& where) 
 
 }  // namespace
 
-bool IsPartyName(std::string_view name) {
-  const auto allowed = [](char c) {
-    return absl::ascii_isalnum(static_cast<unsigned char>(c)) || c == '.' || c == '_' || c == '-';
-  };
-  return !name.empty() && name.size() <= 64 && name.front() != '.' && name.front() != '-' &&
-         std::all_of(name.begin(), name.end(), allowed);
-}
-
 Status CheckRoster(const Roster& roster) {
   Seen seen;
-  RETURN_IF_ERROR(CheckName(roster.federation, "the federation"));
+  RETURN_IF_ERROR(CheckName(NameFault(roster.federation), "the federation"));
   RETURN_IF_ERROR(seen.Fingerprint(roster.authority, "the authority"));
   if (roster.server) RETURN_IF_ERROR(seen.Keys(*roster.server, "the server"));
   for (const RosterSite& site : roster.sites) {
-    RETURN_IF_ERROR(CheckName(site.name, "a site"));
+    RETURN_IF_ERROR(CheckName(SiteNameFault(site.name), "a site"));
     RETURN_IF_ERROR(seen.Name(site.name));
     RETURN_IF_ERROR(seen.Keys(site.keys, absl::StrCat("site ", site.name)));
   }

@@ -38,9 +38,6 @@ struct Roster {
   bool operator==(const Roster&) const = default;
 };
 
-/// Whether a site or a federation may be called that: 1 to 64 letters, digits, '.', '_' and '-' (ASCII), not '.' or '-' first.
-bool IsPartyName(std::string_view name);
-
 /// OK if all names, fingerprints and signing keys are well formed and none is there twice. Errors: kConfig.
 Status CheckRoster(const Roster& roster);
 

@@ -203,11 +203,24 @@ std::vector<std::string> ShownMetrics(const std::string& config) {
   return metrics;
 }
 
+/// The name of the directory; of a run of a comparison (COMPARISON/runs/VARIANT/seed-S) the variant and the seed.
+std::string TitleOf(const fs::path& directory) {
+  constexpr std::string_view kSeed = "seed-";
+  const std::string name = directory.filename().string();
+  const fs::path variant = directory.parent_path();
+  const auto spec = ReadJsonObject(variant.parent_path().parent_path() / "comparison-spec.json");
+  if (!name.starts_with(kSeed) || !spec.ok() || !*spec || !(*spec)->contains("variants")) return name;
+  for (const json& of : (**spec)["variants"])
+    if (of.is_object() && of.value("folder", json()) == variant.filename().string() && of.value("name", json()).is_string())
+      return absl::StrCat(of["name"].get<std::string>(), ", seed ", name.substr(kSeed.size()));
+  return name;
+}
+
 /// Method, preset, seed and the like; from summary.json where the run is finished.
 Status AddHead(const fs::path& root, const std::string& config, const MetricsHistory& history, ordered_json& data) {
   ASSIGN_OR_RETURN(const std::optional<json> summary, ReadJsonObject(root / "summary.json"));
   std::error_code error;
-  data["directory"] = RepairUtf8(fs::weakly_canonical(root, error).filename().string());
+  data["directory"] = RepairUtf8(TitleOf(fs::weakly_canonical(root, error)));
   data["date"] = StartOf(root);
   data["finished"] = summary.has_value();
   data["method"] = ConfigValue(config, "method");

@@ -8,6 +8,7 @@
 #include <system_error>
 
 #include "base/file.h"
+#include "base/hash.h"
 #include "base/strict_json.h"
 
 namespace fedalt {
@@ -108,6 +109,13 @@ ComparisonSpec SpecFromJson(const nlohmann::json& json) {
   return spec;
 }
 
+/// SHA-256 of a spec without its digest, whatever the order of its members.
+std::string DigestOf(const nlohmann::json& spec) {
+  nlohmann::json counted = spec;
+  counted.erase("sha256");
+  return HexOf(Sha256(counted.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)));
+}
+
 std::string VariantNames(const ComparisonSpec& spec) {
   return absl::StrJoin(spec.variants, ", ",
                        [](std::string* out, const Variant& variant) { absl::StrAppend(out, "\"", variant.name, "\""); });
@@ -158,6 +166,10 @@ StatusOr<ComparisonSpec> ReadComparisonSpec(const fs::path& directory) {
   auto json = ParseJson(text, {.kind = ErrorKind::kOutput});
   if (!json.ok()) return Annotate(json.status(), path.string());
   try {
+    if (Has(*json, "sha256") && json->at("sha256") != DigestOf(*json))
+      return OutputError(absl::StrCat(path.string(),
+                                      ": was changed since the comparison began, and what it says is no longer what its "
+                                      "runs did; put the old file back, or start the comparison in another directory"));
     if (json->at("version") == kVersion) return SpecFromJson(*json);
   } catch (const nlohmann::json::exception& e) {
     return OutputError(absl::StrCat(path.string(), ": is damaged (", e.what(), "); start the comparison in another directory"));
@@ -169,10 +181,11 @@ StatusOr<ComparisonSpec> ReadComparisonSpec(const fs::path& directory) {
 Status WriteComparisonSpec(const fs::path& directory, const ComparisonSpec& spec) {
   Json variants = Json::array();
   for (const Variant& variant : spec.variants) variants.push_back(VariantToJson(variant));
-  const Json json = {{"version", kVersion},         {"config", spec.config}, {"metric", spec.metric},
-                     {"sites", spec.sites},         {"seeds", spec.seeds},   {"reference", spec.reference},
-                     {"bootstrap", spec.resamples}, {"inputs", spec.inputs}, {"chosen_by", SourceToJson(spec.chosen_by)},
-                     {"variants", variants}};
+  Json json = {{"version", kVersion},         {"config", spec.config}, {"metric", spec.metric},
+               {"sites", spec.sites},         {"seeds", spec.seeds},   {"reference", spec.reference},
+               {"bootstrap", spec.resamples}, {"inputs", spec.inputs}, {"chosen_by", SourceToJson(spec.chosen_by)},
+               {"variants", variants}};
+  json["sha256"] = DigestOf(nlohmann::json::parse(json.dump(-1, ' ', false, Json::error_handler_t::replace)));
   return WriteFileAtomic(SpecPath(directory), json.dump(1, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 

@@ -7,6 +7,7 @@
 #include "base/machine.h"
 #include "model/device.h"
 #include "model/safetensors.h"
+#include "run/adapter_ranks.h"
 #include "run/run.h"
 #include "run/site_files.h"
 
@@ -99,6 +100,8 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
     run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total()), " with batches of max_length, ",
                                      Gigabytes(plan.available),
                                      " available; lower train.batch_size (and raise train.accumulate) if it runs out"));
+  ASSIGN_OR_RETURN(const std::string rank, RankBeyondWidth(config));
+  if (!rank.empty()) run.notes.push_back(rank);
   DecideSitesAtOnce(run.config, model, device);
   at::set_num_threads(ThreadsOf(config));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config, device));

@@ -162,6 +162,19 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
   return json;
 }
 
+/// Execute; log.txt says how it ended.
+StatusOr<RunOutcome> ExecuteAndLog(LoadedRun& run, const RunDirectory& directory, const Elsewhere& elsewhere) {
+  StatusOr<OrderedJson> summary = Execute(run, directory, elsewhere);
+  if (summary.ok())
+    LogInFile(LogLevel::kInfo, "finished");
+  else
+    LogInFile(KindOf(summary.status()) == ErrorKind::kInterrupted ? LogLevel::kWarning : LogLevel::kError,
+              std::string(summary.status().message()));
+  CloseLogFile();
+  if (!summary.ok()) return std::move(summary).status();
+  return RunOutcome{*std::move(summary), false};
+}
+
 }  // namespace
 
 StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolved_yaml, const fs::path& root,
@@ -180,12 +193,11 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
   ASSIGN_OR_RETURN(RunDirectory directory, RunDirectory::Create(root));
   RETURN_IF_ERROR(directory.Lock());
   RETURN_IF_ERROR(WriteFileAtomic(EnvironmentFile(directory), Environment(run.config).dump(1) + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomic(directory.started(), RunDirectory::StartedText(resolved_yaml)));
   RETURN_IF_ERROR(WriteFileAtomic(directory.config(), resolved_yaml));
   RETURN_IF_ERROR(LogToFile(directory.log()));
   LogInfo(absl::StrCat("run in ", directory.root().string()));
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, elsewhere));
-  CloseLogFile();
-  return RunOutcome{std::move(summary), false};
+  return ExecuteAndLog(run, directory, elsewhere);
 }
 
 StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, const ConnectTransport& connect) {
@@ -209,9 +221,7 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, co
   if (connect) {
     ASSIGN_OR_RETURN(elsewhere, connect(run));
   }
-  ASSIGN_OR_RETURN(OrderedJson summary, Execute(run, directory, elsewhere));
-  CloseLogFile();
-  return RunOutcome{std::move(summary), false};
+  return ExecuteAndLog(run, directory, elsewhere);
 }
 
 StatusOr<SiteModel> LoadSiteModel(const LoadedRun& run, const fs::path& root, const std::string& site_name, int64_t round) {

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "base/file.h"
+#include "base/hash.h"
 
 namespace fedalt {
 
@@ -15,7 +16,7 @@ namespace {
 /// Whether `entry` is what a start that ended before config.yaml stood leaves behind: there is no run in such a directory.
 bool LeftByFailedStart(const std::filesystem::directory_entry& entry) {
   const std::string name = entry.path().filename().string();
-  return name.starts_with("environment.json") || name.starts_with("config.yaml.part-");
+  return name.starts_with("environment.json") || name.starts_with("started.yaml") || name.starts_with("config.yaml.part-");
 }
 
 }  // namespace
@@ -55,6 +56,16 @@ Status RunDirectory::Lock() {
   ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(root_, "run"));
   lock_.emplace(std::move(lock));
   return absl::OkStatus();
+}
+
+std::string RunDirectory::StartedText(const std::string& config) {
+  return absl::StrCat("# What this run was started with; do not change it. SHA-256 of all below: ", HexOf(Sha256(config)), "\n",
+                      config);
+}
+
+bool RunDirectory::IsStarted(const std::string& text) {
+  const size_t line = text.find('\n');
+  return line != text.npos && text == StartedText(text.substr(line + 1));
 }
 
 std::filesystem::path RunDirectory::round(int64_t round) const {

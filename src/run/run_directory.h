@@ -1,6 +1,7 @@
 // The folder of one run: what lies where, and who may write there.
 //
 //   config.yaml       resolved configuration with hashes           journal.jsonl     what is done (for --resume)
+//   started.yaml      the same as it was when the run started, to be compared with it
 //   metrics.jsonl     one line per site and round, then the mean   metrics.csv       the same, flat
 //   rounds/NNN/SITE/  individual/ and rest_of_world/ (PEFT), mixer, fold, method, optimizer, sent and received .safetensors
 //   rounds/NNN/published.safetensors                               the one object that the round published to everybody
@@ -32,6 +33,11 @@ class RunDirectory {
 
   const std::filesystem::path& root() const { return root_; }
   std::filesystem::path config() const { return root_ / "config.yaml"; }
+  std::filesystem::path started() const { return root_ / "started.yaml"; }
+  /// The text of started.yaml for a configuration: behind a comment with its digest.
+  static std::string StartedText(const std::string& config);
+  /// Whether `text` is what StartedText made, unchanged.
+  static bool IsStarted(const std::string& text);
   std::filesystem::path metrics() const { return root_ / "metrics.jsonl"; }
   std::filesystem::path metrics_csv() const { return root_ / "metrics.csv"; }
   std::filesystem::path journal() const { return root_ / "journal.jsonl"; }

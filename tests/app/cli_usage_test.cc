@@ -108,6 +108,10 @@ TEST_F(CliUsage, UsageErrorsExitWith2) {
   ExpectError(Run({"run"}), 2, "configuration file");
   ExpectError(Run({"run", "--frobnicate"}), 2, "--frobnicate");
   ExpectError(Run({"run", "c.yaml", "--format", "xml"}), 2, "--format");
+  ExpectError(Run({"run", "c.yaml", "--learning_rate", "1e-3"}), 2, "key=value, and it is called \"train.lr\" here");
+  ExpectError(Run({"doctor", "c.yaml", "--train.lr=1e-3"}), 2, "train.lr=VALUE");
+  ExpectError(Run({"eval", "x", "--learning_rate", "1e-3"}), 2, "--learning_rate");
+  ExpectError(RunFedalt(folder_, {"frobnicate"}), 2, "expected one of run, ");
   ExpectError(Run({"run", "c.yaml", "--resume", "x"}), 2, "--resume");
   ExpectError(Run({"run", "--resume", "absent"}), 2, "absent");
   ExpectError(Run({"eval"}), 2, "run_dir");
@@ -131,6 +135,43 @@ TEST_F(CliUsage, KindsOfErrorHaveTheirCodes) {
   ExpectError(Run({"run", "config.yaml", "--out", "config.yaml"}), 6, "is a file");
   ExpectError(Run({"generate", "--model", "absent", "--prompt", "x"}), 4, "absent");
   ExpectError(RunFedalt(folder_, {"generate", "--model", "model"}), 5, "no prompt");
+}
+
+TEST_F(CliUsage, PathsBeginAtHomeWhoeverReadsThem) {
+  testing::WriteTinyRun(folder_);
+  ::setenv("HOME", folder_.path().c_str(), 1);
+  folder_.Write("full/x", "x");
+  ExpectError(Run({"run", "~/config.yaml", "--out", "~/full"}), 6, (folder_.path() / "full").string());
+  ExpectError(Run({"run", "--out=~/full", "config.yaml"}), 6, (folder_.path() / "full").string());
+  ExpectError(Run({"eval", "~/full"}), 2, (folder_.path() / "full").string());
+  ExpectError(Run({"generate", "--model", "~/absent", "--prompt", "x"}), 4, (folder_.path() / "absent").string());
+  EXPECT_EQ(Run({"data", "split", "~/train_0.jsonl", "--by", "random", "--sites", "2", "--out", "~/split"}).code, 0);
+  EXPECT_TRUE(std::filesystem::exists(folder_.path() / "split"));
+  EXPECT_FALSE(std::filesystem::exists(folder_.path() / "~"));
+}
+
+TEST_F(CliUsage, WhatIsNotAModelDirectoryIsCalledWhatItIs) {
+  testing::WriteTinyRun(folder_);
+  folder_.Write("llama.gguf", "GGUF and more");
+  folder_.Write("quantized/llama.gguf", "GGUF and more");
+  folder_.Write("adapter/adapter_config.json", "{}");
+  ExpectError(Run({"run", "config.yaml", "model=llama.gguf"}), 4, "llama.gguf is a GGUF file");
+  ExpectError(Run({"generate", "--model", "llama.gguf", "--prompt", "x"}), 4, "is a GGUF file");
+  ExpectError(Run({"generate", "--model", "quantized", "--prompt", "x"}), 4, "holds llama.gguf, a GGUF file");
+  ExpectError(Run({"generate", "--model", "adapter", "--prompt", "x"}), 4, "holds a PEFT adapter");
+  ExpectError(Run({"run", "config.yaml", "model=model/model.safetensors"}), 4, "is a single safetensors file");
+  ExpectError(Run({"run", "config.yaml", "model=meta-llama/Llama-2-7b-hf"}), 4, "nothing is downloaded");
+}
+
+TEST_F(CliUsage, DoctorTellsWhatHasNoEffect) {
+  testing::WriteTinyRun(folder_);
+  const ProcessResult rank = Run({"doctor", "config.yaml", "adapter.r=4096", "feddpa.weight=0.3"});
+  EXPECT_EQ(rank.code, 0) << rank.out;
+  EXPECT_TRUE(std::regex_search(
+      rank.out, std::regex("warning +model +adapter\\.r is 4096, but model\\.layers\\.0\\..*_proj is [0-9]+ x [0-9]+")))
+      << rank.out;
+  EXPECT_TRUE(std::regex_search(rank.out, std::regex("warning +config +feddpa\\.weight has no effect"))) << rank.out;
+  EXPECT_EQ(Run({"doctor", "config.yaml"}).out.find("warning  model"), std::string::npos);
 }
 
 TEST_F(CliUsage, DevicesThatAreNotThereAreRefused) {

@@ -129,6 +129,20 @@ TEST_F(MakeSpec, SurvivesItsFileAndSaysWhatDiffers) {
   EXPECT_EQ(DifferenceOf(*spec, *Make("local,fedalt:mixer=none", {}, "base")), "") << "a reference changes no run";
 }
 
+TEST_F(MakeSpec, AChangedFileIsRefused) {
+  const auto spec = Make("local");
+  ASSERT_TRUE(spec.ok()) << spec.status();
+  ASSERT_TRUE(WriteComparisonSpec(folder_.path(), *spec).ok());
+  std::string text = testing::Slurp(folder_.path() / "comparison-spec.json");
+  const std::string given = "lr: 0.01";
+  ASSERT_NE(text.find(given), std::string::npos);
+  folder_.Write("comparison-spec.json", text.replace(text.find(given), given.size(), "lr: 0.05"));
+  const auto read = ReadComparisonSpec(folder_.path());
+  ASSERT_FALSE(read.ok());
+  EXPECT_EQ(KindOf(read.status()), ErrorKind::kOutput);
+  EXPECT_NE(read.status().message().find("was changed since the comparison began"), std::string::npos) << read.status();
+}
+
 TEST_F(MakeSpec, ADamagedFileIsRefused) {
   for (const std::string text : {"{", "[]", "{\"version\": 1}", "{\"version\": 1, \"config\": 3}", "{\"version\": 9}"}) {
     folder_.Write("comparison-spec.json", text);

@@ -64,7 +64,10 @@ TEST_F(ConfigFiles, MissingInputsAreNamed) {
   ExpectError(Load({"sites=3"}).status(), ErrorKind::kData, "train_2.json");
   ExpectError(Load({"sites=3"}).status(), ErrorKind::kData, "site-2");
   ExpectError(Load({"model=meta-llama/Llama-2-7b-hf"}).status(), ErrorKind::kModel, "meta-llama/Llama-2-7b-hf");
-  ExpectError(Load({"model=c.yaml"}).status(), ErrorKind::kModel, "directory was expected");
+  ExpectError(Load({"model=c.yaml"}).status(), ErrorKind::kModel, "c.yaml is a file; expected a directory");
+  Write("llama.gguf", "GGUF\x03");
+  ExpectError(Load({"model=llama.gguf"}).status(), ErrorKind::kModel, "is a GGUF file");
+  ExpectError(Load({"model=models/tiny/model.safetensors"}).status(), ErrorKind::kModel, "is a single safetensors file");
   ExpectError(Load({"adapter.init_from=start_{site}"}).status(), ErrorKind::kModel, "start_0");
   ExpectError(LoadConfig(folder_ / "absent.yaml", {}).status(), ErrorKind::kConfig, "absent.yaml");
   ExpectError(LoadConfig(folder_, {}).status(), ErrorKind::kConfig, folder_.string());

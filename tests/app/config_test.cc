@@ -303,7 +303,7 @@ TEST(Config, ParticipationTellsCountFromFraction) {
 
 TEST(Config, UnknownKeysNameTheNearestAndTheLine) {
   const std::string minimal = kMinimal;
-  ExpectRefusal(minimal + "trian: {rounds: 3}\n", {"c.yaml:6", "\"trian\"", "\"train\""});
+  ExpectRefusal(minimal + "trian: {rounds: 3}\n", {"c.yaml:6", "\"trian.rounds\"", "\"train.rounds\""});
   ExpectRefusal(minimal + "train:\n  rounds: 3\n  learning_rate: 3\n", {"c.yaml:8", "\"train.learning_rate\"", "\"train.lr\""});
   ExpectRefusal(minimal + "rest_of_world: {gian: 3}\n", {"\"rest_of_world.gian\"", "\"rest_of_world.gain\""});
   ExpectRefusal(minimal + "wieght_decay: 3\n", {"\"train.weight_decay\""});
@@ -354,7 +354,7 @@ TEST(Config, WrongValuesSayWhatWasFoundAndExpected) {
                             "mixer=fixed:",
                             "mixer=scalar",
                             "init=random",
-                            "freeze_a=yes",
+                            "freeze_a=maybe",
                             "rest_of_world.damping=0",
                             "rest_of_world.gain=-1",
                             "rest_of_world.staleness=0",
@@ -414,14 +414,15 @@ TEST(Config, SiteNamesMustBeSafeFolderNames) {
     return "model: m\nsites:\n  - {name: " + name + ", train: a, test: b}\n  - {name: x, train: c, test: d}\n";
   };
   for (const char* name : {"../up", "a/b", "..", "''", "'a b'", ".hidden"}) ExpectRefusal(with_name(name), {"c.yaml:3"});
-  ExpectRefusal(with_name("mean"), {"c.yaml:3", "a site is named \"mean\"", "give it another name"});
+  ExpectRefusal(with_name("mean"), {"c.yaml:3", "the name of a site is \"mean\"", "give it another name"});
+  ExpectRefusal(with_name("my site"), {"c.yaml:3", "the name of a site is \"my site\"", "letters"});
   ExpectRefusal(with_name("x"), {"c.yaml:4", "two sites are named \"x\""});
 }
 
 TEST(Config, BrokenYamlIsRefusedWithItsLine) {
-  ExpectRefusal("model: m\nsites: [1, 2\n", {"c.yaml:3"});
+  ExpectRefusal("model: m\nsites: [1, 2\n", {"c.yaml:2"});
   ExpectRefusal("model: m\nsites: 2\ndata: {train: a_{site}.json, test: b}\n", {"c.yaml:", "{site} needs quotes"});
-  ExpectRefusal("model: m\n\tsites: 2\n", {"c.yaml:"});
+  ExpectRefusal("model: m\n\tsites: 2\n", {"c.yaml:2", "a tab"});
   ExpectRefusal("model: m\nmodel: n\n", {"c.yaml:2", "\"model\" is given twice", "c.yaml:1"});
   ExpectRefusal(std::string(kMinimal) + "train: {rounds: 2, rounds: 3}\n", {"c.yaml:6", "\"rounds\" is given twice"});
   ExpectRefusal("a: &x [1]\nb: *x\n", {"c.yaml:2", "alias"});

@@ -262,7 +262,8 @@ TEST_F(Keys, RefusesBadArguments) {
   Refused({"server", "keys", "--host", "a"}, 3, "fedalt keys init");
   Refused({"revoke", "keys", "a"}, 3, "fedalt keys init");
   ASSERT_EQ(Run({"init", "keys", "--days", "100"}).code, 0);
-  for (const char* name : {"", "a/b", "..", ".a", "a b", "\xc3\xa4"}) Refused({"site", "keys", name}, 2, "the site's name is");
+  for (const char* name : {"", "a/b", "..", ".a", "a b", "\xc3\xa4", "mean", "server"})
+    Refused({"site", "keys", name}, 2, "the site's name is");
   Refused({"site", "keys", std::string(65, 'a')}, 2, "the site's name is");
   Refused({"site", "keys", "--", "-a"}, 2, "the site's name is");
   Refused({"server", "keys"}, 2, "--host is missing");

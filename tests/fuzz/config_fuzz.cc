@@ -1,6 +1,6 @@
 // links: text deps_yaml
 // clang-format off
-// sources: src/app/config.cc src/app/config_fields.cc src/app/config_keys.cc src/app/config_paths.cc src/app/config_special_keys.cc src/app/config_yaml.cc src/app/presets.cc src/app/yaml_tree.cc
+// sources: src/app/config.cc src/app/config_fields.cc src/app/config_keys.cc src/app/config_paths.cc src/app/config_special_keys.cc src/app/config_yaml.cc src/app/key_advice.cc src/app/presets.cc src/app/tool_words.cc src/app/yaml_tree.cc src/model/model_directory.cc
 // clang-format on
 //
 // Bytes as a YAML configuration, or (behind a newline) as one override of a small one. What is accepted must survive being written

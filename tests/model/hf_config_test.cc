@@ -113,7 +113,7 @@ TEST_F(RefusalTest, BrokenFiles) {
   EXPECT_SAYS(ReadBytes("[1]"), "is not a JSON object");
   EXPECT_SAYS(ReadBytes(R"({"model_type":"llama","model_type":"llama"})"), "appears twice");
   EXPECT_SAYS(ReadBytes(std::string(100000, '[')), "nested deeper");
-  EXPECT_SAYS(ReadModelConfig(directory_ / "gone").status().message(), "is not a directory");
+  EXPECT_SAYS(ReadModelConfig(directory_ / "gone").status().message(), "does not exist");
   fs::remove(directory_ / "config.json");
   EXPECT_SAYS(ReadModelConfig(directory_).status().message(), "config.json: cannot be opened");
 }

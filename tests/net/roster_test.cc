@@ -148,8 +148,8 @@ TEST(Roster, RefusesNamesAndKeysThatAreNotWellFormed) {
   };
   for (const std::string& name : {std::string(), std::string("a b"), std::string("a/b"), std::string(".."), std::string("-a"),
                                   std::string("\xc3\xa4"), std::string("a\n"), std::string(65, 'a')}) {
-    EXPECT_SAYS(with("/sites/0/name", name), "a site is called") << name;
-    EXPECT_SAYS(with("/federation", name), "the federation is called") << name;
+    EXPECT_SAYS(with("/sites/0/name", name), "the name of a site is") << name;
+    EXPECT_SAYS(with("/federation", name), "the name of the federation is") << name;
   }
   EXPECT_EQ(with("/sites/0/name", std::string(64, 'a')), "accepted");
   EXPECT_EQ(with("/sites/0/name", "_A.9-z"), "accepted");

@@ -147,6 +147,23 @@ TEST_F(Report, HoldsTheNumbersOfTheFiles) {
     EXPECT_TRUE(data[absent].is_null()) << absent;
 }
 
+TEST_F(Report, ARunOfAComparisonIsCalledByItsVariantAndSeed) {
+  WriteRun(1, 1);
+  const fs::path comparison = root_ / "comparison", run = comparison / "runs/fedalt_mixer=none/seed-3";
+  fs::create_directories(run);
+  for (const char* file : {"config.yaml", "metrics.jsonl"}) fs::copy_file(root_ / file, run / file);
+  const auto title = [&] {
+    EXPECT_TRUE(WriteReport(run).ok());
+    return json::parse(DataElement(Slurp(run / "report.html")), nullptr, false)["directory"];
+  };
+  EXPECT_EQ(title(), "seed-3") << "no comparison is there";
+  Write("comparison/comparison-spec.json", R"({"variants": [{"folder": "x", "name": "y"}, 3,
+        {"folder": "fedalt_mixer=none", "name": "fedalt mixer=none"}]})");
+  EXPECT_EQ(title(), "fedalt mixer=none, seed 3");
+  Write("comparison/comparison-spec.json", "broken");
+  EXPECT_EQ(title(), "seed-3");
+}
+
 TEST_F(Report, TheLastEvaluatedRoundIsTheResult) {
   WriteRun(2, 2);
   std::string lines = Slurp(root_ / "metrics.jsonl");
