@@ -9,6 +9,7 @@
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
+#include "fed/cohort.h"
 #include "fed/federation.h"
 #include "net/certificates.h"
 #include "net/grpc_server.h"
@@ -132,6 +133,12 @@ Status Execute(const std::string& file) {
   if (party.minimum_cohort > able)
     return ConfigError(absl::StrCat("minimum_cohort is ", party.minimum_cohort, ", but the roster has ", able,
                                     " sites that are not revoked; expected at most that many"));
+  const FederationOptions& agreed = config.federation;
+  const auto cohort = static_cast<int64_t>(CohortOf(agreed.participation, options.sites, 1, agreed.seed).size());
+  if (party.minimum_cohort > cohort)
+    return ConfigError(absl::StrCat("minimum_cohort is ", party.minimum_cohort, ", but participation asks ", cohort,
+                                    " of the roster's sites to train in a round, so none could ever close; expected at most ",
+                                    cohort));
   ASSIGN_OR_RETURN(options.run, RunIdentifier(party.directory, keys.roster.federation));
   ASSIGN_OR_RETURN(options.agreement, AgreementOf(config, keys.roster));
   SystemClock clock;

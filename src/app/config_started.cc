@@ -7,6 +7,7 @@
 #include <system_error>
 #include <vector>
 
+#include "app/config_fields.h"
 #include "app/config_keys.h"
 #include "base/file.h"
 #include "base/log.h"
@@ -37,7 +38,8 @@ std::string Settled(const ParsedConfig& parsed) {
   for (size_t i = 0; i < config.sites.size(); ++i) {
     const SiteFiles& site = config.sites[i];
     const std::string place = absl::StrCat("sites[", i, "].");
-    absl::StrAppend(&lines, place, "name: ", site.name, "\n", place, "r: ", site.r, "\n");
+    absl::StrAppend(&lines, place, "name: ", site.name, "\n", place, "r: ", site.r, "\n", place,
+                    "fields: ", WriteFieldNames(site.fields), "\n");
     for (const auto& [what, file] : {std::pair{"train", site.train}, {"test", site.test}, {"validation", site.validation}})
       absl::StrAppend(&lines, place, what, ": ", file.empty() ? "-" : HashOf(file, parsed.hashes), "\n");
   }

@@ -46,6 +46,15 @@ PartyKey PathKey(const std::string& name, bool required, fs::path& to) {
           "a path"};
 }
 
+PartyKey TextKey(const std::string& name, bool required, std::string& to) {
+  return {name, required,
+          [&to](const YamlNode& value, const fs::path&) {
+            to = value.text;
+            return to.empty() ? Unexpected(value, "a text") : std::string();
+          },
+          "a text"};
+}
+
 PartyKey AddressKey(const std::string& name, AddressUse use, std::string& to) {
   return {name, true,
           [&to, use](const YamlNode& value, const fs::path&) {
@@ -114,8 +123,7 @@ std::vector<PartyKey> KeysOf(Party party, PartyConfig& config) {
                                    {"input", &config.fields.input},
                                    {"output", &config.fields.output},
                                    {"tag", &config.fields.tag}}) {
-    keys.push_back(TextKey(absl::StrCat("data.fields.", part), *name));
-    keys.back().required = false;
+    keys.push_back(TextKey(absl::StrCat("data.fields.", part), /*required=*/false, *name));
   }
   keys.push_back(CountKey("patience_s", 1, config.patience_s));
   keys.push_back(PinKey(config.pinned_round));

@@ -48,7 +48,7 @@ TEST_F(FederationFiles, AddressesThatCannotWorkAreRefused) {
                               "127.0.01:80",
                               "256.0.0.1:80",
                               "fl.example.org",
-                              "fl.example.org:",
+                              "'fl.example.org:'",
                               "fl.example.org:http",
                               "fl.example.org:0",
                               "fl.example.org:65536",

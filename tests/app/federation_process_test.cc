@@ -40,5 +40,12 @@ TEST_F(FederationProcess, HasTheBitsOfTheSingleMachine) {
   }
 }
 
+TEST_F(FederationProcess, ACohortThatCanNeverBeCompleteIsRefused) {
+  folder().Write("few.yaml", std::string(kShared) + "participation: 1\n");
+  const auto server = testing::RunFedalt(folder(), {"server", WriteServer("few", {.federation = "few.yaml"})});
+  EXPECT_EQ(server.code, 3) << server.err;
+  EXPECT_NE(server.err.find("minimum_cohort is 2, but participation asks 1"), std::string::npos) << server.err;
+}
+
 }  // namespace
 }  // namespace fedalt

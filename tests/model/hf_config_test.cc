@@ -115,7 +115,7 @@ TEST_F(RefusalTest, BrokenFiles) {
   EXPECT_SAYS(ReadBytes(std::string(100000, '[')), "nested deeper");
   EXPECT_SAYS(ReadModelConfig(directory_ / "gone").status().message(), "does not exist");
   fs::remove(directory_ / "config.json");
-  EXPECT_SAYS(ReadModelConfig(directory_).status().message(), "config.json: cannot be opened");
+  EXPECT_SAYS(ReadModelConfig(directory_).status().message(), "has no config.json");
 }
 
 TEST_F(RefusalTest, UnsupportedModels) {
