@@ -9,12 +9,13 @@
 #include "base/log.h"
 #include "base/signature.h"
 #include "base/strict_json.h"
+#include "net/key_folder.h"
 #include "net/roster.h"
+#include "store/audit_evidence.h"
 #include "store/audit_log.h"
 #include "store/audit_verify.h"
 #include "store/database.h"
 #include "store/schema.h"
-#include "store/server_facts.h"
 
 namespace fedalt {
 namespace {
@@ -32,7 +33,6 @@ constexpr char kVerifyExamples[] =
     "  fedalt audit verify server --trust roster.json                keys from your own copy of the roster\n"
     "  fedalt audit verify server --run r7 --signed-at-least 420     what you know from elsewhere\n"
     "  fedalt audit verify server --format json\n"
-    "Without --trust the keys are those in DIR/roster.json, which whoever could change the log could change as well.\n"
     "Exit code 9: a recorded fact was changed, and is named. docs/audit.md says what is proven and what is not.";
 
 struct AuditOptions {
@@ -100,18 +100,16 @@ std::string ReportText(const AuditReport& report, const SignerKeys& keys) {
     absl::StrAppend(&text, "  ", Printable(signer), ": ",
                     found == report.signed_by.end() ? "nothing" : absl::StrCat(found->second, " entries"), "\n");
   }
-  if (report.entries > report.signed_entries) {
-    const uint64_t count = report.entries - report.signed_entries;
-    absl::StrAppend(&text, "not yet signed: ", count, count == 1 ? " entry" : " entries", " after entry ", report.signed_entries,
-                    "; nothing is proven about ",
-                    report.signed_entries == 0 ? "this log"
-                    : count == 1               ? "it"
-                                               : "them",
-                    "\n");
-  }
+  const uint64_t not_covered = report.entries - report.signed_entries;
+  if (not_covered > 0)
+    absl::StrAppend(&text, "not covered: ", not_covered, not_covered == 1 ? " entry" : " entries", " after entry ",
+                    report.signed_entries, ", which no signature covers yet\n");
   for (const AuditFinding& finding : report.findings) absl::StrAppend(&text, "changed: ", Printable(finding.text), "\n");
   if (report.findings.empty() && report.signed_entries > 0)
-    absl::StrAppend(&text, "the first ", report.signed_entries, " entries are as they were signed\n");
+    absl::StrAppend(&text, "the first ", report.signed_entries,
+                    " entries are as they were signed, and all tables agree with them\n");
+  text += "not found by any verification:\n";
+  for (const std::string& what : NotFoundByAudit()) absl::StrAppend(&text, "  - ", what, "\n");
   return text;
 }
 
@@ -123,18 +121,30 @@ std::string ReportJson(const AuditReport& report) {
                    {"verified", report.findings.empty()},
                    {"entries", report.entries},
                    {"signed_entries", report.signed_entries},
+                   {"not_covered_entries", report.entries - report.signed_entries},
                    {"signed_by", report.signed_by},
-                   {"findings", std::move(findings)}});
+                   {"findings", std::move(findings)},
+                   {"does_not_find", NotFoundByAudit()}});
+}
+
+/// The roster to check signatures with. The directory's own is as good as the log's owner.
+StatusOr<fs::path> TrustFile(const AuditOptions& options) {
+  if (!options.trust.empty()) return fs::path(options.trust);
+  const fs::path own = fs::path(options.directory) / kRosterFile;
+  std::error_code error;
+  if (!fs::exists(own, error))
+    return UsageError(absl::StrCat("the public keys of the server and the sites are needed: give your copy of ", kRosterFile,
+                                   " with --trust; each party has one in its folder of keys"));
+  LogWarning(
+      absl::StrCat("the keys are those in ", own.string(), ", beside the log itself; for a proof give your own copy with --trust"));
+  return own;
 }
 
 Status Verify(const AuditOptions& options) {
   const fs::path directory = options.directory;
   ASSIGN_OR_RETURN(const std::unique_ptr<Database> database, OpenStore(directory));
-  if (options.trust.empty())
-    LogWarning(absl::StrCat("the keys are those in ", (directory / "roster.json").string(),
-                            ", beside the log itself; for a proof give your own copy with --trust"));
-  ASSIGN_OR_RETURN(const SignerKeys keys,
-                   ReadSignerKeys(options.trust.empty() ? directory / "roster.json" : fs::path(options.trust)));
+  ASSIGN_OR_RETURN(const fs::path trust, TrustFile(options));
+  ASSIGN_OR_RETURN(const SignerKeys keys, ReadSignerKeys(trust));
   std::string run = options.run;
   if (run.empty()) {
     ASSIGN_OR_RETURN(run, RunOfAuditLog(*database));
@@ -144,8 +154,9 @@ Status Verify(const AuditOptions& options) {
     return key != keys.end() && VerifySignature(key->second, message, signature);
   };
   ASSIGN_OR_RETURN(const Transaction state, Transaction::BeginRead(*database));
-  ASSIGN_OR_RETURN(const std::vector<FactCheck> facts, ServerFacts(*database));
-  ASSIGN_OR_RETURN(AuditReport report, VerifyAuditLog(*database, run, check, facts));
+  RETURN_IF_ERROR(CheckSchema(*database));
+  ASSIGN_OR_RETURN(AuditEvidence evidence, EvidenceIn(*database, run, check));
+  ASSIGN_OR_RETURN(AuditReport report, VerifyAuditLog(*database, run, check, std::move(evidence)));
   if (report.signed_entries < options.signed_at_least) {
     const auto expected = static_cast<int64_t>(options.signed_at_least);
     report.findings.push_back({static_cast<int64_t>(report.signed_entries) + 1, expected,
@@ -176,7 +187,8 @@ void AddAuditCommand(CLI::App& program, Command& command) {
 
   CLI::App* verify = app->add_subcommand("verify", "Check every entry and every signature; names what was changed");
   verify->add_option("dir", options->directory, "Directory of the server or the site")->required()->type_name("DIR");
-  verify->add_option("--trust", options->trust, "Roster with the public keys (default: DIR/roster.json)")->type_name("FILE");
+  verify->add_option("--trust", options->trust, "Roster with the public keys of server and sites (needed unless DIR has one)")
+      ->type_name("FILE");
   verify->add_option("--run", options->run, "The run that it must be (default: the one that the log names)")->type_name("ID");
   verify
       ->add_option("--signed-at-least", options->signed_at_least,

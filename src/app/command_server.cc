@@ -124,7 +124,9 @@ Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions&
 }
 
 Status Execute(const std::string& file) {
+  SetLogTimes(true);
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(file, Party::kServer));
+  KeepPrivate(party.directory);
   ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kServer));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const Shape shape, ShapeOf(config));
@@ -157,7 +159,10 @@ Status Execute(const std::string& file) {
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));
   LogInfo(absl::StrCat("run ", options.run, ", listens on port ", port->port()));
-  RETURN_IF_ERROR(Serve(core, *store, round, party.linger_s * 1000));
+  const Status served = Serve(core, *store, round, party.linger_s * 1000);
+  if (const Status sealed = store->Seal(); !sealed.ok())
+    LogWarning(absl::StrCat("the end of the audit log is not signed (", sealed.message(), ")"));
+  RETURN_IF_ERROR(served);
   if (core.state().round() != 0) return FederationError(absl::StrCat("the run has ended: ", core.state().cause()));
   return absl::OkStatus();
 }

@@ -91,6 +91,8 @@ StatusOr<std::unique_ptr<RemoteSession>> Enrolled(const PartyConfig& party, cons
   options.upload = config.federation.upload;
   options.reports = party.share_metrics;
   options.process = RandomName();
+  options.site = party.site;
+  for (const RosterSite& site : keys.roster.sites) options.sites.push_back(site.name);
   auto session = std::make_unique<RemoteSession>(party, keys, std::move(options));
   RETURN_IF_ERROR(session->Enrol(IsNew(party.directory)));
   session->ShowSignsOfLife();
@@ -132,8 +134,10 @@ Status CheckAsBegun(const PartyConfig& party, const RunConfig& now, const std::s
 }
 
 Status Execute(const SiteArguments& arguments) {
+  SetLogTimes(true);
   if (arguments.quiet) SetLogLevel(LogLevel::kWarning);
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(arguments.config, Party::kSite));
+  KeepPrivate(party.directory);
   ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kSite));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
   ASSIGN_OR_RETURN(const std::string agreement, AgreementOf(config, keys.roster));

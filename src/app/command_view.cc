@@ -131,10 +131,7 @@ std::string StatusText(const RunState& state, int64_t now_ms) {
   text += line("published", state.published_round == 0 ? "nothing yet"
                                                        : absl::StrCat("round ", state.published_round, ", ",
                                                                       AgeText(now_ms - state.published_ms), " ago"));
-  std::vector<std::string> signers;
-  for (const auto& [signer, size] : state.signed_by) signers.push_back(absl::StrCat(signer, " up to ", size));
-  text += line("audit log", absl::StrCat(state.log_entries, " entries; signed by ",
-                                         signers.empty() ? "nobody yet" : absl::StrJoin(signers, ", ")));
+  text += line("audit log", absl::StrCat(state.log_entries, " entries, the first ", state.signed_entries, " signed"));
   if (state.requests_waiting > 0)
     text += line("asked for", absl::StrCat(state.requests_waiting, " not done yet, see fedalt list --what requests"));
   return text;
@@ -149,7 +146,7 @@ ordered_json SiteJson(const SiteView& site) {
           {"last_round", site.last_round},
           {"last_weight", site.last_weight},
           {"left", OrNull(site.left)},
-          {"signed_entries", site.signed_entries}};
+          {"adopted_round", site.adopted_round}};
 }
 
 ordered_json StatusJson(const RunState& state) {
@@ -169,7 +166,7 @@ ordered_json StatusJson(const RunState& state) {
           {"published_round", state.published_round},
           {"published_ms", state.published_ms},
           {"log_entries", state.log_entries},
-          {"signed_by", state.signed_by},
+          {"signed_entries", state.signed_entries},
           {"requests_waiting", state.requests_waiting}};
 }
 
@@ -193,7 +190,7 @@ std::string HashOf(const PublishedObject& object) {
 
 StatusOr<Listing> ListVersions(RunView& view) {
   Listing list{
-      {{"version", "parent", "published", "contributors", "of this round", "total weight", "values", "countersigned", "content"}}};
+      {{"version", "parent", "published", "contributors", "of this round", "total weight", "values", "adopted by", "content"}}};
   ASSIGN_OR_RETURN(const std::vector<int64_t> rounds, view.Published());
   for (const int64_t round : rounds) {
     ASSIGN_OR_RETURN(const VersionView version, view.Version(round));
@@ -204,7 +201,7 @@ StatusOr<Listing> ListVersions(RunView& view) {
     const std::string hash = HashOf(object);
     list.rows.push_back({absl::StrCat(round), absl::StrCat(version.parent), TimeText(version.time_ms),
                          absl::StrCat(object.contributors.size()), absl::StrCat(fresh), Number(object.total_weight),
-                         absl::StrCat(values), absl::StrCat(version.countersigned.size()),
+                         absl::StrCat(values), absl::StrCat(version.adopted.size()),
                          hash.empty() ? "one of each site" : hash.substr(0, 16)});
     list.objects.push_back({{"round", round},
                             {"parent", version.parent},
@@ -213,7 +210,9 @@ StatusOr<Listing> ListVersions(RunView& view) {
                             {"of_this_round", fresh},
                             {"total_weight", object.total_weight},
                             {"values", values},
-                            {"countersigned", version.countersigned},
+                            {"record_sha256", version.record},
+                            {"adopted", version.adopted},
+                            {"refused", version.refused},
                             {"content_sha256", hash.empty() ? ordered_json() : ordered_json(hash)}});
   }
   return list;
@@ -238,7 +237,7 @@ StatusOr<Listing> ListRounds(RunView& view) {
 }
 
 StatusOr<Listing> ListSites(RunView& view) {
-  Listing list{{{"site", "takes part", "train examples", "last contribution", "weight", "signed entries", "open attempt"}}};
+  Listing list{{{"site", "takes part", "train examples", "last contribution", "weight", "adopted", "open attempt"}}};
   ASSIGN_OR_RETURN(const RunState state, view.State());
   for (const SiteView& site : state.sites) {
     list.rows.push_back({site.name,
@@ -247,7 +246,8 @@ StatusOr<Listing> ListSites(RunView& view) {
                                          : "not yet",
                          site.enrolled ? absl::StrCat(site.train_examples) : "-",
                          site.last_round > 0 ? absl::StrCat("round ", site.last_round) : "-",
-                         site.last_round > 0 ? Number(site.last_weight) : "-", absl::StrCat(site.signed_entries),
+                         site.last_round > 0 ? Number(site.last_weight) : "-",
+                         site.adopted_round > 0 ? absl::StrCat("round ", site.adopted_round) : "-",
                          site.contributed ? "has contributed"
                          : site.awaited   ? "awaited"
                                           : "-"});
@@ -381,10 +381,6 @@ Status Show(const ViewOptions& options) {
     if (!object.contributors.contains(site)) no_longer.push_back(view->NameOf(site));
   for (const auto& [site, chunks] : object.per_site) contents[view->NameOf(site)] = ContentHash(chunks);
   if (options.json) {
-    ordered_json head;
-    if (version.head)
-      head = {
-          {"size", version.head->head.size}, {"root", HexOf(version.head->head.root)}, {"countersigned", version.countersigned}};
     const std::string hash = HashOf(object);
     return WriteResult(JsonLine({{"run", version.run},
                                  {"round", object.round},
@@ -396,7 +392,9 @@ Status Show(const ViewOptions& options) {
                                  {"content_sha256_of_site", std::move(contents)},
                                  {"contributors", std::move(contributors)},
                                  {"no_longer", no_longer},
-                                 {"head", std::move(head)}}));
+                                 {"record_sha256", version.record},
+                                 {"adopted", version.adopted},
+                                 {"refused", version.refused}}));
   }
   std::string text = absl::StrCat("round ", object.round, " of ", Printable(version.run), ", published ", TimeText(version.time_ms),
                                   ", ", version.parent > 0 ? absl::StrCat("after round ", version.parent) : "the first", "\n");
@@ -406,11 +404,9 @@ Status Show(const ViewOptions& options) {
                     " values\n");
   absl::StrAppend(&text, "total weight ", Number(object.total_weight), "\n", AlignTable(rows));
   if (!no_longer.empty()) absl::StrAppend(&text, "no longer in it: ", Printable(absl::StrJoin(no_longer, ", ")), "\n");
-  absl::StrAppend(&text,
-                  version.head ? absl::StrCat("head of ", version.head->head.size, " log entries ", HexOf(version.head->head.root),
-                                              ", signed by server, countersigned by ", Printable(Joined(version.countersigned)))
-                               : "no signed head belongs to it",
-                  "\n");
+  absl::StrAppend(&text, "record ", version.record, ", countersigned by ", Printable(Joined(version.adopted)), "\n");
+  for (const auto& [site, why] : version.refused)
+    absl::StrAppend(&text, Printable(site), " did not adopt it: ", Printable(why), "\n");
   return WriteResult(text);
 }
 

@@ -1,5 +1,7 @@
 #include "app/federation_files.h"
 
+#include <sys/stat.h>
+
 #include <absl/strings/str_join.h>
 
 #include <chrono>
@@ -234,6 +236,12 @@ StatusOr<Signatures> LoadSignatures(const PartyKeysOnDisk& keys) {
     return VerifySignature(of, message, signature);
   };
   return signatures;
+}
+
+void KeepPrivate(const fs::path& directory) {
+  ::umask(S_IRWXG | S_IRWXO);
+  std::error_code error;  // of a directory that is not there yet
+  fs::permissions(directory, fs::perms::owner_all, error);
 }
 
 std::string RandomName() {

@@ -51,6 +51,10 @@ StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party);
 /// Signs with the party's key and checks with those of the roster. Errors: kConfig.
 StatusOr<Signatures> LoadSignatures(const PartyKeysOnDisk& keys);
 
+/// From now on what this process makes is its owner's alone, and so is the party's directory if it is there already: adapters and
+/// records are nobody else's on the machine.
+void KeepPrivate(const std::filesystem::path& directory);
+
 /// 12 hex digits that nobody else draws.
 std::string RandomName();
 

@@ -4,9 +4,12 @@
 #include <spdlog/sinks/base_sink.h>
 #include <spdlog/sinks/basic_file_sink.h>
 
+#include <array>
+#include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <ctime>
 #include <memory>
 #include <mutex>
 #include <string>
@@ -17,9 +20,20 @@ namespace {
 
 constexpr char kClearLine[] = "\r\033[K";
 
+/// With the offset of the local time, so that logs of several places can be laid side by side.
+std::string TimeNow() {
+  const std::time_t now = std::time(nullptr);
+  std::tm local = {};
+  std::array<char, 32> text = {};
+  if (::localtime_r(&now, &local) == nullptr || std::strftime(text.data(), text.size(), "%Y-%m-%dT%H:%M:%S%z ", &local) == 0)
+    return "";
+  return text.data();
+}
+
 // Writes messages above the status line.
 class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
  public:
+  void SetTimes(bool shown) { times_ = shown; }
   void SetStatusLine(std::string_view line) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (line == status_line_) return;
@@ -32,6 +46,7 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
  protected:
   void sink_it_(const spdlog::details::log_msg& message) override {
     std::string text = status_line_.empty() ? "" : kClearLine;
+    if (times_) text += TimeNow();
     if (message.level == spdlog::level::warn) text += "warning: ";
     if (message.level == spdlog::level::err) text += "error: ";
     text.append(message.payload.data(), message.payload.size());
@@ -47,6 +62,7 @@ class StderrSink : public spdlog::sinks::base_sink<std::mutex> {
     std::fflush(stderr);
   }
   std::string status_line_;
+  std::atomic<bool> times_ = false;
 };
 
 spdlog::level::level_enum SpdlogLevel(LogLevel level) {
@@ -143,6 +159,10 @@ void LogInFile(LogLevel level, std::string_view message) {
     file = all.file;
   }
   if (file) file->log(SpdlogLevel(level), spdlog::string_view_t(message.data(), message.size()));
+}
+
+void SetLogTimes(bool shown) {
+  Get().stderr_sink->SetTimes(shown);
 }
 
 void SetStatusLine(std::string_view line) {

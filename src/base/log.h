@@ -38,6 +38,9 @@ inline void LogError(std::string_view message) {
   Log(LogLevel::kError, message);
 }
 
+/// Whether messages on stderr begin with the time, as in 2026-11-30T22:01:30+0100: for programs that run for long.
+void SetLogTimes(bool shown);
+
 /// A line that stays below all messages on a terminal (progress); empty removes it. Only for a stderr that is a terminal.
 void SetStatusLine(std::string_view line);
 

@@ -1,5 +1,4 @@
-// The Merkle tree of RFC 6962, section 2.1, with SHA-256: tree heads, audit paths (inclusion), consistency proofs, and their
-// checks.
+// The Merkle tree of RFC 6962, section 2.1, with SHA-256, as far as the audit log needs it: tree heads.
 //
 // Everything works on leaf hashes, MerkleLeaf(data); the data themselves are the caller's. Functions are pure and may be called by
 // any thread; a MerkleHead belongs to one thread at a time.
@@ -35,23 +34,11 @@ class MerkleHead {
 /// MTH of all leaves at once.
 Sha256Digest MerkleRoot(std::span<const Sha256Digest> leaves);
 
-/// PATH(index, leaves), section 2.1.1, from the leaf upwards. Precondition: index < leaves.size().
-std::vector<Sha256Digest> InclusionProof(std::span<const Sha256Digest> leaves, uint64_t index);
-/// PROOF(old_size, leaves), section 2.1.2: empty if old_size is 0 or the whole. Precondition: old_size <= leaves.size().
-std::vector<Sha256Digest> ConsistencyProof(std::span<const Sha256Digest> leaves, uint64_t old_size);
-
-/// Whether `leaf` is number `index` of the `size` leaves with this root. The steps are those of RFC 9162, section 2.1.3.2.
-bool VerifyInclusion(const Sha256Digest& leaf, uint64_t index, uint64_t size, std::span<const Sha256Digest> proof,
-                     const Sha256Digest& root);
-
 /// A tree head as others see it.
 struct TreeHead {
   uint64_t size = 0;
   Sha256Digest root = {};
   bool operator==(const TreeHead&) const = default;
 };
-/// Whether the leaves of `now` begin with those of `before`. The steps are those of RFC 9162, section 2.1.4.2; of an empty tree,
-/// the root must be that of an empty tree and the proof empty.
-bool VerifyConsistency(const TreeHead& before, const TreeHead& now, std::span<const Sha256Digest> proof);
 
 }  // namespace fedalt

@@ -13,9 +13,9 @@
 #include <vector>
 
 #include "base/hash.h"
-#include "base/signed_head.h"
 #include "base/status.h"
 #include "fed/chunks.h"
+#include "fed/round_record.h"
 
 namespace fedalt {
 
@@ -86,8 +86,9 @@ class ServerJournal {
   virtual Status SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) = 0;
   /// The attempt ends without a result; what it received is forgotten.
   virtual Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) = 0;
-  /// The round is closed: what it received enters the ledger, and the published object is what sites may read.
-  virtual Status CloseRound(const PublishedObject& published) = 0;
+  /// The round is closed: what it received enters the ledger, and the published object is what sites may read. `record`: what is
+  /// known of the round; the journal adds the record before and the log's head, and signs it.
+  virtual Status CloseRound(const PublishedObject& published, RoundRecord record) = 0;
   virtual Status SaveEnd(const std::string& cause) = 0;
   /// The site takes part no longer: its contributions leave the open attempt and the ledger.
   virtual Status SaveDeparture(int64_t site, const std::string& cause) = 0;
@@ -104,12 +105,15 @@ class ServerJournal {
   virtual StatusOr<std::vector<OperatorRequest>> OperatorRequests() = 0;
   virtual Status FinishRequest(int64_t id, const std::string& outcome) = 0;
 
-  // The audit log. Errors: also NotFound (no such head).
-  /// The head that was signed when the round was closed.
-  virtual StatusOr<SignedHead> HeadOf(int64_t round) = 0;
-  virtual StatusOr<std::vector<Sha256Digest>> LogProof(uint64_t old_size, uint64_t size) = 0;
-  /// Precondition: the signature is the site's.
-  virtual Status SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) = 0;
+  /// Of a closed round. Errors: also NotFound.
+  virtual StatusOr<SignedRecord> RecordOf(int64_t round) = 0;
+  /// Who has countersigned that record.
+  virtual StatusOr<std::vector<Adoption>> AdoptionsOf(int64_t round) = 0;
+  /// What a site made of a publication: its signature of the record, or why it did not adopt it. Precondition: the signature is
+  /// the site's. The first signature stays; the same once more is recorded once.
+  virtual Status SaveAdoption(int64_t site, int64_t round, const std::string& signature, const std::string& refused) = 0;
+  /// Signs the audit log as it is, where there is something that no signature covers.
+  virtual Status Seal() = 0;
   /// Something was refused; `site` -1: from nobody known. For the audit log.
   virtual Status NoteRefusal(int64_t site, const std::string& what) = 0;
 

@@ -32,6 +32,10 @@ struct ClosingRound {
   bool again = false;                       ///< it was published, and is made again: the same bits, without `moved` and `left_out`
 };
 
+/// What the record of the round says of a publication that was made of these contributions.
+RoundRecord RecordOf(const ClosingRound& closing, const PublishedObject& published, const std::string& run,
+                     const std::vector<std::string>& sites);
+
 /// Reads the contributions, computes what the round publishes, and stores its chunks. May take long; touches nothing but chunks of
 /// tensors in the journal. A site whose contribution is left out has its last one in the ledger counted, like one that is absent; a
 /// damaged one of the ledger is left out until the site sends another. Errors: those of the journal; kIntegrity (a received

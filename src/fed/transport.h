@@ -62,7 +62,8 @@ class Transport {
   /// Before the first round of a process: the round after which this end takes part, if it has no state of the run; 0: from the
   /// first on.
   virtual StatusOr<int64_t> JoinsAfter() { return int64_t{0}; }
-  /// What a site made of the publication of a round, for whoever keeps a record. `refused`: why it was not taken in; empty: it was.
+  /// What a site made of the publication of a round, for whoever keeps a record. `refused`: why it was not adopted; empty: it was.
+  /// What comes before its first ": " is told to others, so that there are no figures of this site in it.
   virtual Status NoteReading(int64_t /*round*/, const std::string& /*refused*/) { return absl::OkStatus(); }
   /// How a round with an exchange went at this end, for whoever wants to tell the others. Nothing depends on whether it arrives.
   virtual void Report(int64_t /*round*/, const std::map<std::string, double>& /*values*/) {}

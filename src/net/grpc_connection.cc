@@ -39,8 +39,6 @@ std::string MethodOf(Rpc rpc) {
       return "/fedalt.v1.Federation/GetManifest";
     case Rpc::kGetChunk:
       return "/fedalt.v1.Federation/GetChunk";
-    case Rpc::kGetProof:
-      return "/fedalt.v1.Federation/GetProof";
     case Rpc::kCountersign:
       return "/fedalt.v1.Federation/Countersign";
     case Rpc::kReport:

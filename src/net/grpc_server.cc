@@ -69,10 +69,6 @@ class GrpcServer::Service : public v1::Federation::CallbackService {
                                      v1::Chunk* reply) override {
     return Answer(pieces_, context, reply, [this, request](int64_t site) { return core_.GetChunk(site, *request); });
   }
-  grpc::ServerUnaryReactor* GetProof(grpc::CallbackServerContext* context, const v1::ProofRequest* request,
-                                     v1::ProofReply* reply) override {
-    return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.GetProof(site, *request); });
-  }
   grpc::ServerUnaryReactor* Countersign(grpc::CallbackServerContext* context, const v1::Countersignature* request,
                                         v1::CountersignReply* reply) override {
     return Answer(facts_, context, reply, [this, request](int64_t site) { return core_.Countersign(site, *request); });

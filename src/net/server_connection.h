@@ -12,19 +12,7 @@ namespace fedalt {
 /// Versions of proto/federation.proto that this program speaks, at either end.
 inline constexpr int32_t kOldestProtocol = 2, kNewestProtocol = 2;
 
-enum class Rpc {
-  kEnrol,
-  kPoll,
-  kBeginUpload,
-  kPutChunk,
-  kCommitUpload,
-  kGetManifest,
-  kGetChunk,
-  kGetProof,
-  kCountersign,
-  kReport,
-  kLeave
-};
+enum class Rpc { kEnrol, kPoll, kBeginUpload, kPutChunk, kCommitUpload, kGetManifest, kGetChunk, kCountersign, kReport, kLeave };
 
 /// How long a call may take: a minute, and what its bytes need, there and back, on a line of 20 kbit/s.
 inline int64_t CallTimeoutMs(Rpc rpc, size_t request_bytes) {

@@ -132,7 +132,8 @@ bool ServerCore::everybody_has_read() const {
          std::all_of(position_.enrolled.begin(), position_.enrolled.end(), [&](const auto& enrolled) {
            const int64_t site = enrolled.first;
            if (options_.revoked.contains(site)) return true;
-           return have_read_.contains(site) && (!reporters_.contains(site) || have_reported_.contains(site));
+           const bool answered = !options_.signatures.verifies || have_answered_.contains(site);
+           return have_read_.contains(site) && answered && (!reporters_.contains(site) || have_reported_.contains(site));
          });
 }
 
@@ -290,20 +291,22 @@ StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::
   ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
   const ChunkList& chunks = object->ReadBy(site);
   v1::PublishedManifest manifest;
-  manifest.set_round(object->round);
-  manifest.set_total_weight(object->total_weight);
-  manifest.set_contributors(static_cast<int64_t>(object->contributors.size()));
   manifest.set_values(chunks.values);
   for (const Sha256Digest& digest : chunks.digests) manifest.add_chunks(BytesOf(digest));
-  if (const auto counted = object->contributors.find(site); counted != object->contributors.end())
-    manifest.set_own_round(counted->second);
-  if (const auto weight = object->weights.find(site); weight != object->weights.end()) manifest.set_own_weight(weight->second);
   if (const auto out = object->left_out.find(site); out != object->left_out.end()) manifest.set_left_out(out->second);
-  const StatusOr<SignedHead> head = journal_.HeadOf(request.round());
-  if (!head.ok()) return absl::IsNotFound(head.status()) ? manifest : StatusOr<v1::PublishedManifest>(Unrecorded(head.status()));
-  manifest.mutable_head()->set_size(static_cast<int64_t>(head->head.size));
-  manifest.mutable_head()->set_root(BytesOf(head->head.root));
-  manifest.mutable_head()->set_signature(head->signature);
+  const StatusOr<SignedRecord> record = journal_.RecordOf(request.round());
+  if (!record.ok()) return Unrecorded(record.status());
+  manifest.set_record(record->bytes);
+  manifest.set_signature(record->signature);
+  const auto before = std::lower_bound(options_.exchange_rounds.begin(), options_.exchange_rounds.end(), request.round());
+  if (before == options_.exchange_rounds.begin()) return manifest;
+  const auto adoptions = journal_.AdoptionsOf(*std::prev(before));
+  if (!adoptions.ok()) return Unrecorded(adoptions.status());
+  for (const Adoption& adoption : *adoptions) {
+    v1::Adoption& added = *manifest.add_adoptions();
+    added.set_site(adoption.site);
+    added.set_signature(adoption.signature);
+  }
   return manifest;
 }
 

@@ -78,7 +78,6 @@ class ServerCore {
   StatusOr<v1::CommitReply> CommitUpload(int64_t site, const v1::UploadManifest& manifest);
   StatusOr<v1::PublishedManifest> GetManifest(int64_t site, const v1::ManifestRequest& request);
   StatusOr<v1::Chunk> GetChunk(int64_t site, const v1::ChunkRequest& request);
-  StatusOr<v1::ProofReply> GetProof(int64_t site, const v1::ProofRequest& request);
   StatusOr<v1::CountersignReply> Countersign(int64_t site, const v1::Countersignature& request);
   StatusOr<v1::ReportReply> Report(int64_t site, const v1::Metrics& request);
   StatusOr<v1::LeaveReply> Leave(int64_t site, const v1::LeaveRequest& request);
@@ -93,8 +92,8 @@ class ServerCore {
   Status End(const std::string& cause);
 
   v1::RunState state() const;
-  /// Whether every site that takes part has read all that the last round published, and reported if it does, as far as this process
-  /// knows.
+  /// Whether every site that takes part has read all that the last round published, said whether it adopts it, and reported if it
+  /// does, as far as this process knows.
   bool everybody_has_read() const;
   /// Called, outside of all locks, whenever state() has changed. Set before the first call.
   void OnChange(std::function<void()> listener) { listener_ = std::move(listener); }
@@ -167,6 +166,7 @@ class ServerCore {
   std::map<int64_t, Begun> uploads_;                  ///< by site
   std::shared_ptr<const PublishedObject> published_;  ///< the one that was asked for last
   std::set<int64_t> have_read_;                       ///< the last chunk of the last closed round
+  std::set<int64_t> have_answered_;                   ///< whether they adopt it
   std::set<int64_t> reporters_, have_reported_;       ///< of the last closed round
   std::map<int64_t, std::string> challenges_;         ///< that sites must know for what undoes something, by site
   int64_t names_ = 0;                                 ///< made by this process

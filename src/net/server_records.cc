@@ -1,4 +1,4 @@
-// What sites ask of a server's records: proofs and countersignatures of its log, what they tell of themselves, and leaving.
+// What sites tell a server of themselves: whether they adopted a publication, reports, and leaving.
 #include <algorithm>
 #include <cmath>
 
@@ -17,30 +17,22 @@ bool IsMetricName(const std::string& name) {
 
 }  // namespace
 
-StatusOr<v1::ProofReply> ServerCore::GetProof(int64_t site, const v1::ProofRequest& request) {
-  RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
-  const std::lock_guard<std::mutex> lock(mutex_);
-  if (request.old_size() < 0 || request.old_size() > request.size())
-    return Refuse(site, absl::InvalidArgumentError(absl::StrCat("a proof from ", request.old_size(), " to ", request.size(),
-                                                                " entries cannot be; expected the smaller number first")));
-  auto proof = journal_.LogProof(static_cast<uint64_t>(request.old_size()), static_cast<uint64_t>(request.size()));
-  if (!proof.ok()) return absl::NotFoundError(proof.status().message());
-  v1::ProofReply reply;
-  for (const Sha256Digest& hash : *proof) reply.add_hashes(std::string(hash.begin(), hash.end()));
-  return reply;
-}
-
 StatusOr<v1::CountersignReply> ServerCore::Countersign(int64_t site, const v1::Countersignature& request) {
   RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
   const std::lock_guard<std::mutex> lock(mutex_);
-  const StatusOr<SignedHead> head = journal_.HeadOf(request.round());
-  if (!head.ok()) return absl::NotFoundError(absl::StrCat("round ", request.round(), " has no signed head"));
+  const StatusOr<SignedRecord> record = journal_.RecordOf(request.round());
+  if (!record.ok()) return absl::NotFoundError(absl::StrCat("round ", request.round(), " has no record"));
+  constexpr size_t kMostBytes = 200;
+  const std::string refused = Quoted(request.refused(), kMostBytes);
   const auto& verifies = options_.signatures.verifies;
-  if (!verifies || !verifies(site, HeadMessage(options_.run, head->head), request.signature()))
+  const std::string message = AdoptionMessage(RecordDigest(record->bytes));
+  if (refused.empty() && (!verifies || !verifies(site, message, request.signature())))
     return Refuse(site, absl::InvalidArgumentError(absl::StrCat("the countersignature of round ", request.round(),
                                                                 " is not valid under the site's signing key")));
-  if (const Status saved = journal_.SaveCountersignature(site, head->head, request.signature()); !saved.ok())
+  if (const Status saved = journal_.SaveAdoption(site, request.round(), refused.empty() ? request.signature() : "", refused);
+      !saved.ok())
     return Unrecorded(saved);
+  if (request.round() == position_.closed_round) have_answered_.insert(site);
   return v1::CountersignReply();
 }
 

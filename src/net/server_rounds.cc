@@ -256,7 +256,7 @@ Status ServerCore::Close(const ClosingRound& closing, const PublishedObject& pub
   if (counted < options_.minimum_cohort)
     return Abandon(absl::StrCat("only ", counted, " of ", closing.received.size(), " contributions were within bounds; at least ",
                                 options_.minimum_cohort, " are needed"));
-  RETURN_IF_ERROR(journal_.CloseRound(published));
+  RETURN_IF_ERROR(journal_.CloseRound(published, RecordOf(closing, published, options_.run, options_.sites)));
   for (const SiteContribution& contribution : closing.received)
     if (!published.left_out.contains(contribution.site)) position_.ledger[contribution.site] = contribution;
   position_.closed_round = closing.round;
@@ -264,6 +264,7 @@ Status ServerCore::Close(const ClosingRound& closing, const PublishedObject& pub
   position_.left_out.clear();
   uploads_.clear();
   have_read_.clear();
+  have_answered_.clear();
   have_reported_.clear();
   position_.attempt = 1;
   position_.opened_ms = 0;

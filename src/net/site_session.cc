@@ -21,12 +21,6 @@ bool IsPassing(const Status& status) {
          absl::IsAborted(status);
 }
 
-/// The server's own errors as one of ours.
-Status Final(const Status& status) {
-  if (KindOf(status) != ErrorKind::kInternal) return status;
-  return FederationError(absl::StrCat("the server refused: ", status.message()));
-}
-
 std::string BytesOf(const Sha256Digest& digest) {
   return {reinterpret_cast<const char*>(digest.data()), digest.size()};
 }
@@ -37,29 +31,31 @@ SiteSession::SiteSession(SiteSessionOptions options, ServerConnection& connectio
                          std::function<void(const std::string&)> tell)
     : options_(std::move(options)), connection_(connection), clock_(clock), tell_(std::move(tell)) {}
 
-/// Calls until there is an answer. An error is the server's own or kInterrupted.
-template <typename Reply, typename Request>
-StatusOr<Reply> SiteSession::Ask(Rpc rpc, const Request& request) {
-  const std::string bytes = request.SerializeAsString();
+Status SiteSession::Final(const Status& status) {
+  if (KindOf(status) != ErrorKind::kInternal) return status;
+  return FederationError(absl::StrCat("the server refused: ", status.message()));
+}
+
+Status SiteSession::AskUntil(Rpc rpc, const std::string& request, int64_t patience_ms,
+                             const std::function<bool(const std::string&)>& parse) {
   const int64_t begun = clock_.MonotonicMs();
   for (int64_t pause = kFirstPauseMs;; pause = std::min(2 * pause, kLongestPauseMs)) {
-    StatusOr<std::string> answer = connection_.Call(rpc, bytes, CallTimeoutMs(rpc, bytes.size()));
+    StatusOr<std::string> answer = connection_.Call(rpc, request, CallTimeoutMs(rpc, request.size()));
     if (answer.ok()) {
-      Reply reply;
-      if (reply.ParseFromString(*answer)) return reply;
+      if (parse(*answer)) return absl::OkStatus();
       answer = absl::UnavailableError("the answer is no message of this protocol");
     }
     if (!IsPassing(answer.status())) return answer.status();
-    if (clock_.MonotonicMs() - begun > options_.patience_ms)
+    if (clock_.MonotonicMs() - begun > patience_ms)
       return MakeError(ErrorKind::kNotNow,
-                       absl::StrCat("the server gave no answer for ", options_.patience_ms / 1000, " s (",
+                       absl::StrCat("the server gave no answer for ", patience_ms / 1000, " s (",
                                     answer.status().message(), "); start the site again when it can be reached"));
     const std::string waits = absl::StrCat("waits for the server (", answer.status().message(), ")");
     if (told_ != waits && tell_) tell_(waits);
     told_ = waits;
     // Sites that lost the server together come back one by one.
     const uint64_t now = static_cast<uint64_t>(clock_.MonotonicMs());
-    const double spread = 0.5 + RandomStream(now, RandomPurpose::kParticipation, {std::hash<std::string>()(bytes)}).Uniform(0);
+    const double spread = 0.5 + RandomStream(now, RandomPurpose::kParticipation, {std::hash<std::string>()(request)}).Uniform(0);
     RETURN_IF_ERROR(clock_.Sleep(static_cast<int64_t>(static_cast<double>(pause) * spread)));
   }
 }
@@ -174,8 +170,9 @@ Status SiteSession::Transmit(const Upload& upload) {
                          {"attempt", state_.attempt()},
                          {"weight", upload.weight},
                          {"bytes", upload.values.nbytes()},
-                         {"content_sha256", ContentHash(chunks)}};
-  RETURN_IF_ERROR(Note("upload", body));
+                         {"content_sha256", sent_content_}};
+  const RecordedContribution sent{options_.site, upload.round, upload.weight, sent_content_};
+  if (options_.record != nullptr) RETURN_IF_ERROR(options_.record->SaveSent(sent, body));
   ASSIGN_OR_RETURN(const v1::MissingChunks missing, Ask<v1::MissingChunks>(Rpc::kBeginUpload, manifest));
   if (missing.committed()) return absl::OkStatus();
   for (const int64_t i : missing.chunks()) {
@@ -193,49 +190,6 @@ Status SiteSession::Transmit(const Upload& upload) {
   return Note("upload.acknowledged", body);
 }
 
-Status SiteSession::CheckContinues(const TreeHead& before, const TreeHead& now) {
-  v1::ProofRequest request;
-  request.set_run(run_);
-  request.set_old_size(static_cast<int64_t>(before.size));
-  request.set_size(static_cast<int64_t>(now.size));
-  const auto reply = Ask<v1::ProofReply>(Rpc::kGetProof, request);
-  std::vector<Sha256Digest> proof;
-  if (reply.ok())
-    for (const std::string& hash : reply->hashes()) {
-      if (hash.size() != sizeof(Sha256Digest)) break;
-      std::copy(hash.begin(), hash.end(), proof.emplace_back().begin());
-    }
-  if (reply.ok() && VerifyConsistency(before, now, proof)) return absl::OkStatus();
-  if (!reply.ok() && !absl::IsNotFound(reply.status())) return Final(reply.status());
-  return IntegrityError(
-      absl::StrCat("the server's log of ", run_, " does not continue the ", std::max(before.size, now.size),
-                   " entries that this site has seen: it was put back, or shows two histories; ask who runs it, and "
-                   "put its newest directory back"));
-}
-
-Status SiteSession::Witness(int64_t round, const v1::LogHead& shown) {
-  const auto& verifies = options_.signatures.verifies;
-  if (options_.record == nullptr || !verifies) return absl::OkStatus();
-  SignedHead head{{static_cast<uint64_t>(shown.size()), {}}, "server", shown.signature()};
-  if (shown.root().size() == head.head.root.size()) std::copy(shown.root().begin(), shown.root().end(), head.head.root.begin());
-  const std::string message = HeadMessage(run_, head.head);
-  if (!verifies(Signatures::kServer, message, head.signature))
-    return IntegrityError(absl::StrCat("round ", round, ": the head of the server's log has no valid signature of the server"));
-  ASSIGN_OR_RETURN(const SignedHead last, options_.record->LastHead());
-  if (head.head.size > last.head.size) {
-    if (last.head.size > 0) RETURN_IF_ERROR(CheckContinues(last.head, head.head));
-    RETURN_IF_ERROR(options_.record->SaveHead(head));
-  } else {
-    RETURN_IF_ERROR(CheckContinues(head.head, last.head));  // a round of before; also that it still is in the log
-  }
-  v1::Countersignature request;
-  request.set_run(run_);
-  request.set_round(round);
-  request.set_signature(options_.signatures.sign(message));
-  const auto reply = Ask<v1::CountersignReply>(Rpc::kCountersign, request);
-  return reply.ok() ? absl::OkStatus() : Final(reply.status());
-}
-
 Status SiteSession::WentBackError(int64_t round) const {
   return FederationError(
       absl::StrCat("the server is at round ", state_.round(), " of ", run_,
@@ -246,6 +200,7 @@ Status SiteSession::WentBackError(int64_t round) const {
 Status SiteSession::Send(Upload upload) {
   upload_ = std::move(upload);
   upload_.values = Encoded(upload_.values.contiguous(), options_.upload);
+  sent_content_ = ContentHash(ChunksOf(upload_.values));
   return Deliver();
 }
 
@@ -299,13 +254,7 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   request.set_round(round);
   const auto manifest = Ask<v1::PublishedManifest>(Rpc::kGetManifest, request);
   if (!manifest.ok()) return Final(manifest.status());
-  if (manifest->round() != round || !(manifest->total_weight() > 0.0) || !std::isfinite(manifest->total_weight()) ||
-      manifest->contributors() < 1 || manifest->own_round() < 0 || manifest->own_round() > round)
-    return FederationError(absl::StrCat("the server describes what round ", round, " published as that of round ",
-                                        manifest->round(), ", weight ", manifest->total_weight(), ", of ", manifest->contributors(),
-                                        " sites, with this site's of round ", manifest->own_round(),
-                                        ", which cannot be; its data may be damaged"));
-  RETURN_IF_ERROR(Witness(round, manifest->head()));
+  ASSIGN_OR_RETURN(const RoundRecord record, Witness(round, *manifest));
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
     return FederationError(
@@ -316,7 +265,11 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
     std::copy(bytes.begin(), bytes.end(), digest.begin());
     chunks.digests.push_back(digest);
   }
-  content_ = ContentHash(chunks);
+  if (const RecordedContent* content = record.ContentFor(options_.site);
+      content == nullptr || content->content != ContentHash(chunks))
+    return IntegrityError(
+        absl::StrCat("round ", round, ": the server offers ", ContentHash(chunks), " to this site, and its record says ",
+                     content == nullptr ? "that there is nothing" : content->content, "; ask who runs the server before going on"));
   auto values = FromChunks(chunks, [&](const Sha256Digest& digest) -> StatusOr<std::string> {
     v1::ChunkRequest piece;
     piece.set_run(run_);
@@ -336,11 +289,12 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   }
   Published published;
   published.round = round;
-  published.total_weight = manifest->total_weight();
-  published.contributors = manifest->contributors();
+  published.total_weight = record.total_weight;
+  published.contributors = static_cast<int64_t>(record.contributors.size());
   published.values = *std::move(values);
-  published.own_round = manifest->own_round();
-  if (manifest->own_round() > 0 && manifest->own_weight() > 0.0) published.own_weight = manifest->own_weight();
+  const RecordedContribution* const own = record.ContributionOf(options_.site);
+  published.own_round = own == nullptr ? 0 : own->round;
+  if (own != nullptr && own->round == round) published.own_weight = own->weight;
   if (!manifest->left_out().empty() && upload_.round == round && !left_out_told_)
     TellLeftOut(absl::StrCat("the contribution of round ", round, " was left out: ", manifest->left_out()));
   return published;
@@ -348,13 +302,6 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
 
 StatusOr<std::vector<Upload>> SiteSession::CloseRoundWithUploads(int64_t) {
   FEDALT_CHECK(false, "the server aggregates");
-}
-
-Status SiteSession::NoteReading(int64_t round, const std::string& refused) {
-  nlohmann::json body = {{"round", round}, {"content_sha256", content_}, {"taken_in", refused.empty()}};
-  if (!refused.empty()) body["reason"] = refused;
-  RETURN_IF_ERROR(Note("rest_of_world", body));
-  return options_.record == nullptr ? absl::OkStatus() : options_.record->Seal();
 }
 
 void SiteSession::Report(int64_t round, const std::map<std::string, double>& values) {

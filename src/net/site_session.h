@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -26,10 +27,12 @@ struct SiteSessionOptions {
   int64_t train_examples = 0;
   int64_t patience_ms = 86'400'000;  ///< without an answer of the server, before the site gives up
   UploadFormat upload = UploadFormat::kFloat32;
-  bool reports = false;          ///< whether Report sends anything
-  std::string process;           ///< a name of this process that no other has
-  SiteRecord* record = nullptr;  ///< borrowed; null: nothing is kept
-  Signatures signatures;         ///< the site's; without `verifies` nothing that the server signs is looked at
+  bool reports = false;            ///< whether Report sends anything
+  std::string process;             ///< a name of this process that no other has
+  std::string site;                ///< its name
+  std::vector<std::string> sites;  ///< all names, by place
+  SiteRecord* record = nullptr;    ///< borrowed; null: nothing is kept
+  Signatures signatures;           ///< the site's; without `verifies` no signature is looked at
 };
 
 class SiteSession : public Transport {
@@ -62,16 +65,34 @@ class SiteSession : public Transport {
   std::string SignOfLife() const;
 
  private:
+  /// Calls until there is an answer that `parse` takes. An error is the server's own, kInterrupted, or of a patience that ended.
+  Status AskUntil(Rpc rpc, const std::string& request, int64_t patience_ms, const std::function<bool(const std::string&)>& parse);
   template <typename Reply, typename Request>
-  StatusOr<Reply> Ask(Rpc rpc, const Request& request);
+  StatusOr<Reply> Ask(Rpc rpc, const Request& request, int64_t patience_ms) {
+    Reply reply;
+    RETURN_IF_ERROR(AskUntil(rpc, request.SerializeAsString(), patience_ms,
+                             [&](const std::string& bytes) { return reply.ParseFromString(bytes); }));
+    return reply;
+  }
+  template <typename Reply, typename Request>
+  StatusOr<Reply> Ask(Rpc rpc, const Request& request) {
+    return Ask<Reply>(rpc, request, options_.patience_ms);
+  }
+  /// The server's own errors as one of ours.
+  static Status Final(const Status& status);
   Status Poll();
   /// Polls until `done` holds of the state. Errors: also the run's end.
   Status WaitUntil(const std::function<bool(const v1::RunState&)>& done);
   Status Transmit(const Upload& upload);
   Status Accept(const v1::RunState& state);
-  /// Whether the head continues what this site has seen of the server's log; remembers and countersigns it.
-  Status Witness(int64_t round, const v1::LogHead& head);
-  Status CheckContinues(const TreeHead& before, const TreeHead& now);
+  /// The record of a round, after all that this site knows was compared with it; keeps it.
+  StatusOr<RoundRecord> Witness(int64_t round, const v1::PublishedManifest& manifest);
+  Status CheckOwn(const RoundRecord& record) const;
+  /// Whether it continues the records that this site holds.
+  Status CheckHistory(const RoundRecord& record, const std::string& bytes);
+  Status CheckAdoptions(const RoundRecord& record, const v1::PublishedManifest& manifest);
+  Status Countersign(int64_t round, const std::string& refused);
+  StatusOr<std::optional<RecordedContribution>> Sent(int64_t round) const;
   Status Note(const std::string& kind, const nlohmann::json& body);
   /// Until `upload_` counts in the open attempt, or its round was closed without it.
   Status Deliver();
@@ -88,9 +109,9 @@ class SiteSession : public Transport {
   std::string run_, told_, noticed_;
   v1::EnrolReply enrolled_;
   bool anew_ = false;
-  std::string content_;  ///< hash of what the last closed round published
   v1::RunState state_;
   Upload upload_;             // of the round that is being exchanged
+  std::string sent_content_;  // its hash
   int64_t sent_attempt_ = 0;  // in which it was acknowledged or left out; 0: not yet
   bool left_out_told_ = false;
 };

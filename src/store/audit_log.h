@@ -27,6 +27,10 @@ namespace fedalt {
 /// The SQL of the tables, for the migrations of the database that holds them.
 extern const char kAuditSchema[];
 
+/// Kinds of the entries that a signed head covers as the last: that of its own announcement, and that which closes a round (its
+/// record has the head).
+inline constexpr char kSignedKind[] = "log.signed", kClosedKind[] = "round.closed";
+
 /// No log grows to this; a larger number was written by somebody else.
 inline constexpr int64_t kMaxAuditSequence = int64_t{1} << 53;
 
@@ -57,10 +61,10 @@ class AuditLog {
 
   /// Head of all entries so far. Reads those that came since the last call.
   StatusOr<TreeHead> Head();
-  /// Proof (RFC 6962, section 2.1.2) that the log of `size` entries is a continuation of the one of `old_size`, for
-  /// VerifyConsistency. Precondition: old_size <= size. Reads so much of the log. Errors: kIntegrity if the log is shorter than
-  /// that.
-  StatusOr<std::vector<Sha256Digest>> ProofBetween(uint64_t old_size, uint64_t size);
+  /// Adds an entry "log.signed" that announces a head of this signer, and stores that head, which covers the entry, so that a head
+  /// which is gone leaves a trace. Does nothing where the last entry is such a one, or closes a round, whose record is signed. In
+  /// one commit. Errors: those of Append.
+  Status Seal(int64_t time_ms, const std::string& signer, const std::function<std::string(std::string_view message)>& sign);
 
   /// Keeps a signature of a head; whether it is valid is for the caller to find out before. Durable as Append is. The same once
   /// more is no error. Errors: kIntegrity if the signer has signed something else for the same size.

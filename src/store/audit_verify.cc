@@ -1,6 +1,8 @@
 #include "store/audit_verify.h"
 
 #include <algorithm>
+#include <set>
+#include <utility>
 
 #include "base/strict_json.h"
 
@@ -19,8 +21,8 @@ std::string Range(int64_t first, int64_t last) {
 
 class Verifier {
  public:
-  Verifier(Database& database, std::string run, const SignatureCheck& check, const std::vector<FactCheck>& facts)
-      : database_(database), run_(std::move(run)), check_signature_(check), facts_(facts) {}
+  Verifier(Database& database, std::string run, const SignatureCheck& check, AuditEvidence evidence)
+      : database_(database), run_(std::move(run)), check_signature_(check), evidence_(std::move(evidence)) {}
 
   StatusOr<AuditReport> Verify() {
     ASSIGN_OR_RETURN(report_.run, RunOfAuditLog(database_));
@@ -30,6 +32,7 @@ class Verifier {
     CheckHeadsOfPresentSize();  // of nothing
     RETURN_IF_ERROR(ReadEntries(database_, INT64_MIN, "", [this](const AuditEntry& entry) { return Take(entry); }));
     CheckHeadsOfMissingEntries();
+    for (AuditFinding& finding : evidence_.findings) report_.findings.push_back(std::move(finding));
     std::stable_sort(report_.findings.begin(), report_.findings.end(),
                      [](const AuditFinding& a, const AuditFinding& b) { return a.first < b.first; });
     return std::move(report_);
@@ -40,18 +43,25 @@ class Verifier {
 
   // Only heads with a valid signature count from here on.
   Status TakeHeads() {
-    ASSIGN_OR_RETURN(std::vector<SignedHead> heads, ReadHeads(database_));
-    for (SignedHead& head : heads) {
-      const auto size = static_cast<int64_t>(head.head.size);
-      if (check_signature_(head.signer, HeadMessage(run_, head.head), head.signature)) {
-        heads_[size].push_back(std::move(head));
-      } else {
-        Add(size, size,
-            absl::StrCat("the head of ", size, " entries: the signature of ", QuoteForMessage(head.signer),
-                         " is not valid; head or ", "signature was changed, or this signer is not in the roster"));
-      }
+    ASSIGN_OR_RETURN(const std::vector<SignedHead> heads, ReadHeads(database_));
+    for (const SignedHead& of : heads) {
+      announced_.emplace(static_cast<int64_t>(of.head.size), of.signer);
+      TakeHead(
+          {of.head, of.signer, HeadMessage(run_, of.head), of.signature, absl::StrCat("the head of ", of.head.size, " entries")});
     }
+    for (const ClaimedHead& head : evidence_.heads) TakeHead(head);
     return absl::OkStatus();
+  }
+
+  void TakeHead(const ClaimedHead& of) {
+    const auto size = static_cast<int64_t>(of.head.size);
+    if (check_signature_(of.signer, of.message, of.signature)) {
+      heads_[size].push_back(of);
+    } else {
+      Add(size, size,
+          absl::StrCat(of.what, ": the signature of ", QuoteForMessage(of.signer),
+                       " is not valid; it or what it covers was changed, or this signer is not in the roster"));
+    }
   }
 
   Status Take(const AuditEntry& entry) {
@@ -72,6 +82,8 @@ class Verifier {
     last_leaf_ = entry.leaf;
     if (!broken_) tree_.Add(entry.leaf);
     CheckHeadsOfPresentSize();
+    if (entry.kind == kSignedKind && !announced_.contains({entry.sequence, entry.subject}))
+      Add(entry.sequence, entry.sequence, absl::StrCat(Name(entry), ": the head that it announces is missing; it was removed"));
     if (LeafOf(entry) == entry.leaf) return CheckFacts(entry);
     Add(entry.sequence, entry.sequence, absl::StrCat(Name(entry), " does not match its hash; it was changed after it was written"));
     return absl::OkStatus();
@@ -97,7 +109,7 @@ class Verifier {
     if (heads == heads_.end() || broken_) return;
     const Sha256Digest root = tree_.Root();
     std::string others;
-    for (const SignedHead& head : heads->second) {
+    for (const ClaimedHead& head : heads->second) {
       if (head.head.root != root) {
         absl::StrAppend(&others, others.empty() ? "" : ", ", QuoteForMessage(head.signer));
         continue;
@@ -118,7 +130,7 @@ class Verifier {
   void CheckHeadsOfMissingEntries() {
     for (const auto& [size, heads] : heads_) {
       std::string signers;
-      for (const SignedHead& head : heads) absl::StrAppend(&signers, signers.empty() ? "" : ", ", QuoteForMessage(head.signer));
+      for (const ClaimedHead& head : heads) absl::StrAppend(&signers, signers.empty() ? "" : ", ", QuoteForMessage(head.signer));
       if (size > last_) {
         Add(last_ + 1, size,
             absl::StrCat(Range(last_ + 1, size), last_ + 1 == size ? " is" : " are", " missing at the end; ", signers, " signed ",
@@ -131,7 +143,7 @@ class Verifier {
   }
 
   Status CheckFacts(const AuditEntry& entry) {
-    for (const FactCheck& fact : facts_) {
+    for (const FactCheck& fact : evidence_.checks) {
       if (fact.kind != entry.kind) continue;
       ASSIGN_OR_RETURN(const std::optional<std::string> difference, fact.difference(entry));
       if (difference) Add(entry.sequence, entry.sequence, absl::StrCat(Name(entry), ": ", *difference));
@@ -142,9 +154,10 @@ class Verifier {
   Database& database_;
   const std::string run_;
   const SignatureCheck& check_signature_;
-  const std::vector<FactCheck>& facts_;
+  AuditEvidence evidence_;
   AuditReport report_;
-  std::map<int64_t, std::vector<SignedHead>> heads_;  // by size; those not yet compared
+  std::map<int64_t, std::vector<ClaimedHead>> heads_;    // by size; those not yet compared
+  std::set<std::pair<int64_t, std::string>> announced_;  // size and signer of those in the table
   MerkleHead tree_;
   bool broken_ = false;          // too many leaves are missing for the tree
   int64_t last_ = 0;             // number of the last entry read
@@ -154,13 +167,13 @@ class Verifier {
 }  // namespace
 
 StatusOr<AuditReport> VerifyAuditLog(Database& database, std::string_view run, const SignatureCheck& check_signature,
-                                     const std::vector<FactCheck>& facts) {
+                                     AuditEvidence evidence) {
   std::optional<Transaction> transaction;
   if (!database.InTransaction()) {
     ASSIGN_OR_RETURN(Transaction begun, Transaction::BeginRead(database));
     transaction.emplace(std::move(begun));
   }
-  return Verifier(database, std::string(run), check_signature, facts).Verify();
+  return Verifier(database, std::string(run), check_signature, std::move(evidence)).Verify();
 }
 
 }  // namespace fedalt

@@ -23,16 +23,16 @@ namespace fedalt {
 /// Whether the signature over the message is valid under the key that belongs to this signer.
 using SignatureCheck = std::function<bool(std::string_view signer, std::string_view message, std::string_view signature)>;
 
+struct AuditFinding {
+  int64_t first = 0, last = 0;  ///< the entries that it concerns
+  std::string text;             ///< one line
+};
+
 /// Compares entries of a kind with the fact that another table holds. `difference`: in words, or nothing if the fact still is as
 /// the entry's body has it.
 struct FactCheck {
   std::string kind;
   std::function<StatusOr<std::optional<std::string>>(const AuditEntry&)> difference;
-};
-
-struct AuditFinding {
-  int64_t first = 0, last = 0;  ///< the entries that it concerns
-  std::string text;             ///< one line
 };
 
 struct AuditReport {
@@ -43,10 +43,26 @@ struct AuditReport {
   std::vector<AuditFinding> findings;         ///< in the order of the entries; empty: nothing was changed
 };
 
+/// A head of the log that somebody signed and that lies elsewhere than in the table of heads: in a round's record.
+struct ClaimedHead {
+  TreeHead head;
+  std::string signer;
+  std::string message;  ///< what the signature covers
+  std::string signature;
+  std::string what;  ///< "the record of round 3"
+};
+
+/// What other tables of the database hold, to be compared with the log.
+struct AuditEvidence {
+  std::vector<FactCheck> checks;
+  std::vector<ClaimedHead> heads;
+  std::vector<AuditFinding> findings;  ///< that need no entry to be compared with
+};
+
 /// Recomputes everything: entries, chain, tree, heads, facts. `run`: the one that it must be; the signatures are over its name.
 /// Reads the log once, within one state of the database; memory is that of the heads. Errors: kOutput (the database cannot be
 /// read).
 StatusOr<AuditReport> VerifyAuditLog(Database& database, std::string_view run, const SignatureCheck& check_signature,
-                                     const std::vector<FactCheck>& facts = {});
+                                     AuditEvidence evidence = {});
 
 }  // namespace fedalt

@@ -60,19 +60,12 @@ StatusOr<std::unique_ptr<RunView>> RunView::Open(const fs::path& directory) {
   ASSIGN_OR_RETURN(Transaction state, Transaction::BeginRead(*database));
   std::unique_ptr<RunView> view(new RunView(directory, std::move(database), std::move(state)));
   bool server = false;
-  int64_t version = 0;
   RETURN_IF_ERROR(view->Read("SELECT 1 FROM sqlite_schema WHERE name = 'agreement'", [&](const Statement&) {
     server = true;
     return absl::OkStatus();
   }));
   if (!server) return UsageError(absl::StrCat(directory.string(), ": is not a server's directory, perhaps a site's; ", kExpected));
-  RETURN_IF_ERROR(view->Read("PRAGMA user_version", [&](const Statement& row) {
-    version = row.Int(0);
-    return absl::OkStatus();
-  }));
-  if (version < static_cast<int64_t>(StoreMigrations().size()))
-    return OutputError(absl::StrCat((directory / kStoreName).string(), ": was written by an older fedalt (schema version ", version,
-                                    "); start its server once with this one, which brings it up to date"));
+  RETURN_IF_ERROR(CheckSchema(*view->database_));
   RETURN_IF_ERROR(view->Read("SELECT name FROM site ORDER BY place", [&](const Statement& row) {
     view->sites_.emplace_back(row.Text(0));
     return absl::OkStatus();
@@ -157,8 +150,13 @@ Status RunView::ReadLog(RunState& state) {
     if (entry.kind == "run.ended") ended_ms = entry.time_ms;
     return absl::OkStatus();
   }));
-  ASSIGN_OR_RETURN(const std::vector<SignedHead> heads, ReadHeads(*database_));
-  for (const SignedHead& head : heads) state.signed_by[head.signer] = head.head.size;  // the largest comes last
+  RETURN_IF_ERROR(Read("SELECT coalesce(max(size), 0) FROM audit_head", [&](const Statement& row) {
+    state.signed_entries = static_cast<uint64_t>(row.Int(0));
+    return absl::OkStatus();
+  }));
+  if (const auto last = ReadRecord(*database_, state.published_round); last.ok())
+    if (const auto record = ParseRecord(last->bytes); record.ok())
+      state.signed_entries = std::max(state.signed_entries, record->log.size);
   const bool enrolling = state.phase == RunPhase::kEnrolling;
   if (enrolling) state.since_ms = std::max(state.last_start_ms, resumed_ms);
   if (state.phase == RunPhase::kBetweenRounds) state.since_ms = state.published_ms;
@@ -171,11 +169,7 @@ Status RunView::ReadLog(RunState& state) {
 
 Status RunView::ReadSites(RunState& state, const std::string& agreement) {
   state.sites.resize(sites_.size());
-  for (size_t k = 0; k < sites_.size(); ++k) {
-    state.sites[k].name = sites_[k];
-    if (const auto found = state.signed_by.find(sites_[k]); found != state.signed_by.end())
-      state.sites[k].signed_entries = found->second;
-  }
+  for (size_t k = 0; k < sites_.size(); ++k) state.sites[k].name = sites_[k];
   const auto for_each_site = [&](const std::string& sql, const std::function<void(SiteView&, const Statement&)>& use) {
     return Read(sql, [&](const Statement& row) {
       const int64_t site = row.Int(0);
@@ -190,6 +184,8 @@ Status RunView::ReadSites(RunState& state, const std::string& agreement) {
     site.left.reset();
     site.train_examples = row.Int(1);
   }));
+  RETURN_IF_ERROR(for_each_site("SELECT site, max(round) FROM adoption WHERE refused = '' GROUP BY site",
+                                [](SiteView& site, const Statement& row) { site.adopted_round = row.Int(1); }));
   RETURN_IF_ERROR(for_each_site("SELECT site, round, weight FROM contribution WHERE counted = 1 ORDER BY round",
                                 [](SiteView& site, const Statement& row) {
                                   site.last_round = row.Int(1);
@@ -237,20 +233,15 @@ StatusOr<VersionView> RunView::Version(int64_t round) {
     version.content = entry.body;
     return absl::OkStatus();
   }));
-  uint64_t size = 0;
-  RETURN_IF_ERROR(Read(absl::StrCat("SELECT size FROM round_head WHERE round = ", round), [&](const Statement& row) {
-    size = static_cast<uint64_t>(row.Int(0));
-    return absl::OkStatus();
-  }));
-  ASSIGN_OR_RETURN(const std::vector<SignedHead> heads, ReadHeads(*database_));
-  for (const SignedHead& head : heads) {
-    if (head.head.size != size) continue;
-    if (head.signer == "server") {
-      version.head = head;
-    } else {
-      version.countersigned.push_back(head.signer);
-    }
-  }
+  ASSIGN_OR_RETURN(const SignedRecord record, ReadRecord(*database_, round));
+  version.record = HexOf(RecordDigest(record.bytes));
+  RETURN_IF_ERROR(
+      Read(absl::StrCat("SELECT site, refused FROM adoption WHERE round = ", round, " ORDER BY site"), [&](const Statement& row) {
+        const std::string site = NameOf(row.Int(0)), refused(row.Text(1));
+        if (refused.empty()) version.adopted.push_back(site);
+        if (!refused.empty()) version.refused[site] = refused;
+        return absl::OkStatus();
+      }));
   return version;
 }
 

@@ -11,7 +11,6 @@
 #include <string>
 #include <vector>
 
-#include "base/signed_head.h"
 #include "base/status.h"
 #include "fed/server_journal.h"
 #include "store/database.h"
@@ -26,7 +25,7 @@ struct SiteView {
   int64_t last_round = 0;                     ///< of its last contribution that counts; 0: none
   double last_weight = 0.0;                   ///< of that one
   std::optional<std::string> left;            ///< the cause, if it takes part no longer
-  uint64_t signed_entries = 0;                ///< of the audit log
+  int64_t adopted_round = 0;                  ///< the last publication that it countersigned; 0: none
 };
 
 enum class RunPhase { kEnrolling, kCollecting, kBetweenRounds, kPaused, kEnded };
@@ -43,7 +42,7 @@ struct RunState {
   int64_t starts = 0, last_start_ms = 0;
   int64_t published_round = 0, published_ms = 0;  ///< the last one; 0: none
   int64_t log_entries = 0;
-  std::map<std::string, uint64_t> signed_by;  ///< entries of the log that each signer has signed; signatures are not checked here
+  uint64_t signed_entries = 0;  ///< of the log, by the server; signatures are not checked here
   int64_t requests_waiting = 0;
 };
 
@@ -53,8 +52,9 @@ struct VersionView {
   int64_t time_ms = 0;
   std::string run;
   std::string content;                             ///< what the audit log says about it: JSON
-  std::optional<SignedHead> head;                  ///< signed by the server when the round was closed
-  std::vector<std::string> countersigned;          ///< sites that signed the same head
+  std::string record;                              ///< digest of the round's record, in hex
+  std::vector<std::string> adopted;                ///< sites that countersigned it
+  std::map<std::string, std::string> refused;      ///< sites that did not adopt it, and why
   std::map<int64_t, int64_t> parent_contributors;  ///< of the parent: site -> the round of its contribution
 };
 

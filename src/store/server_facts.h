@@ -1,18 +1,15 @@
-// The facts of a server's run that stand both in a table of its database and in an entry of its audit log: for VerifyAuditLog,
-// which so finds and names a table that was changed.
+// The facts of a server's run that stand both in a table of its database and in an entry of its audit log
+// (store/audit_evidence.h).
 #pragma once
-
-#include <vector>
 
 #include "base/status.h"
 #include "store/audit_verify.h"
 #include "store/database.h"
+#include "store/log_reader.h"
 
 namespace fedalt {
 
-/// Checks of every kind of entry that has its fact in a table, and, with the entry "run", of rows that no entry names. Reads the
-/// log once now: begin a reading transaction before, and keep it until the log is verified. None for a database that is not a
-/// server's or has an older schema. The database must outlive them. Errors: kOutput.
-StatusOr<std::vector<FactCheck>> ServerFacts(Database& database);
+/// Adds checks of every kind of entry that has its fact in a table, and the rows that no entry names. Errors: kOutput.
+Status AddServerFacts(Database& database, const LogReader& log, AuditEvidence& evidence);
 
 }  // namespace fedalt

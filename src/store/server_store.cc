@@ -34,6 +34,7 @@ ServerStore::ServerStore(fs::path directory, ServerStoreOptions options, Directo
       log_(std::move(log)) {}
 
 StatusOr<std::unique_ptr<ServerStore>> ServerStore::Open(const fs::path& directory, ServerStoreOptions options) {
+  RETURN_IF_ERROR(CheckSchema(directory / kStoreName));
   RETURN_IF_ERROR(MakeDirectories(directory / "objects"));
   ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(directory, "directory"));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(directory / kStoreName, StoreMigrations()));
@@ -128,11 +129,13 @@ Status ServerStore::ReadLedger(ServerPosition& position) {
   }
 }
 
-Status ServerStore::Record(const std::function<Status()>& fact, const char* kind, const std::string& subject, const json& body) {
+Status ServerStore::Record(const std::function<Status(int64_t)>& fact, const char* kind, const std::string& subject,
+                           const json& body) {
   const std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t time_ms = options_.now_ms();
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  RETURN_IF_ERROR(fact());
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), kind, subject, body).status());
+  RETURN_IF_ERROR(fact(time_ms));
+  RETURN_IF_ERROR(log_.Append(time_ms, kind, subject, body).status());
   return transaction.Commit();
 }
 
@@ -144,7 +147,7 @@ Status ServerStore::InsertSites() {
 }
 
 Status ServerStore::SaveAgreement(const std::string& agreement) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO agreement VALUES (?1)"));
     RETURN_IF_ERROR(insert.BindText(1, agreement).Run());
     return InsertSites();
@@ -153,7 +156,7 @@ Status ServerStore::SaveAgreement(const std::string& agreement) {
 }
 
 Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement insert,
                      database_->Prepare("INSERT INTO enrolment (site, train_examples, name) VALUES (?1, ?2, ?3)"));
     return insert.BindInt(1, site).BindInt(2, train_examples).BindText(3, name).Run();
@@ -162,15 +165,15 @@ Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples, const st
 }
 
 Status ServerStore::OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO attempt VALUES (?1, ?2, ?3, NULL)"));
     return insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, now_ms).Run();
   };
-  return Record(fact, "round.open", "", {{"round", round}, {"attempt", attempt}});
+  return Record(fact, "round.open", "", {{"round", round}, {"attempt", attempt}, {"opened_ms", now_ms}});
 }
 
 Status ServerStore::SaveContribution(const SiteContribution& contribution) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO contribution VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)"));
     insert.BindInt(1, contribution.round).BindInt(2, contribution.attempt).BindInt(3, contribution.site);
     insert.BindDouble(4, contribution.weight).BindInt(5, contribution.chunks.values).BindBlob(6, PiecesOf(contribution.chunks));
@@ -203,7 +206,7 @@ Status ServerStore::SaveLeftOut(int64_t round, int64_t attempt, int64_t site, co
 }
 
 Status ServerStore::AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE attempt SET abandoned = ?3 WHERE round = ?1 AND attempt = ?2"));
     return update.BindInt(1, round).BindInt(2, attempt).BindText(3, reason).Run();
   };
@@ -219,14 +222,18 @@ json ServerStore::BodyOf(const PublishedObject& published, int64_t parent) const
   }
   json moved = json::object();
   for (const auto& [site, distance] : published.moved) moved[NameOf(site)] = distance;
-  for (const auto& [site, chunks] : published.per_site) to[NameOf(site)] = ContentHash(chunks);
+  json words = json::object();
+  for (const auto& [site, chunks] : published.per_site) {
+    to[NameOf(site)] = ContentHash(chunks);
+    words[NameOf(site)] = chunks.values;
+  }
   json body = {{"round", published.round},
                {"parent", parent},
                {"total_weight", published.total_weight},
                {"contributors", contributors},
                {"moved", moved}};
-  if (to.empty()) body["content_sha256"] = ContentHash(published.chunks);
-  if (!to.empty()) body["content_sha256_of_site"] = to;
+  body[to.empty() ? "content_sha256" : "content_sha256_of_site"] = to.empty() ? json(ContentHash(published.chunks)) : to;
+  body[to.empty() ? "words" : "words_of_site"] = to.empty() ? json(published.chunks.values) : words;
   return body;
 }
 
@@ -259,7 +266,7 @@ Status ServerStore::InsertPublished(const PublishedObject& published) {
   return absl::OkStatus();
 }
 
-Status ServerStore::CloseRound(const PublishedObject& published) {
+Status ServerStore::CloseRound(const PublishedObject& published, RoundRecord record) {
   const std::lock_guard<std::mutex> lock(mutex_);
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
   ASSIGN_OR_RETURN(Statement last, database_->Prepare("SELECT coalesce(max(round), 0) FROM published"));
@@ -272,21 +279,31 @@ Status ServerStore::CloseRound(const PublishedObject& published) {
   attempt.Reset();
   for (const auto& [site, why] : published.left_out) RETURN_IF_ERROR(InsertLeftOut(published.round, of_attempt, site, why));
   RETURN_IF_ERROR(InsertPublished(published));
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "round.closed", "", BodyOf(published, parent)).status());
-  ASSIGN_OR_RETURN(const SignedHead head, SignHead());
-  ASSIGN_OR_RETURN(Statement of_round, database_->Prepare("INSERT INTO round_head VALUES (?1, ?2)"));
-  RETURN_IF_ERROR(of_round.BindInt(1, published.round).BindInt(2, static_cast<int64_t>(head.head.size)).Run());
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), kClosedKind, "", BodyOf(published, parent)).status());
+  RETURN_IF_ERROR(InsertRecord(std::move(record), parent));
   return transaction.Commit();
 }
 
+/// Completes and signs it: it is about the log as it is.
+Status ServerStore::InsertRecord(RoundRecord record, int64_t parent) {
+  record.previous_round = parent;
+  if (parent > 0) {
+    ASSIGN_OR_RETURN(const SignedRecord before, ReadRecord(*database_, parent));
+    record.previous = RecordDigest(before.bytes);
+  }
+  ASSIGN_OR_RETURN(record.log, log_.Head());
+  const std::string bytes = EncodeRecord(record);
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO round_record VALUES (?1, ?2, ?3)"));
+  return insert.BindInt(1, record.round).BindBlob(2, bytes).BindBlob(3, options_.sign(bytes)).Run();
+}
+
 Status ServerStore::SaveEnd(const std::string& cause) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO ending VALUES (?1)"));
-  RETURN_IF_ERROR(insert.BindText(1, cause).Run());
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "run.ended", "", {{"cause", cause}}).status());
-  RETURN_IF_ERROR(SignHead().status());
-  return transaction.Commit();
+  const auto fact = [&](int64_t) -> Status {
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO ending VALUES (?1)"));
+    return insert.BindText(1, cause).Run();
+  };
+  RETURN_IF_ERROR(Record(fact, "run.ended", "", {{"cause", cause}}));
+  return Seal();
 }
 
 Status ServerStore::NoteRefusal(int64_t site, const std::string& what) {
@@ -294,12 +311,21 @@ Status ServerStore::NoteRefusal(int64_t site, const std::string& what) {
   return log_.Append(options_.now_ms(), "refusal", NameOf(site), {{"reason", what}}).status();
 }
 
-/// The server's signature of the log as it is now.
-StatusOr<SignedHead> ServerStore::SignHead() {
-  ASSIGN_OR_RETURN(const TreeHead head, log_.Head());
-  SignedHead with{head, "server", options_.sign(HeadMessage(log_.run(), head))};
-  RETURN_IF_ERROR(log_.StoreHead(with));
-  return with;
+Status ServerStore::Seal() {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return log_.Seal(options_.now_ms(), "server", options_.sign);
+}
+
+StatusOr<SignedRecord> ReadRecord(Database& database, int64_t round) {
+  ASSIGN_OR_RETURN(Statement row, database.Prepare("SELECT record, signature FROM round_record WHERE round = ?1"));
+  ASSIGN_OR_RETURN(const bool found, row.BindInt(1, round).Step());
+  if (!found) return absl::NotFoundError(absl::StrCat("round ", round, " has no record"));
+  return SignedRecord{std::string(row.Blob(0)), std::string(row.Blob(1))};
+}
+
+StatusOr<SignedRecord> ServerStore::RecordOf(int64_t round) {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  return ReadRecord(*database_, round);
 }
 
 StatusOr<std::optional<PublishedObject>> ReadPublished(Database& database, int64_t round) {

@@ -26,7 +26,7 @@ struct ServerStoreOptions {
   std::string run;                  ///< identifier of the run
   std::vector<std::string> sites;   ///< names, by place
   std::function<int64_t()> now_ms;  ///< Unix time
-  /// Ed25519 signature of a message by the server's key: of each head of the audit log at the end of a round.
+  /// Ed25519 signature of a message by the server's key: of each round's record, and of heads of the audit log.
   std::function<std::string(std::string_view message)> sign;
   int64_t deadline_ms = 0;  ///< of enrolling and of each attempt, for those who look at the run; 0: not told
 };
@@ -43,7 +43,7 @@ class ServerStore : public ServerJournal {
   Status SaveContribution(const SiteContribution& contribution) override;
   Status SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) override;
   Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override;
-  Status CloseRound(const PublishedObject& published) override;
+  Status CloseRound(const PublishedObject& published, RoundRecord record) override;
   Status SaveEnd(const std::string& cause) override;
   Status SaveDeparture(int64_t site, const std::string& cause) override;
   Status SavePause(const std::string& cause, bool for_sites) override;
@@ -52,9 +52,10 @@ class ServerStore : public ServerJournal {
   Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override;
   StatusOr<std::vector<OperatorRequest>> OperatorRequests() override;
   Status FinishRequest(int64_t id, const std::string& outcome) override;
-  StatusOr<SignedHead> HeadOf(int64_t round) override;
-  StatusOr<std::vector<Sha256Digest>> LogProof(uint64_t old_size, uint64_t size) override;
-  Status SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) override;
+  StatusOr<SignedRecord> RecordOf(int64_t round) override;
+  StatusOr<std::vector<Adoption>> AdoptionsOf(int64_t round) override;
+  Status SaveAdoption(int64_t site, int64_t round, const std::string& signature, const std::string& refused) override;
+  Status Seal() override;
   Status NoteRefusal(int64_t site, const std::string& what) override;
   StatusOr<std::optional<PublishedObject>> LoadPublished(int64_t round) override;
   bool HasChunk(const Sha256Digest& digest) override;
@@ -66,9 +67,10 @@ class ServerStore : public ServerJournal {
   ServerStore(std::filesystem::path directory, ServerStoreOptions options, DirectoryLock lock, std::unique_ptr<Database> database,
               AuditLog log);
   std::string NameOf(int64_t site) const;
-  /// One fact and its entry in the audit log, in one commit.
-  Status Record(const std::function<Status()>& fact, const char* kind, const std::string& subject, const nlohmann::json& body);
-  StatusOr<SignedHead> SignHead();
+  /// One fact and its entry in the audit log, in one commit and of one time, which `fact` is given.
+  Status Record(const std::function<Status(int64_t time_ms)>& fact, const char* kind, const std::string& subject,
+                const nlohmann::json& body);
+  Status InsertRecord(RoundRecord record, int64_t parent);
   nlohmann::json BodyOf(const PublishedObject& published, int64_t parent) const;
   Status InsertSites();
   Status InsertPublished(const PublishedObject& published);
@@ -89,6 +91,9 @@ class ServerStore : public ServerJournal {
 std::filesystem::path ObjectPath(const std::filesystem::path& directory, const Sha256Digest& digest);
 /// What `round` published; empty: nothing. Errors: kOutput.
 StatusOr<std::optional<PublishedObject>> ReadPublished(Database& database, int64_t round);
+
+/// The record of a closed round. Errors: kOutput, NotFound.
+StatusOr<SignedRecord> ReadRecord(Database& database, int64_t round);
 
 /// "pause", "resume", "stop", "erase".
 const char* RequestName(OperatorRequest::Kind kind);

@@ -1,4 +1,4 @@
-// What the server's store keeps beside the rounds: departures, pauses, operators' requests, starts, heads of the log and metrics;
+// What the server's store keeps beside the rounds: departures, pauses, operators' requests, starts, countersignatures and metrics;
 // and which pieces of uploads stay on the disk.
 #include <nlohmann/json.hpp>
 #include <set>
@@ -30,13 +30,13 @@ Status ReadPieces(Statement& rows, std::set<Sha256Digest>& digests) {
 }  // namespace
 
 Status ServerStore::SaveDeparture(int64_t site, const std::string& cause) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t time_ms) -> Status {
     for (const char* sql : {"DELETE FROM enrolment WHERE site = ?1", "DELETE FROM contribution WHERE site = ?1"}) {
       ASSIGN_OR_RETURN(Statement remove, database_->Prepare(sql));
       RETURN_IF_ERROR(remove.BindInt(1, site).Run());
     }
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO departure (site, time_ms, cause) VALUES (?1, ?2, ?3)"));
-    return insert.BindInt(1, site).BindInt(2, options_.now_ms()).BindText(3, cause).Run();
+    return insert.BindInt(1, site).BindInt(2, time_ms).BindText(3, cause).Run();
   };
   return Record(fact, "departure", NameOf(site), {{"cause", cause}});
 }
@@ -70,22 +70,22 @@ void ServerStore::Collect(const std::optional<std::set<Sha256Digest>>& among, co
 }
 
 Status ServerStore::SavePause(const std::string& cause, bool for_sites) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t time_ms) -> Status {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO pause VALUES (1, ?1, ?2, ?3)"));
-    return insert.BindInt(1, options_.now_ms()).BindText(2, cause).BindInt(3, for_sites ? 1 : 0).Run();
+    return insert.BindInt(1, time_ms).BindText(2, cause).BindInt(3, for_sites ? 1 : 0).Run();
   };
-  return Record(fact, "run.paused", "", {{"cause", cause}});
+  return Record(fact, "run.paused", "", {{"cause", cause}, {"for_sites", for_sites ? 1 : 0}});
 }
 
 Status ServerStore::SaveResume(int64_t now_ms) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement remove, database_->Prepare("DELETE FROM pause"));
     RETURN_IF_ERROR(remove.Run());
     ASSIGN_OR_RETURN(Statement renew, database_->Prepare("UPDATE attempt SET opened_ms = ?1 WHERE abandoned IS NULL AND round > "
                                                          "(SELECT coalesce(max(round), 0) FROM published)"));
     return renew.BindInt(1, now_ms).Run();
   };
-  return Record(fact, "run.resumed", "", nlohmann::json::object());
+  return Record(fact, "run.resumed", "", {{"opened_ms", now_ms}});
 }
 
 StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
@@ -93,21 +93,21 @@ StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
   nlohmann::json body = {{"instance", instance}};
   if (options_.deadline_ms > 0) body["deadline_ms"] = options_.deadline_ms;
   const std::lock_guard<std::mutex> lock(mutex_);
+  const int64_t time_ms = options_.now_ms();
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
   ASSIGN_OR_RETURN(Statement last, database_->Prepare("SELECT coalesce(max(number), 0) FROM start"));
   RETURN_IF_ERROR(last.Step().status());
   body["start"] = number = last.Int(0) + 1;
   last.Reset();
   ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO start VALUES (?1, ?2, ?3)"));
-  RETURN_IF_ERROR(insert.BindInt(1, number).BindInt(2, options_.now_ms()).BindText(3, instance).Run());
-  RETURN_IF_ERROR(InsertSites());  // a directory that an older program began has none
-  RETURN_IF_ERROR(log_.Append(options_.now_ms(), "server.start", "", body).status());
+  RETURN_IF_ERROR(insert.BindInt(1, number).BindInt(2, time_ms).BindText(3, instance).Run());
+  RETURN_IF_ERROR(log_.Append(time_ms, "server.start", "", body).status());
   RETURN_IF_ERROR(transaction.Commit());
   return number;
 }
 
 Status ServerStore::SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO metric VALUES (?1, ?2, ?3, ?4)"));
     for (const auto& [name, value] : values)
       RETURN_IF_ERROR(insert.BindInt(1, round).BindInt(2, site).BindText(3, name).BindDouble(4, value).Run());
@@ -130,11 +130,23 @@ StatusOr<std::vector<OperatorRequest>> ServerStore::OperatorRequests() {
 }
 
 Status ServerStore::FinishRequest(int64_t id, const std::string& outcome) {
-  const auto fact = [&]() -> Status {
+  const auto fact = [&](int64_t) -> Status {
     ASSIGN_OR_RETURN(Statement update, database_->Prepare("UPDATE request SET outcome = ?2 WHERE id = ?1"));
     return update.BindInt(1, id).BindText(2, outcome).Run();
   };
-  return Record(fact, "operator", "", {{"request", id}, {"outcome", outcome}});
+  nlohmann::json body = {{"request", id}, {"outcome", outcome}};
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    ASSIGN_OR_RETURN(Statement asked, database_->Prepare("SELECT kind, site, cause, time_ms FROM request WHERE id = ?1"));
+    RETURN_IF_ERROR(ForEachRow(asked.BindInt(1, id), [&](const Statement& row) {
+      body["kind"] = std::string(row.Text(0));
+      body["site"] = std::string(row.Text(1));
+      body["cause"] = std::string(row.Text(2));
+      body["asked_ms"] = row.Int(3);
+      return absl::OkStatus();
+    }));
+  }
+  return Record(fact, "operator", "", body);
 }
 
 const char* RequestName(OperatorRequest::Kind kind) {
@@ -160,30 +172,33 @@ StatusOr<std::optional<std::string>> OutcomeOf(Database& database, int64_t reque
   return std::optional<std::string>(row.Text(0));
 }
 
-StatusOr<SignedHead> ServerStore::HeadOf(int64_t round) {
+StatusOr<std::vector<Adoption>> ServerStore::AdoptionsOf(int64_t round) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  ASSIGN_OR_RETURN(Statement row, database_->Prepare("SELECT size, root, signature FROM round_head JOIN audit_head USING (size) "
-                                                     "WHERE round = ?1 AND signer = 'server'"));
-  ASSIGN_OR_RETURN(const bool found, row.BindInt(1, round).Step());
-  SignedHead head;
-  if (!found || row.Blob(1).size() != head.head.root.size())
-    return absl::NotFoundError(absl::StrCat("round ", round, " has no signed head"));
-  head.head.size = static_cast<uint64_t>(row.Int(0));
-  const std::string_view root = row.Blob(1);
-  std::copy(root.begin(), root.end(), head.head.root.begin());
-  head.signer = "server";
-  head.signature = row.Blob(2);
-  return head;
+  ASSIGN_OR_RETURN(Statement rows,
+                   database_->Prepare("SELECT site, signature FROM adoption WHERE round = ?1 AND refused = '' ORDER BY site"));
+  std::vector<Adoption> adoptions;
+  RETURN_IF_ERROR(ForEachRow(rows.BindInt(1, round), [&](const Statement& row) {
+    adoptions.push_back({NameOf(row.Int(0)), std::string(row.Blob(1))});
+    return absl::OkStatus();
+  }));
+  return adoptions;
 }
 
-StatusOr<std::vector<Sha256Digest>> ServerStore::LogProof(uint64_t old_size, uint64_t size) {
+Status ServerStore::SaveAdoption(int64_t site, int64_t round, const std::string& signature, const std::string& refused) {
   const std::lock_guard<std::mutex> lock(mutex_);
-  return log_.ProofBetween(old_size, size);
-}
-
-Status ServerStore::SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) {
-  const std::lock_guard<std::mutex> lock(mutex_);
-  return log_.StoreHead({head, NameOf(site), signature});
+  ASSIGN_OR_RETURN(Statement known, database_->Prepare("SELECT refused FROM adoption WHERE round = ?1 AND site = ?2"));
+  ASSIGN_OR_RETURN(const bool found, known.BindInt(1, round).BindInt(2, site).Step());
+  if (found && (known.Text(0).empty() || known.Text(0) == refused)) return absl::OkStatus();
+  known.Reset();
+  nlohmann::json body = {{"round", round}};
+  if (refused.empty()) body["signature_sha256"] = HexOf(Sha256(signature));
+  if (!refused.empty()) body["reason"] = refused;
+  ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO adoption VALUES (?1, ?2, ?3, ?4)"));
+  RETURN_IF_ERROR(insert.BindInt(1, round).BindInt(2, site).BindBlob(3, signature).BindText(4, refused).Run());
+  const char* const kind = refused.empty() ? "countersignature" : "publication.refused";
+  RETURN_IF_ERROR(log_.Append(options_.now_ms(), kind, NameOf(site), body).status());
+  return transaction.Commit();
 }
 
 }  // namespace fedalt

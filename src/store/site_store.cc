@@ -8,6 +8,7 @@
 namespace fedalt {
 
 Status SiteStore::Begin(const std::string& run) {
+  RETURN_IF_ERROR(CheckSchema(file_));
   ASSIGN_OR_RETURN(database_, Database::Open(file_, SiteMigrations()));
   if (const auto known = RunOfAuditLog(*database_); known.ok() && *known != run)
     return FederationError(absl::StrCat("this site's directory belongs to run ", *known, ", but the server works on ", run,
@@ -33,35 +34,55 @@ Status SiteStore::Note(const std::string& kind, const nlohmann::json& body) {
 
 Status SiteStore::Seal() {
   FEDALT_CHECK(log_.has_value(), "Begin comes first");
-  ASSIGN_OR_RETURN(const TreeHead head, log_->Head());
-  return log_->StoreHead({head, options_.site, options_.sign(HeadMessage(log_->run(), head))});
+  RETURN_IF_ERROR(log_->Seal(options_.now_ms(), options_.site, options_.sign));
+  last_kind_ = kSignedKind;
+  last_body_ = "{}";
+  return absl::OkStatus();
 }
 
-StatusOr<SignedHead> SiteStore::LastHead() {
-  ASSIGN_OR_RETURN(Statement row, database_->Prepare("SELECT size, root, signature FROM server_head ORDER BY size DESC LIMIT 1"));
-  ASSIGN_OR_RETURN(const bool found, row.Step());
-  SignedHead head;
-  head.signer = "server";
-  if (!found) return head;
-  const std::string_view root = row.Blob(1);
-  if (row.Int(0) < 0 || root.size() != head.head.root.size())
-    return OutputError(absl::StrCat(database_->path().string(), ": holds a head that is none; it was changed by somebody else"));
-  head.head.size = static_cast<uint64_t>(row.Int(0));
-  std::copy(root.begin(), root.end(), head.head.root.begin());
-  head.signature = row.Blob(2);
-  return head;
-}
-
-Status SiteStore::SaveHead(const SignedHead& head) {
+/// A fact and its entry in the log, in one commit.
+Status SiteStore::Record(Statement& fact, const std::string& kind, const nlohmann::json& body) {
+  const std::string text = body.dump();
+  if (kind == last_kind_ && text == last_body_) return absl::OkStatus();
   ASSIGN_OR_RETURN(Transaction transaction, Transaction::Begin(*database_));
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR IGNORE INTO server_head VALUES (?1, ?2, ?3)"));
-  const std::string root(head.head.root.begin(), head.head.root.end());
-  RETURN_IF_ERROR(insert.BindInt(1, static_cast<int64_t>(head.head.size)).BindBlob(2, root).BindBlob(3, head.signature).Run());
-  const nlohmann::json body = {{"size", head.head.size}, {"root", HexOf(head.head.root)}};
-  RETURN_IF_ERROR(log_->Append(options_.now_ms(), "server.head", "server", body).status());
-  last_kind_ = "server.head";
-  last_body_ = body.dump();
-  return transaction.Commit();
+  RETURN_IF_ERROR(fact.Run());
+  RETURN_IF_ERROR(log_->Append(options_.now_ms(), kind, options_.site, body).status());
+  RETURN_IF_ERROR(transaction.Commit());
+  last_kind_ = kind;
+  last_body_ = text;
+  return absl::OkStatus();
+}
+
+StatusOr<int64_t> SiteStore::LastRound() {
+  ASSIGN_OR_RETURN(Statement row, database_->Prepare("SELECT coalesce(max(round), 0) FROM server_record"));
+  RETURN_IF_ERROR(row.Step().status());
+  return row.Int(0);
+}
+
+StatusOr<std::optional<SignedRecord>> SiteStore::RecordOf(int64_t round) {
+  ASSIGN_OR_RETURN(Statement row, database_->Prepare("SELECT record, signature FROM server_record WHERE round = ?1"));
+  ASSIGN_OR_RETURN(const bool found, row.BindInt(1, round).Step());
+  if (!found) return std::optional<SignedRecord>();
+  return std::optional(SignedRecord{std::string(row.Blob(0)), std::string(row.Blob(1))});
+}
+
+Status SiteStore::SaveRecord(int64_t round, const SignedRecord& record) {
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO server_record VALUES (?1, ?2, ?3)"));
+  insert.BindInt(1, round).BindBlob(2, record.bytes).BindBlob(3, record.signature);
+  return Record(insert, "server.record", {{"round", round}, {"record_sha256", HexOf(RecordDigest(record.bytes))}});
+}
+
+Status SiteStore::SaveSent(const RecordedContribution& sent, const nlohmann::json& body) {
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT OR REPLACE INTO sent VALUES (?1, ?2, ?3)"));
+  insert.BindInt(1, sent.round).BindDouble(2, sent.weight).BindText(3, sent.content);
+  return Record(insert, "upload", body);
+}
+
+StatusOr<std::optional<RecordedContribution>> SiteStore::SentIn(int64_t round) {
+  ASSIGN_OR_RETURN(Statement row, database_->Prepare("SELECT weight, content FROM sent WHERE round = ?1"));
+  ASSIGN_OR_RETURN(const bool found, row.BindInt(1, round).Step());
+  if (!found) return std::optional<RecordedContribution>();
+  return std::optional(RecordedContribution{options_.site, round, row.Double(0), std::string(row.Text(1))});
 }
 
 }  // namespace fedalt

@@ -1,4 +1,4 @@
-// A site's record on disk: its audit log, and the heads of the server's log that it has seen, in one SQLite file.
+// A site's record on disk: its audit log, the records of rounds that it was shown, and what it sent, in one SQLite file.
 #pragma once
 
 #include <filesystem>
@@ -27,10 +27,15 @@ class SiteStore : public SiteRecord {
   Status Begin(const std::string& run) override;
   Status Note(const std::string& kind, const nlohmann::json& body) override;
   Status Seal() override;
-  StatusOr<SignedHead> LastHead() override;
-  Status SaveHead(const SignedHead& head) override;
+  StatusOr<int64_t> LastRound() override;
+  StatusOr<std::optional<SignedRecord>> RecordOf(int64_t round) override;
+  Status SaveRecord(int64_t round, const SignedRecord& record) override;
+  Status SaveSent(const RecordedContribution& sent, const nlohmann::json& body) override;
+  StatusOr<std::optional<RecordedContribution>> SentIn(int64_t round) override;
 
  private:
+  Status Record(Statement& fact, const std::string& kind, const nlohmann::json& body);
+
   std::filesystem::path file_;
   SiteStoreOptions options_;
   std::unique_ptr<Database> database_;

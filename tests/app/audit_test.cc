@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/cli_process.h"
+#include "store/audit_evidence.h"
 #include "store/audit_log.h"
 #include "store/database.h"
 #include "store/schema.h"
@@ -89,6 +90,13 @@ void Tamper(const TestFolder& folder, const std::string& sql) {
   sqlite3_close(connection);
 }
 
+/// What the program says that it does not find.
+std::string NotFound() {
+  std::string text = "not found by any verification:\n";
+  for (const std::string& what : NotFoundByAudit()) text += "  - " + what + "\n";
+  return text;
+}
+
 void ExpectRefusal(const ProcessResult& result, int code, const std::string& part) {
   EXPECT_EQ(result.code, code) << result.err;
   EXPECT_NE(result.err.find(part), std::string::npos) << result.err;
@@ -130,8 +138,9 @@ TEST(Audit, VerifiesALogThatNobodyChanged) {
             "  clinic-a: 3 entries\n"
             "  clinic-b: nothing\n"
             "  server: 5 entries\n"
-            "not yet signed: 1 entry after entry 5; nothing is proven about it\n"
-            "the first 5 entries are as they were signed\n");
+            "not covered: 1 entry after entry 5, which no signature covers yet\n"
+            "the first 5 entries are as they were signed, and all tables agree with them\n" +
+                NotFound());
   const ProcessResult own = RunInProcess(folder, {"audit", "verify", "server", "--run", "run-7", "--signed-at-least", "5"});
   EXPECT_EQ(own.code, 0) << own.err;
   EXPECT_EQ(own.out, text.out);
@@ -141,8 +150,17 @@ TEST(Audit, VerifiesALogThatNobodyChanged) {
                                                            {"verified", true},
                                                            {"entries", 6},
                                                            {"signed_entries", 5},
+                                                           {"not_covered_entries", 1},
                                                            {"signed_by", {{"server", 5}, {"clinic-a", 3}}},
-                                                           {"findings", json::array()}}));
+                                                           {"findings", json::array()},
+                                                           {"does_not_find", NotFoundByAudit()}}));
+}
+
+TEST(Audit, SaysWhatItNeedsWithoutARoster) {
+  const TestFolder folder;
+  WriteServer(folder);
+  std::filesystem::remove(folder.path() / "server/roster.json");
+  ExpectRefusal(RunInProcess(folder, {"audit", "verify", "server"}), 2, "give your copy of roster.json with --trust");
 }
 
 TEST(Audit, NamesAChangedEntry) {

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Seeds of the fuzz targets of the network: python3 tests/fuzz/make_corpus.py (needs the openssl program).
 
-Writes tests/fuzz/corpus/{wire,session,roster,certificate,journal}. The steps of wire and session are those of tests/fuzz/*_fuzz.cc. The
+Writes tests/fuzz/corpus/{wire,session,record,roster,certificate,journal}. The steps of wire and session are those of tests/fuzz/*_fuzz.cc. The
 certificates are made anew each time; their private keys are thrown away.
 """
 import base64
@@ -70,6 +70,12 @@ def wire():
 RIGHT, NEARLY, BYTES, ERROR, LOST, MADE = 0, 2, 3, 4, 5, 6
 
 
+def manifest(values, chunks, weight):
+    """The description of a publication that a server never made."""
+    record = bytes([1, 0]) + struct.pack("<dQ", weight, 5) + text(b"content") + bytes([0]) + struct.pack("<Q", 1)
+    return bytes([MADE]) + struct.pack("<Q", values) + bytes([len(chunks)]) + b"".join(map(text, chunks)) + record + bytes([1, 1])
+
+
 def session():
     right = bytes([RIGHT])
     write("session", "all_right", right * 30)
@@ -79,14 +85,21 @@ def session():
     write("session", "any_bytes", bytes([BYTES]) + text(b"\xff" * 9) + right * 20)
     for at in range(2, 9):
         for name, values in (("many", 2**60), ("overflow", 2**62), ("negative", 2**64 - 1), ("none", 0)):
-            manifest = bytes([MADE, 1]) + struct.pack("<QQQd", 1, 1, values, 1.0) + b"\0"
             if at == 6:
-                write("session", f"manifest_of_{name}", right * at + manifest + right * 9)
-    no_weight = bytes([MADE, 1]) + struct.pack("<QQQd", 1, 1, 3, 0.0) + bytes([1]) + text(b"\0" * 32)
-    write("session", "manifest_without_weight", right * 6 + no_weight + right * 9)
+                write("session", f"manifest_of_{name}", right * at + manifest(values, [], 1.0) + right * 9)
+    write("session", "manifest_without_weight", right * 6 + manifest(3, [b"\0" * 32], 0.0) + right * 9)
     write("session", "asks_for_what_there_is_not", right * 2 + bytes([MADE, 1]) + struct.pack("<Q", 2**63) + right * 9)
     write("session", "wrong_piece", right * 7 + (bytes([MADE]) + text(b"\0" * 12)) * 3 + right * 9)
     write("session", "went_back", right * 8 + bytes([MADE, 9, 2, 1, 1, 0]) * 3 + right * 9)
+
+
+def record():
+    content = b"a" * 64
+    head = b"fedalt round record v1\n9:clinics-7\n3 2 " + b"0" * 64 + b"\n4004000000000000\n42 " + b"f" * 64 + b"\n"
+    of = b"2\n4:graz 3 3ff0000000000000 " + content + b"\n4:lyon 2 3ff8000000000000 " + content + b"\n"
+    write("record", "for_everybody", head + b"1\n0: " + content + b"\n" + of)
+    write("record", "for_each_site", head + b"2\n4:graz " + content + b"\n4:lyon " + content + b"\n" + of)
+    write("record", "many", head + b"9223372036854775807\n0: " + content + b"\n" + of)
 
 
 def roster():
@@ -158,5 +171,6 @@ def journal():
 wire()
 session()
 journal()
+record()
 roster()
 certificate()

@@ -117,6 +117,20 @@ class SpoiltConnection : public ServerConnection {
     return state;
   }
 
+  RoundRecord AnyRecord() {
+    RoundRecord record;
+    record.run = "r";
+    record.round = static_cast<int64_t>(script_.Below(5));
+    record.previous_round = static_cast<int64_t>(script_.Below(4));
+    const uint64_t weight = script_.Long();
+    std::memcpy(&record.total_weight, &weight, sizeof(weight));
+    record.log.size = script_.Long();
+    const std::string content = HexOf(Sha256(script_.Bytes()));
+    record.contents.push_back({script_.Below(2) == 0 ? "" : "osaka", content});
+    record.contributors.push_back({"osaka", static_cast<int64_t>(script_.Long()), 1.0, content});
+    return record;
+  }
+
   /// An answer of the right kind that no server would give.
   std::string Made(Rpc rpc) {
     switch (rpc) {
@@ -141,27 +155,18 @@ class SpoiltConnection : public ServerConnection {
         return v1::CommitReply().SerializeAsString();
       case Rpc::kGetManifest: {
         v1::PublishedManifest reply;
-        reply.set_round(static_cast<int64_t>(script_.Byte()));
-        reply.set_contributors(static_cast<int64_t>(script_.Long()));
-        reply.set_own_round(static_cast<int64_t>(script_.Long()));
         reply.set_values(static_cast<int64_t>(script_.Long()));
-        const uint64_t weight = script_.Long();
-        double total_weight = 0.0;
-        std::memcpy(&total_weight, &weight, sizeof(weight));
-        reply.set_total_weight(total_weight);
         const size_t count = script_.Below(4);
         for (size_t i = 0; i < count; ++i) reply.add_chunks(script_.Bytes());
+        const std::string record = EncodeRecord(AnyRecord());
+        reply.set_record(script_.Below(4) == 0 ? script_.Mutated(record) : record);
+        reply.set_signature(testing::ToySignatures(Signatures::kServer).sign(reply.record()));
+        if (script_.Below(2) == 0) reply.add_adoptions()->set_signature(script_.Bytes());
         return reply.SerializeAsString();
       }
       case Rpc::kGetChunk: {
         v1::Chunk reply;
         reply.set_content(script_.Bytes());
-        return reply.SerializeAsString();
-      }
-      case Rpc::kGetProof: {
-        v1::ProofReply reply;
-        const size_t count = script_.Below(4);
-        for (size_t i = 0; i < count; ++i) reply.add_hashes(script_.Bytes());
         return reply.SerializeAsString();
       }
       case Rpc::kCountersign:
@@ -189,7 +194,9 @@ void CheckFailure(const Status& status) {
 }
 
 void CheckPublished(const Published& published, const v1::PublishedManifest& manifest, int64_t round) {
-  FEDALT_CHECK(published.round == round && manifest.round() == round, "it is of the round that was asked for");
+  const auto record = ParseRecord(manifest.record());
+  FEDALT_CHECK(record.ok() && published.round == round && record->round == round, "it is of the round that was asked for");
+  FEDALT_CHECK(record->ContentFor("osaka")->content == ContentHash(ChunksOf(published.values)), "it is what the record says");
   const ChunkList chunks = ChunksOf(published.values);
   FEDALT_CHECK(chunks.values == manifest.values() && static_cast<int>(chunks.digests.size()) == manifest.chunks_size(), "its size");
   for (size_t i = 0; i < chunks.digests.size(); ++i)
@@ -230,6 +237,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.train_examples = 5;
   options.patience_ms = fedalt::fuzz::kPatienceMs;
   options.reports = true;
+  options.site = "osaka";
+  options.sites = {"osaka"};
   options.record = &record;
   if (script.Below(2) == 0) options.signatures = fedalt::testing::ToySignatures(0);
   fedalt::SiteSession session(options, connection, clock, [](const std::string&) {});

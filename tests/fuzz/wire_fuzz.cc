@@ -135,7 +135,7 @@ class Server {
     }
   }
 
-  Rpc AnyRpc() { return static_cast<Rpc>(script_.Below(11)); }
+  Rpc AnyRpc() { return static_cast<Rpc>(script_.Below(10)); }
   int64_t AnySite() { return static_cast<int64_t>(script_.Below(kSites)); }
 
   /// What a site could send now; `spoilt`: with one field of any value.
@@ -204,20 +204,15 @@ class Server {
         if (field == 2) request.set_sha256(text);
         return request.SerializeAsString();
       }
-      case Rpc::kGetProof: {
-        v1::ProofRequest request;
-        request.set_run(run);
-        request.set_old_size(field == 1 ? number : 1);
-        request.set_size(field == 2 ? number : 2);
-        return request.SerializeAsString();
-      }
       case Rpc::kCountersign: {
         v1::Countersignature request;
         request.set_run(run);
         request.set_round(closed);
-        if (const auto head = journal_.HeadOf(closed); head.ok())
-          request.set_signature(testing::ToySignatures(static_cast<int64_t>(variant)).sign(HeadMessage(kRun, head->head)));
+        if (const auto record = journal_.RecordOf(closed); record.ok())
+          request.set_signature(
+              testing::ToySignatures(static_cast<int64_t>(variant)).sign(AdoptionMessage(RecordDigest(record->bytes))));
         if (field == 2) request.set_signature(text);
+        if (field == 3) request.set_refused(text);
         return request.SerializeAsString();
       }
       case Rpc::kReport: {

@@ -33,8 +33,6 @@ inline StatusOr<std::string> Dispatch(ServerCore& core, int64_t site, Rpc rpc, c
       return Answer<v1::ManifestRequest>(bytes, [&](const auto& request) { return core.GetManifest(site, request); });
     case Rpc::kGetChunk:
       return Answer<v1::ChunkRequest>(bytes, [&](const auto& request) { return core.GetChunk(site, request); });
-    case Rpc::kGetProof:
-      return Answer<v1::ProofRequest>(bytes, [&](const auto& request) { return core.GetProof(site, request); });
     case Rpc::kCountersign:
       return Answer<v1::Countersignature>(bytes, [&](const auto& request) { return core.Countersign(site, request); });
     case Rpc::kReport:

@@ -38,7 +38,7 @@ class MemoryJournal : public ServerJournal {
   enum class Disk { kGood, kFailsBefore, kFailsAfter };
   std::function<Disk()> disk = [] { return Disk::kGood; };  ///< asked at every write
   Planted planted = Planted::kNone;
-  std::string run = "r";  ///< whose log it is
+  std::vector<std::string> names = {"osaka", "lyon", "quito"};  ///< of sites, by place
 
   StatusOr<ServerPosition> Recover() override {
     unsaved_.reset();
@@ -86,7 +86,7 @@ class MemoryJournal : public ServerJournal {
       position_.left_out.clear();
     });
   }
-  Status CloseRound(const PublishedObject& published) override {
+  Status CloseRound(const PublishedObject& published, RoundRecord record) override {
     return Write([&] {
       const std::lock_guard<std::mutex> lock(*mutex_);
       received_in[published.round] = position_.received;
@@ -100,8 +100,13 @@ class MemoryJournal : public ServerJournal {
       if (planted != Planted::kForgetsClosing) position_.received.clear();
       position_.attempt = 1;
       position_.opened_ms = 0;
-      const TreeHead head{log_.size(), MerkleRoot(log_)};
-      heads_[published.round] = SignedHead{head, "server", ToySignatures(Signatures::kServer).sign(HeadMessage(run, head))};
+      if (!records.empty()) {
+        record.previous_round = records.rbegin()->first;
+        record.previous = RecordDigest(records.rbegin()->second.bytes);
+      }
+      record.log = {log_.size(), MerkleRoot(log_)};
+      const std::string bytes = EncodeRecord(record);
+      records[published.round] = SignedRecord{bytes, ToySignatures(Signatures::kServer).sign(bytes)};
     });
   }
   Status SaveDeparture(int64_t site, const std::string& cause) override {
@@ -144,17 +149,22 @@ class MemoryJournal : public ServerJournal {
       outcomes[id] = outcome;
     });
   }
-  StatusOr<SignedHead> HeadOf(int64_t round) override {
-    const auto found = heads_.find(round);
-    return found == heads_.end() ? StatusOr<SignedHead>(absl::NotFoundError("no head")) : found->second;
+  StatusOr<SignedRecord> RecordOf(int64_t round) override {
+    const auto found = records.find(round);
+    return found == records.end() ? StatusOr<SignedRecord>(absl::NotFoundError("no record")) : found->second;
   }
-  StatusOr<std::vector<Sha256Digest>> LogProof(uint64_t old_size, uint64_t size) override {
-    if (size > log_.size()) return IntegrityError("the log is shorter");
-    return ConsistencyProof(std::span(log_).first(size), old_size);
+  StatusOr<std::vector<Adoption>> AdoptionsOf(int64_t round) override {
+    std::vector<Adoption> found;
+    for (const auto& [site, signature] : adopted[round]) found.push_back({names.at(static_cast<size_t>(site)), signature});
+    return found;
   }
-  Status SaveCountersignature(int64_t site, const TreeHead& head, const std::string& signature) override {
-    return Write([&] { countersigned[{site, head.size}] = signature; });
+  Status SaveAdoption(int64_t site, int64_t round, const std::string& signature, const std::string& why) override {
+    return Write([&] {
+      if (why.empty()) adopted[round].emplace(site, signature);
+      if (!why.empty()) refused[{site, round}] = why;
+    });
   }
+  Status Seal() override { return absl::OkStatus(); }
   Status SaveEnd(const std::string& cause) override {
     return Write([&] { position_.ended = cause; });
   }
@@ -232,7 +242,9 @@ class MemoryJournal : public ServerJournal {
   std::vector<OperatorRequest> requests;
   std::map<int64_t, std::string> outcomes;                                       ///< of requests
   std::map<std::pair<int64_t, int64_t>, std::map<std::string, double>> metrics;  ///< by site and round
-  std::map<std::pair<int64_t, uint64_t>, std::string> countersigned;             ///< by site and size of the log
+  std::map<int64_t, SignedRecord> records;                                       ///< by round
+  std::map<int64_t, std::map<int64_t, std::string>> adopted;                     ///< by round and site: signatures
+  std::map<std::pair<int64_t, int64_t>, std::string> refused;                    ///< by site and round: why
 
  private:
   template <typename Change>
@@ -247,8 +259,7 @@ class MemoryJournal : public ServerJournal {
   }
 
   ServerPosition position_;
-  std::vector<Sha256Digest> log_;  ///< a leaf for every write
-  std::map<int64_t, SignedHead> heads_;
+  std::vector<Sha256Digest> log_;                                       ///< a leaf for every write
   std::optional<SiteContribution> unsaved_;                             ///< kAcknowledgesFirst
   std::shared_ptr<std::mutex> mutex_ = std::make_shared<std::mutex>();  // pieces_ and published
   std::map<Sha256Digest, std::string> pieces_, backup_;

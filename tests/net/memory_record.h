@@ -1,7 +1,9 @@
 // A site's record in memory, and signatures that are words: whoever knows the name can make them.
 #pragma once
 
+#include <map>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -26,15 +28,28 @@ class MemoryRecord : public SiteRecord {
     ++seals;
     return absl::OkStatus();
   }
-  StatusOr<SignedHead> LastHead() override { return heads.empty() ? SignedHead() : heads.back(); }
-  Status SaveHead(const SignedHead& head) override {
-    heads.push_back(head);
+  StatusOr<int64_t> LastRound() override { return records.empty() ? 0 : records.rbegin()->first; }
+  StatusOr<std::optional<SignedRecord>> RecordOf(int64_t round) override {
+    const auto found = records.find(round);
+    return found == records.end() ? std::optional<SignedRecord>() : found->second;
+  }
+  Status SaveRecord(int64_t round, const SignedRecord& record) override {
+    records[round] = record;
     return absl::OkStatus();
+  }
+  Status SaveSent(const RecordedContribution& contribution, const nlohmann::json& body) override {
+    sent[contribution.round] = contribution;
+    return Note("upload", body);
+  }
+  StatusOr<std::optional<RecordedContribution>> SentIn(int64_t round) override {
+    const auto found = sent.find(round);
+    return found == sent.end() ? std::optional<RecordedContribution>() : found->second;
   }
 
   std::string run;
   std::vector<std::pair<std::string, nlohmann::json>> entries;
-  std::vector<SignedHead> heads;
+  std::map<int64_t, SignedRecord> records;
+  std::map<int64_t, RecordedContribution> sent;
   int seals = 0;
 };
 

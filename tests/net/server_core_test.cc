@@ -268,34 +268,46 @@ TEST_F(ServerCoreTest, AnOlderServerStopsWhenItHearsOfANewerOne) {
             std::string::npos);
 }
 
-TEST_F(ServerCoreTest, HeadsAreProvedAndCountersigned) {
+TEST_F(ServerCoreTest, RecordsNameWhatCountsAndAreCountersigned) {
   EnrolBoth();
   CLOSE_ROUND(1);
   v1::ManifestRequest wanted;
   wanted.set_run("r");
   wanted.set_round(1);
   const auto manifest = core_->GetManifest(0, wanted);
-  ASSERT_TRUE(manifest.ok() && manifest->has_head());
-  v1::ProofRequest proof;
-  proof.set_run("r");
-  proof.set_old_size(2);
-  proof.set_size(manifest->head().size());
-  const auto hashes = core_->GetProof(0, proof);
-  ASSERT_TRUE(hashes.ok());
-  EXPECT_GT(hashes->hashes_size(), 0);
-  proof.set_size(1'000'000);
-  EXPECT_EQ(core_->GetProof(0, proof).status().code(), absl::StatusCode::kNotFound);
-  proof.set_old_size(2'000'000);
-  ExpectRefused(core_->GetProof(0, proof).status(), kInvalid, "expected the smaller number first");
+  ASSERT_TRUE(manifest.ok()) << manifest.status();
+  EXPECT_TRUE(testing::ToySignatures(0).verifies(Signatures::kServer, manifest->record(), manifest->signature()));
+  const auto record = ParseRecord(manifest->record());
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->round, 1);
+  EXPECT_EQ(record->previous_round, 0);
+  ASSERT_EQ(record->contributors.size(), 2u);
+  EXPECT_EQ(record->contributors[1], (RecordedContribution{"osaka", 1, 1.0, ContentHash(ChunksOf(a_))}));
+  ASSERT_EQ(record->contents.size(), 1u);
+  EXPECT_EQ(record->contents[0].content, ContentHash(journal_.published.at(1).chunks));
+  EXPECT_EQ(manifest->adoptions_size(), 0);
   v1::Countersignature signature;
   signature.set_run("r");
   signature.set_round(1);
-  signature.set_signature(testing::ToySignatures(1).sign(HeadMessage("r", journal_.HeadOf(1)->head)));
+  const std::string message = AdoptionMessage(RecordDigest(manifest->record()));
+  signature.set_signature(testing::ToySignatures(1).sign(message));
   ExpectRefused(core_->Countersign(0, signature).status(), kInvalid, "countersignature of round 1 is not valid");
   EXPECT_TRUE(core_->Countersign(1, signature).ok());
-  EXPECT_EQ(journal_.countersigned.size(), 1u);
+  signature.set_signature("");
+  signature.set_refused("pinned to round 0");
+  EXPECT_TRUE(core_->Countersign(0, signature).ok());
+  EXPECT_EQ(journal_.adopted.at(1).size(), 1u);
+  EXPECT_EQ(journal_.refused.at({0, 1}), "pinned to round 0");
   signature.set_round(2);
   EXPECT_EQ(core_->Countersign(1, signature).status().code(), absl::StatusCode::kNotFound);
+  CLOSE_ROUND(2);
+  wanted.set_round(2);
+  const auto next = core_->GetManifest(0, wanted);
+  ASSERT_TRUE(next.ok()) << next.status();
+  EXPECT_EQ(ParseRecord(next->record())->previous, RecordDigest(manifest->record()));
+  ASSERT_EQ(next->adoptions_size(), 1);
+  EXPECT_EQ(next->adoptions(0).site(), "lyon");
+  EXPECT_EQ(next->adoptions(0).signature(), testing::ToySignatures(1).sign(message));
 }
 
 TEST_F(ServerCoreTest, ReportsAreNumbersOfRoundsThatWere) {

@@ -109,7 +109,7 @@ Simulation::Simulation(const SimulationOptions& options)
     : options_(options), random_(options.seed, RandomPurpose::kSampling, {options.seed}) {
   clock_ = std::make_unique<SimulatedClock>(*this, kServer);
   journal_.planted = options.planted;
-  journal_.run = "simulated";
+  journal_.names = Names();
   journal_.disk = [this] {
     if (Draw() < options_.disk_full) {
       ++result_.disk_full;
@@ -399,6 +399,8 @@ Status Simulation::SiteLife(int64_t site) {
   ++disk.lives;
   options.process = absl::StrCat("life ", disk.lives, " of site ", site);
   options.record = &disk.record;
+  options.site = journal_.names.at(static_cast<size_t>(site));
+  options.sites = journal_.names;
   options.signatures = ToySignatures(site);
   if (options_.planted == Planted::kForgetsRoundAfterRestart && disk.lives > 1 && disk.trained_round > disk.closed_round)
     disk.trained_round = disk.closed_round;
@@ -410,6 +412,7 @@ Status Simulation::SiteLife(int64_t site) {
     ++result_.anew;
     ASSIGN_OR_RETURN(const Published published, session.CloseRound(joins_after));
     CheckRead(site, published);
+    RETURN_IF_ERROR(session.NoteReading(joins_after, ""));
     disk.trained_round = disk.closed_round = joins_after;
     disk.adapter = ContributionOf(site, joins_after);  // where it begins is of no matter; this is easy to check
   }
@@ -428,6 +431,7 @@ Status Simulation::SiteLife(int64_t site) {
     CheckRead(site, published);
     if (options_.planted == Planted::kOwnAdapterFromSum) disk.adapter = published.values / published.total_weight;
     disk.read[round] = published;
+    RETURN_IF_ERROR(session.NoteReading(round, Draw() < 0.1 ? "pinned: by chance" : ""));
     disk.closed_round = round;
   }
   CheckAdapter(disk, site);
@@ -506,8 +510,10 @@ void Simulation::CheckEnd() {
     if (in_last && (counted == closed->second.contributors.end() || counted->second != key.second))
       Violate(absl::StrCat("the acknowledged upload of site ", key.first, " in round ", key.second, " does not count"));
   }
-  for (const auto& [key, signature] : journal_.countersigned)
-    if (signature.empty()) Violate("a head without its countersignature");
+  for (const auto& [round, sites] : journal_.adopted)
+    for (const auto& [site, signature] : sites)
+      if (!ToySignatures(0).verifies(site, AdoptionMessage(RecordDigest(journal_.records.at(round).bytes)), signature))
+        Violate(absl::StrCat("site ", site, " countersigned another record of round ", round));
   if (journal_.saved_twice > 0) Violate("an upload was recorded twice");
   if (!journal_.position().ended || journal_.position().ended->empty()) Violate("the run has no cause of its end");
 }

@@ -7,6 +7,7 @@
 #include <functional>
 #include <limits>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -78,6 +79,8 @@ class SiteSessionTest : public ::testing::Test {
     options.agreement = "all agree\n";
     options.train_examples = 5;
     options.patience_ms = 60'000;
+    options.site = "osaka";
+    options.sites = {"osaka", "lyon"};
     return options;
   }
 
@@ -192,7 +195,9 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
   DirectConnection other_connection;
   other_connection.core = &core;
   other_connection.site = 1;
-  SiteSession other(SessionOptions(), other_connection, clock_, nullptr);
+  SiteSessionOptions of_other = SessionOptions();
+  of_other.site = "lyon";
+  SiteSession other(of_other, other_connection, clock_, nullptr);
   ASSERT_TRUE(other.Enrol(false).ok());
   ASSERT_TRUE(other.Send({1, 1, 1.0, at::ones({2})}).ok());
   ASSERT_TRUE(clock_.Sleep(options.deadline_ms).ok());
@@ -211,57 +216,75 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
 /// Answers as a server that has closed round 1, and as told.
 class MadeUpServer : public ServerConnection {
  public:
+  RoundRecord record;
   v1::PublishedManifest manifest;
   std::string content;
   MadeUpServer() {
-    manifest.set_round(1);
-    manifest.set_total_weight(1.0);
-    manifest.set_contributors(1);
     manifest.set_values(2);
     content = std::string(8, '\0');
     const Sha256Digest digest = Sha256(content);
     manifest.add_chunks(std::string(digest.begin(), digest.end()));
+    record.run = "r";
+    record.round = 1;
+    record.total_weight = 1.0;
+    record.contents = {{"", ContentHash({2, {digest}})}};
+    record.contributors = {{"lyon", 1, 1.0, std::string(64, 'a')}};
+    record.log.size = 5;
   }
   StatusOr<std::string> Call(Rpc rpc, const std::string&, int64_t) override {
     v1::RunState state;
     state.set_closed_round(1);
+    if (rpc == Rpc::kEnrol) {
+      v1::EnrolReply reply;
+      reply.set_run("r");
+      *reply.mutable_state() = state;
+      return reply.SerializeAsString();
+    }
+    if (rpc == Rpc::kPoll) return state.SerializeAsString();
+    manifest.set_record(EncodeRecord(record));
     v1::Chunk chunk;
     chunk.set_content(content);
-    if (rpc == Rpc::kPoll) return state.SerializeAsString();
     return rpc == Rpc::kGetManifest ? manifest.SerializeAsString() : chunk.SerializeAsString();
   }
 };
 
 TEST_F(SiteSessionTest, WhatCannotHaveBeenPublishedIsRefused) {
-  const auto close = [&](MadeUpServer server, const std::function<void(MadeUpServer&)>& spoil) {
+  const auto close = [&](const std::function<void(MadeUpServer&)>& spoil) {
+    MadeUpServer server;
     spoil(server);
-    return SiteSession(SessionOptions(), server, clock_, nullptr).CloseRound(1).status();
+    SiteSession session(SessionOptions(), server, clock_, nullptr);
+    EXPECT_TRUE(session.Enrol(false).ok());
+    return session.CloseRound(1).status();
   };
-  EXPECT_TRUE(close({}, [](MadeUpServer&) {}).ok());
+  EXPECT_TRUE(close([](MadeUpServer&) {}).ok());
   // Times four bytes, 2^62 values are none, and 2^62 + 2 are those of the one piece.
   for (const int64_t values : {int64_t{1} << 60, int64_t{1} << 62, (int64_t{1} << 62) + 2, int64_t{-1}, int64_t{-4}, int64_t{0},
                                std::numeric_limits<int64_t>::max(), std::numeric_limits<int64_t>::min()}) {
     for (const bool pieces : {false, true}) {
-      const Status status = close({}, [&](MadeUpServer& server) {
+      const Status status = close([&](MadeUpServer& server) {
         server.manifest.set_values(values);
         if (!pieces) server.manifest.clear_chunks();
       });
-      if (values == 0 && !pieces) continue;
-      EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << values << " " << status;
+      const bool empty = values == 0 && !pieces;  // well formed, but not what the record says
+      EXPECT_EQ(KindOf(status), empty ? ErrorKind::kIntegrity : ErrorKind::kFederation) << values << " " << status;
     }
   }
-  const auto refused = [&](const std::function<void(v1::PublishedManifest&)>& spoil) {
-    const Status status = close({}, [&](MadeUpServer& server) { spoil(server.manifest); });
-    EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << status;
-    EXPECT_NE(std::string(status.message()).find("which cannot be"), std::string::npos) << status;
+  const auto refused = [&](const std::function<void(MadeUpServer&)>& spoil) {
+    const Status status = close(spoil);
+    EXPECT_EQ(KindOf(status), ErrorKind::kIntegrity) << status;
   };
-  refused([](auto& m) { m.set_round(2); });
-  for (const double weight : {0.0, -1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()})
-    refused([&](auto& m) { m.set_total_weight(weight); });
-  refused([](auto& m) { m.set_contributors(0); });
-  for (const int64_t round : {-1, 2}) refused([&](auto& m) { m.set_own_round(round); });
+  refused([](auto& server) { server.record.run = "another"; });
+  refused([](auto& server) { server.record.round = 2; });
+  for (const double weight : {0.0, -1.0, std::numeric_limits<double>::infinity(), std::numeric_limits<double>::quiet_NaN()}) {
+    refused([&](auto& server) { server.record.total_weight = weight; });
+    refused([&](auto& server) { server.record.contributors[0].weight = weight; });
+  }
+  refused([](auto& server) { server.record.contributors.clear(); });
+  for (const int64_t round : {-1, 0, 2}) refused([&](auto& server) { server.record.contributors[0].round = round; });
+  refused([](auto& server) { server.record.contents[0].content = std::string(64, 'b'); });
+  refused([](auto& server) { server.record.contents[0].site = "lyon"; });
   for (const std::string& content : {std::string(8, '\1'), std::string(7, '\0'), std::string()}) {
-    const Status status = close({}, [&](MadeUpServer& server) { server.content = content; });
+    const Status status = close([&](MadeUpServer& server) { server.content = content; });
     EXPECT_EQ(KindOf(status), ErrorKind::kFederation) << status;
     EXPECT_NE(std::string(status.message()).find("is damaged"), std::string::npos) << status;
   }
@@ -292,6 +315,8 @@ class WitnessTest : public ::testing::Test {
     options.agreement = "all agree\n";
     options.train_examples = 5;
     options.patience_ms = 60'000;
+    options.site = "osaka";
+    options.sites = {"osaka", "lyon"};
     options.record = &record_;
     options.signatures = testing::ToySignatures(0);
     return options;
@@ -319,26 +344,32 @@ class WitnessTest : public ::testing::Test {
   DirectConnection connection_;
 };
 
-TEST_F(WitnessTest, EveryHeadIsCheckedKeptAndCountersigned) {
+TEST_F(WitnessTest, EveryRecordIsCheckedAndKeptAndCountersignedWhenItIsAdopted) {
   SiteSession session(SessionOptions(), connection_, clock_, nullptr);
   ASSERT_TRUE(session.Enrol(true).ok());
   ASSERT_TRUE(session.JoinsAfter().ok());
   for (const int64_t round : {1, 2}) {
     const auto published = Round(session, round);
     ASSERT_TRUE(published.ok()) << published.status();
-    ASSERT_TRUE(session.NoteReading(round, round == 2 ? "pinned to round 1" : "").ok());
+    EXPECT_TRUE(journal_.adopted[round].empty()) << "it has only seen it";
+    ASSERT_TRUE(session.NoteReading(round, round == 2 ? "the guard refused it: loss 0.5" : "").ok());
   }
   EXPECT_EQ(record_.run, "r");
-  EXPECT_EQ(record_.heads.size(), 2u);
-  EXPECT_EQ(journal_.countersigned.size(), 2u);
+  EXPECT_EQ(record_.records.size(), 2u);
+  EXPECT_EQ(journal_.adopted[1].size(), 1u);
+  EXPECT_TRUE(journal_.adopted[2].empty());
+  EXPECT_EQ(journal_.refused.at({0, 2}), "the guard refused it") << "figures stay at the site";
   EXPECT_EQ(record_.seals, 2);
-  EXPECT_EQ(Kinds(), (std::vector<std::string>{"enrolment", "upload", "upload.acknowledged", "rest_of_world", "upload",
-                                               "upload.acknowledged", "rest_of_world"}));
-  EXPECT_EQ(record_.entries.back().second["reason"], "pinned to round 1");
+  EXPECT_EQ(Kinds(), (std::vector<std::string>{"enrolment", "upload", "upload.acknowledged", "record.first", "rest_of_world",
+                                               "countersignature", "upload", "upload.acknowledged", "countersignatures",
+                                               "rest_of_world", "publication.refused"}));
+  EXPECT_EQ(record_.entries[8].second,
+            (nlohmann::json{{"round", 1}, {"adopted", {"osaka"}}, {"missing", nlohmann::json::array()}}));
+  EXPECT_EQ(record_.entries[9].second["reason"], "the guard refused it: loss 0.5");
   EXPECT_EQ(record_.entries[1].second["bytes"], 8);
 }
 
-TEST_F(WitnessTest, AServerThatWasPutBackIsNoticedByItsLog) {
+TEST_F(WitnessTest, AServerThatWasPutBackIsNoticedByItsRecord) {
   SiteSession session(SessionOptions(), connection_, clock_, nullptr);
   ASSERT_TRUE(session.Enrol(true).ok());
   ASSERT_TRUE(session.JoinsAfter().ok());
@@ -350,10 +381,92 @@ TEST_F(WitnessTest, AServerThatWasPutBackIsNoticedByItsLog) {
   SiteSession again(SessionOptions(), connection_, clock_, nullptr);
   ASSERT_TRUE(again.Enrol(false).ok());
   ASSERT_TRUE(again.JoinsAfter().ok());
-  // It has the same numbers again, but its log is another one.
+  // It has the same numbers again, but its log is another one, and so is the record.
   const auto published = Round(again, 2);
   EXPECT_EQ(KindOf(published.status()), ErrorKind::kIntegrity);
-  EXPECT_NE(std::string(published.status().message()).find("does not continue"), std::string::npos) << published.status();
+  EXPECT_NE(std::string(published.status().message()).find("round 2: its record"), std::string::npos) << published.status();
+}
+
+/// What an honest server says of a round, changed and signed again, as only its owner can.
+class TwoFaced : public ServerConnection {
+ public:
+  TwoFaced(ServerConnection& honest, std::function<void(RoundRecord&, v1::PublishedManifest&)> change)
+      : honest_(honest), change_(std::move(change)) {}
+  StatusOr<std::string> Call(Rpc rpc, const std::string& request, int64_t timeout_ms) override {
+    auto answer = honest_.Call(rpc, request, timeout_ms);
+    if (!answer.ok() || rpc != Rpc::kGetManifest) return answer;
+    v1::PublishedManifest manifest;
+    EXPECT_TRUE(manifest.ParseFromString(*answer));
+    RoundRecord record = ParseRecord(manifest.record()).value();
+    change_(record, manifest);
+    manifest.set_record(EncodeRecord(record));
+    manifest.set_signature(testing::ToySignatures(Signatures::kServer).sign(manifest.record()));
+    return manifest.SerializeAsString();
+  }
+
+ private:
+  ServerConnection& honest_;
+  std::function<void(RoundRecord&, v1::PublishedManifest&)> change_;
+};
+
+TEST_F(WitnessTest, ALieOfTheServerIsFoundAtOnceOrInTheNextRound) {
+  const auto second_round = [&](const std::function<void(RoundRecord&, v1::PublishedManifest&)>& change) {
+    journal_ = testing::MemoryJournal();
+    record_ = testing::MemoryRecord();
+    Start();
+    TwoFaced server(connection_, change);
+    SiteSession session(SessionOptions(), server, clock_, nullptr);
+    EXPECT_TRUE(session.Enrol(true).ok() && session.JoinsAfter().ok());
+    for (const int64_t round : {1, 2}) {
+      const auto published = Round(session, round);
+      if (!published.ok()) return std::pair(round, published.status());
+      EXPECT_TRUE(session.NoteReading(round, "pinned").ok());
+    }
+    return std::pair(int64_t{0}, absl::OkStatus());
+  };
+  const auto found = [&](int64_t in, const std::string& word,
+                         const std::function<void(RoundRecord&, v1::PublishedManifest&)>& change) {
+    const auto [round, status] = second_round(change);
+    EXPECT_EQ(round, in) << status;
+    EXPECT_EQ(KindOf(status), ErrorKind::kIntegrity) << status;
+    EXPECT_NE(std::string(status.message()).find(word), std::string::npos) << status;
+  };
+  EXPECT_EQ(second_round([](auto&, auto&) {}).first, 0);
+  found(1, "counts a contribution of this site", [](RoundRecord& record, auto&) { record.contributors[0].weight = 2.0; });
+  found(1, "counts a contribution of this site",
+        [](RoundRecord& record, auto&) { record.contributors[0].content = std::string(64, 'c'); });
+  found(2, "follows a record of round 1", [](RoundRecord& record, auto&) {
+    if (record.round == 2) record.previous[0] ^= 1;
+  });
+  found(2, "follows that of round 0", [](RoundRecord& record, auto&) { record.previous_round = 0; });
+  found(2, "is of a log of", [](RoundRecord& record, auto&) { record.log.size = 7; });
+  // Lyon was shown another record of round 1, and countersigned that.
+  found(2, "round 1: the countersignature of \"lyon\"", [](RoundRecord& record, v1::PublishedManifest& manifest) {
+    if (record.round != 2) return;
+    v1::Adoption& adoption = *manifest.add_adoptions();
+    adoption.set_site("lyon");
+    adoption.set_signature(testing::ToySignatures(1).sign(AdoptionMessage(Sha256("another record"))));
+  });
+  found(2, "the countersignature of \"oslo\"", [](RoundRecord& record, v1::PublishedManifest& manifest) {
+    if (record.round != 2) return;
+    v1::Adoption& adoption = *manifest.add_adoptions();
+    adoption.set_site("oslo");
+    adoption.set_signature(testing::ToySignatures(1).sign(AdoptionMessage(record.previous)));
+  });
+}
+
+TEST_F(WitnessTest, AfterTheEndNobodyWaitsForACountersignature) {
+  SiteSession session(SessionOptions(), connection_, clock_, nullptr);
+  ASSERT_TRUE(session.Enrol(true).ok());
+  ASSERT_TRUE(session.JoinsAfter().ok());
+  for (const int64_t round : {1, 2, 3}) {
+    ASSERT_TRUE(Round(session, round).ok());
+    if (round == 3) connection_.core = nullptr;  // the server has ended, and gone
+    const int64_t before = clock_.NowMs();
+    EXPECT_TRUE(session.NoteReading(round, "").ok());
+    EXPECT_LT(clock_.NowMs() - before, 60'000);
+  }
+  EXPECT_EQ(Kinds().back(), "countersignature.lost");
 }
 
 TEST_F(WitnessTest, AnotherKeyIsNoticed) {

@@ -15,11 +15,11 @@ using testing::OpenStore;
 using testing::RawSql;
 using testing::StoreFolder;
 
-AuditReport Verify(const fs::path& path, const std::string& run = "run-7", const std::vector<FactCheck>& facts = {}) {
+AuditReport Verify(const fs::path& path, const std::string& run = "run-7", AuditEvidence evidence = {}) {
   const auto database = Database::OpenReadOnly(path, StoreMigrations());
   EXPECT_TRUE(database.ok()) << database.status();
   if (!database.ok()) return {};
-  const auto report = VerifyAuditLog(**database, run, testing::CheckToySignature, facts);
+  const auto report = VerifyAuditLog(**database, run, testing::CheckToySignature, std::move(evidence));
   EXPECT_TRUE(report.ok()) << report.status();
   return report.value_or(AuditReport());
 }
@@ -249,8 +249,8 @@ TEST(AuditVerify, InsertedEntries) {
 
 TEST(AuditVerify, ChangedHeads) {
   const std::string invalid =
-      "the head of 10 entries: the signature of \"site-a\" is not valid; head or signature was changed, or "
-      "this signer is not in the roster\n";
+      "the head of 10 entries: the signature of \"site-a\" is not valid; it or what it covers was changed, "
+      "or this signer is not in the roster\n";
   const std::string where = " WHERE size = 10 AND signer = 'site-a'";
   const AuditReport root = After("UPDATE audit_head SET root = zeroblob(32)" + where);
   EXPECT_EQ(Texts(root), invalid);
@@ -302,15 +302,15 @@ TEST(AuditVerify, FactsOfOtherTables) {
                              if (stored == body["hash"].get<std::string>()) return std::nullopt;
                              return stored.empty() ? "the upload is gone" : "the table upload has the hash " + stored;
                            }};
-  EXPECT_EQ(Texts(Verify(folder.store(), "run-7", {check})), "");
+  EXPECT_EQ(Texts(Verify(folder.store(), "run-7", {{check}, {}, {}})), "");
   RawSql(folder.store(), "UPDATE upload SET hash = 'other' WHERE round = 6; DELETE FROM upload WHERE round = 8");
-  EXPECT_EQ(Texts(Verify(folder.store(), "run-7", {check})),
+  EXPECT_EQ(Texts(Verify(folder.store(), "run-7", {{check}, {}, {}})),
             "entry 6 (\"upload\", \"site-0\"): the table upload has the hash other\n"
             "entry 8 (\"upload\", \"site-2\"): the upload is gone\n");
   const FactCheck broken = {"round",
                             [](const AuditEntry&) -> StatusOr<std::optional<std::string>> { return OutputError("no table"); }};
   const auto database = OpenStore(folder.store());
-  EXPECT_EQ(VerifyAuditLog(*database, "run-7", testing::CheckToySignature, {broken}).status().message(), "no table");
+  EXPECT_EQ(VerifyAuditLog(*database, "run-7", testing::CheckToySignature, {{broken}, {}, {}}).status().message(), "no table");
 }
 
 TEST(AuditVerify, WhileTheWriterIsAtWork) {

@@ -40,7 +40,8 @@ TEST(RunView, StateOfARun) {
   EXPECT_EQ(state.published_round, 2);
   EXPECT_EQ(state.requests_waiting, 0);
   EXPECT_EQ(std::to_string(state.log_entries), RawSql(folder.store(), "SELECT count(*) FROM audit_entry"));
-  EXPECT_EQ(std::to_string(state.signed_by.at("server")), RawSql(folder.store(), "SELECT size FROM round_head WHERE round = 2"));
+  EXPECT_EQ(std::to_string(state.signed_entries),
+            RawSql(folder.store(), "SELECT max(sequence) FROM audit_entry WHERE kind = 'round.closed'"));
   ASSERT_EQ(state.sites.size(), 3u);
   const SiteView &graz = state.sites[0], &lyon = state.sites[1], &osaka = state.sites[2];
   EXPECT_TRUE(graz.enrolled && graz.awaited && !graz.contributed);
@@ -51,7 +52,8 @@ TEST(RunView, StateOfARun) {
   EXPECT_TRUE(!osaka.enrolled && !osaka.awaited && !osaka.contributed);
   EXPECT_EQ(osaka.left, "the site leaves");
   EXPECT_EQ(osaka.last_round, 0);
-  EXPECT_GT(osaka.signed_entries, 0u);
+  EXPECT_EQ(osaka.adopted_round, 1);
+  EXPECT_EQ(lyon.adopted_round, 0) << "it refused";
 }
 
 TEST(RunView, WorksBesideAServerAndSeesIt) {
@@ -99,14 +101,15 @@ TEST(RunView, Versions) {
   const auto first = view->Version(1), second = view->Version(2);
   ASSERT_TRUE(first.ok() && second.ok());
   EXPECT_EQ(first->parent, 0);
-  EXPECT_EQ(first->countersigned, (std::vector<std::string>{"osaka"}));
+  EXPECT_EQ(first->adopted, (std::vector<std::string>{"osaka"}));
+  EXPECT_EQ(first->refused, (std::map<std::string, std::string>{{"lyon", "pinned to round 0"}}));
   EXPECT_EQ(second->parent, 1);
   EXPECT_EQ(second->parent_contributors, (std::map<int64_t, int64_t>{{0, 1}, {1, 1}, {2, 1}}));
   EXPECT_EQ(second->object.contributors, (std::map<int64_t, int64_t>{{0, 2}, {1, 2}, {2, 1}}));
   EXPECT_EQ(second->object.moved.at(1), 1.5);
-  EXPECT_TRUE(second->countersigned.empty());
-  ASSERT_TRUE(second->head.has_value());
-  EXPECT_EQ(std::to_string(second->head->head.size), RawSql(folder.store(), "SELECT size FROM round_head WHERE round = 2"));
+  EXPECT_TRUE(second->adopted.empty());
+  EXPECT_EQ(second->record.size(), 64u);
+  EXPECT_NE(second->record, first->record);
 }
 
 TEST(RunView, ValuesAreCheckedAgainstTheirHashes) {

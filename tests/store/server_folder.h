@@ -5,7 +5,10 @@
 
 #include <memory>
 #include <string>
+#include <tuple>
+#include <vector>
 
+#include "fed/server_round.h"
 #include "store/raw_database.h"
 #include "store/server_store.h"
 #include "store/signed_log.h"
@@ -40,6 +43,15 @@ inline void Contribute(ServerStore& store, int64_t site, int64_t round, int64_t 
   EXPECT_TRUE(saved.ok()) << saved;
 }
 
+/// Closes the round with these contributions: site, round and letter of each.
+inline void Close(ServerStore& store, const PublishedObject& published, const std::vector<std::tuple<int64_t, int64_t, char>>& of) {
+  ClosingRound closing;
+  for (const auto& [site, round, fill] : of)
+    closing.received.push_back({site, round, 1, 1.0 + static_cast<double>(site), PutTensor(store, fill)});
+  const Status closed = store.CloseRound(published, RecordOf(closing, published, "run-7", {"graz", "lyon", "osaka"}));
+  EXPECT_TRUE(closed.ok()) << closed;
+}
+
 /// Enrolment of graz, lyon and osaka. Round 1 is abandoned once, then closed with all; round 2 with graz and lyon, osaka's
 /// contribution stays; then osaka leaves. Round 3 is open and has lyon's contribution; the run was paused and goes on. Tensors:
 /// letters in the order in which they came, S of round 1 is 'S', of round 2 'T'.
@@ -64,10 +76,11 @@ inline void RecordRun(const std::filesystem::path& directory) {
   published.contributors = {{0, 1}, {1, 1}, {2, 1}};
   published.weights = {{0, 1.0}, {1, 2.0}, {2, 3.0}};
   published.moved = {{0, 0.25}, {1, 0.5}, {2, 0.25}};
-  ok(store->CloseRound(published));
-  const auto head = store->HeadOf(1);
-  ASSERT_TRUE(head.ok()) << head.status();
-  ok(store->SaveCountersignature(2, head->head, ToySignature("osaka", HeadMessage("run-7", head->head))));
+  Close(*store, published, {{0, 1, 'b'}, {1, 1, 'c'}, {2, 1, 'd'}});
+  const auto record = store->RecordOf(1);
+  ASSERT_TRUE(record.ok()) << record.status();
+  ok(store->SaveAdoption(2, 1, ToySignature("osaka", AdoptionMessage(RecordDigest(record->bytes))), ""));
+  ok(store->SaveAdoption(1, 1, "", "pinned to round 0"));
   ok(store->SaveMetrics(0, 1, {{"loss", 0.5}, {"time_s", 2.0}}));
   ok(store->SaveMetrics(0, 1, {{"loss", 0.25}}));
   ok(store->OpenAttempt(2, 1, kBegin + 20'000));
@@ -78,7 +91,7 @@ inline void RecordRun(const std::filesystem::path& directory) {
   published.contributors = {{0, 2}, {1, 2}, {2, 1}};
   published.weights = {{0, 1.0}, {1, 2.0}, {2, 3.0}};
   published.moved = {{0, 0.5}, {1, 1.5}, {2, 0.0}};
-  ok(store->CloseRound(published));
+  Close(*store, published, {{0, 2, 'e'}, {1, 2, 'f'}, {2, 1, 'd'}});
   ok(store->SaveDeparture(2, "the site leaves"));
   ok(store->OpenAttempt(3, 1, kBegin + 30'000));
   Contribute(*store, 1, 3, 1, 'g');

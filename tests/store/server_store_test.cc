@@ -184,45 +184,50 @@ TEST(ServerStore, RequestsAreDoneInOrder) {
   EXPECT_EQ(requests->front().id, stop);
 }
 
-TEST(ServerStore, HeadsAndProofs) {
+TEST(ServerStore, RecordsFollowEachOther) {
   const StoreFolder folder;
   testing::RecordRun(folder.path());
   const auto store = OpenServer(folder.path());
-  const auto first = store->HeadOf(1), second = store->HeadOf(2);
+  const auto first = store->RecordOf(1), second = store->RecordOf(2);
   ASSERT_TRUE(first.ok() && second.ok());
-  EXPECT_LT(first->head.size, second->head.size);
-  EXPECT_TRUE(testing::CheckToySignature("server", HeadMessage("run-7", second->head), second->signature));
-  const auto proof = store->LogProof(first->head.size, second->head.size);
-  ASSERT_TRUE(proof.ok()) << proof.status();
-  EXPECT_TRUE(VerifyConsistency(first->head, second->head, *proof));
-  EXPECT_TRUE(absl::IsNotFound(store->HeadOf(3).status()));
-  EXPECT_EQ(KindOf(store->LogProof(1, 10'000).status()), ErrorKind::kIntegrity);
+  EXPECT_TRUE(testing::CheckToySignature("server", second->bytes, second->signature));
+  const auto record = ParseRecord(second->bytes);
+  ASSERT_TRUE(record.ok()) << record.status();
+  EXPECT_EQ(record->previous_round, 1);
+  EXPECT_EQ(record->previous, RecordDigest(first->bytes));
+  EXPECT_GT(record->log.size, ParseRecord(first->bytes)->log.size);
+  ASSERT_NE(record->ContributionOf("osaka"), nullptr);
+  EXPECT_EQ(record->ContributionOf("osaka")->round, 1);
+  EXPECT_TRUE(absl::IsNotFound(store->RecordOf(3).status()));
 }
 
-TEST(ServerStore, ADatabaseOfVersion2IsBroughtUpToDate) {
+TEST(ServerStore, TheFirstCountersignatureStays) {
   const StoreFolder folder;
-  {
-    const auto database = Database::Open(folder.store(), StoreMigrations().first(2));
-    ASSERT_TRUE(database.ok()) << database.status();
-    ASSERT_TRUE(AuditLog::Open(**database, "run-7").ok());
-  }
-  RawSql(folder.store(),
-         "INSERT INTO agreement VALUES ('x'); INSERT INTO enrolment VALUES (0, 10); INSERT INTO attempt VALUES (1, 1, 5, NULL);"
-         "INSERT INTO contribution VALUES (1, 1, 0, 2.0, 0, x'', 1); INSERT INTO published VALUES (1, 2.0, 0, x'');"
-         "INSERT INTO contributor VALUES (1, 0, 1)");
+  testing::RecordRun(folder.path());
   const auto store = OpenServer(folder.path());
-  ASSERT_NE(store, nullptr);
-  const ServerPosition position = MustRecover(*store);
-  EXPECT_EQ(position.enrolled.at(0), 10);
-  EXPECT_EQ(position.enrolments.at(0), "");
-  EXPECT_EQ(position.closed_round, 1);
-  EXPECT_EQ(position.ledger.at(0).weight, 2.0);
-  const auto published = store->LoadPublished(1);
-  EXPECT_EQ((*published)->contributors.at(0), 1);
-  EXPECT_TRUE((*published)->weights.empty() && (*published)->moved.empty());
-  EXPECT_TRUE(absl::IsNotFound(store->HeadOf(1).status()));
-  EXPECT_EQ(store->SaveStart("x").value_or(0), 1);
-  EXPECT_EQ(RawSql(folder.store(), "SELECT count(*) FROM site"), "3") << "the names, which it did not have";
+  const auto count = [&] { return RawSql(folder.store(), "SELECT count(*) FROM audit_entry"); };
+  const std::string before = count();
+  ASSERT_TRUE(store->SaveAdoption(1, 1, "", "pinned to round 0").ok());
+  ASSERT_TRUE(store->SaveAdoption(2, 1, "another", "").ok());
+  ASSERT_TRUE(store->SaveAdoption(2, 1, "", "the guard refused it").ok());
+  EXPECT_EQ(count(), before) << "it is all known";
+  ASSERT_TRUE(store->SaveAdoption(1, 1, "later", "").ok()) << "it is pinned no longer";
+  const auto adoptions = store->AdoptionsOf(1);
+  ASSERT_TRUE(adoptions.ok()) << adoptions.status();
+  ASSERT_EQ(adoptions->size(), 2u);
+  EXPECT_EQ((*adoptions)[0].site, "lyon");
+  EXPECT_EQ((*adoptions)[0].signature, "later");
+  EXPECT_EQ((*adoptions)[1].site, "osaka");
+}
+
+TEST(ServerStore, ADatabaseOfAnOlderVersionIsRefusedAndStaysAsItIs) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  RawSql(folder.store(), "PRAGMA user_version = 3");
+  const auto store = ServerStore::Open(folder.path(), {"run-7", {"graz"}, [] { return 0; }, nullptr});
+  EXPECT_EQ(KindOf(store.status()), ErrorKind::kOutput);
+  EXPECT_NE(std::string(store.status().message()).find("schema version 3"), std::string::npos) << store.status();
+  EXPECT_EQ(RawSql(folder.store(), "PRAGMA user_version"), "3");
 }
 
 }  // namespace

@@ -2,19 +2,16 @@
 
 #include <gtest/gtest.h>
 
-#include "store/signed_log.h"
+#include "store/audit_evidence.h"
+#include "store/site_folder.h"
 
 namespace fedalt {
 namespace {
 
+using testing::OpenSite;
 using testing::RawSql;
+using testing::RecordRounds;
 using testing::StoreFolder;
-
-SiteStore StoreIn(const StoreFolder& folder) {
-  return {
-      folder.store(),
-      {"osaka", [] { return int64_t{1'700'000'000'000}; }, [](std::string_view m) { return testing::ToySignature("osaka", m); }}};
-}
 
 std::string Entries(const StoreFolder& folder) {
   return RawSql(folder.store(), "SELECT count(*) FROM audit_entry");
@@ -22,9 +19,9 @@ std::string Entries(const StoreFolder& folder) {
 
 TEST(SiteStore, AnotherRunIsRefused) {
   const StoreFolder folder;
-  ASSERT_TRUE(StoreIn(folder).Begin("run-7").ok());
-  EXPECT_TRUE(StoreIn(folder).Begin("run-7").ok());
-  const Status other = StoreIn(folder).Begin("run-8");
+  ASSERT_TRUE(OpenSite(folder).Begin("run-7").ok());
+  EXPECT_TRUE(OpenSite(folder).Begin("run-7").ok());
+  const Status other = OpenSite(folder).Begin("run-8");
   EXPECT_EQ(KindOf(other), ErrorKind::kFederation);
   EXPECT_NE(other.message().find("belongs to run run-7, but the server works on run-8"), std::string::npos) << other;
 }
@@ -32,13 +29,13 @@ TEST(SiteStore, AnotherRunIsRefused) {
 TEST(SiteStore, TheSameNoteTwiceIsKeptOnce) {
   const StoreFolder folder;
   {
-    SiteStore store = StoreIn(folder);
+    SiteStore store = OpenSite(folder);
     ASSERT_TRUE(store.Begin("run-7").ok());
     EXPECT_TRUE(store.Note("sent", {{"round", 1}}).ok());
     EXPECT_TRUE(store.Note("sent", {{"round", 1}}).ok());
     EXPECT_EQ(Entries(folder), "1");
   }
-  SiteStore store = StoreIn(folder);
+  SiteStore store = OpenSite(folder);
   ASSERT_TRUE(store.Begin("run-7").ok());
   EXPECT_TRUE(store.Note("sent", {{"round", 1}}).ok()) << "a site that was killed says it again";
   EXPECT_EQ(Entries(folder), "1");
@@ -48,52 +45,47 @@ TEST(SiteStore, TheSameNoteTwiceIsKeptOnce) {
   EXPECT_EQ(Entries(folder), "4");
 }
 
-TEST(SiteStore, HeadsOfTheServerAreKept) {
-  const StoreFolder folder;
-  SignedHead head;
-  head.head.size = 5;
-  head.head.root = Sha256("five");
-  head.signature = "signature";
-  {
-    SiteStore store = StoreIn(folder);
-    ASSERT_TRUE(store.Begin("run-7").ok());
-    EXPECT_EQ(store.LastHead()->head.size, 0u);
-    ASSERT_TRUE(store.SaveHead(head).ok());
-    head.head.size = 9;
-    head.head.root = Sha256("nine");
-    ASSERT_TRUE(store.SaveHead(head).ok());
-  }
-  SiteStore store = StoreIn(folder);
-  ASSERT_TRUE(store.Begin("run-7").ok());
-  const auto last = store.LastHead();
-  ASSERT_TRUE(last.ok()) << last.status();
-  EXPECT_EQ(last->head.size, 9u);
-  EXPECT_EQ(last->head.root, Sha256("nine"));
-  EXPECT_EQ(last->signer, "server");
-  EXPECT_EQ(last->signature, "signature");
-  RawSql(folder.store(), "UPDATE server_head SET root = x'00'");
-  EXPECT_EQ(KindOf(store.LastHead().status()), ErrorKind::kOutput);
+AuditReport VerifyIn(const StoreFolder& folder) {
+  const auto database = Database::OpenReadOnly(folder.store(), SiteMigrations());
+  EXPECT_TRUE(database.ok()) << database.status();
+  auto evidence = EvidenceIn(**database, "run-7", testing::CheckToySignature);
+  EXPECT_TRUE(evidence.ok()) << evidence.status();
+  const auto report = VerifyAuditLog(**database, "run-7", testing::CheckToySignature, std::move(evidence).value());
+  EXPECT_TRUE(report.ok()) << report.status();
+  return report.value_or(AuditReport());
 }
 
-TEST(SiteStore, ItsLogVerifies) {
+TEST(SiteStore, RecordsAndWhatWasSentAreKept) {
   const StoreFolder folder;
-  {
-    SiteStore store = StoreIn(folder);
-    ASSERT_TRUE(store.Begin("run-7").ok());
-    ASSERT_TRUE(store.Note("sent", {{"round", 1}}).ok());
-    ASSERT_TRUE(store.SaveHead({{3, Sha256("three")}, "server", "signature"}).ok());
-    ASSERT_TRUE(store.Seal().ok());
+  RecordRounds(folder);
+  SiteStore store = OpenSite(folder);
+  ASSERT_TRUE(store.Begin("run-7").ok());
+  EXPECT_EQ(store.LastRound().value_or(-1), 2);
+  const auto record = store.RecordOf(1);
+  ASSERT_TRUE(record.ok() && record->has_value());
+  EXPECT_EQ((*record)->bytes, testing::RecordAfter(1).bytes);
+  EXPECT_EQ((*record)->signature, testing::RecordAfter(1).signature);
+  EXPECT_FALSE(store.RecordOf(3)->has_value());
+  EXPECT_EQ(*store.SentIn(2), (RecordedContribution{"osaka", 2, 1.0, std::string(64, 'b')}));
+  EXPECT_FALSE(store.SentIn(3)->has_value());
+}
+
+TEST(SiteStore, ItsLogAndItsRecordsVerify) {
+  const StoreFolder folder;
+  RecordRounds(folder);
+  const AuditReport report = VerifyIn(folder);
+  EXPECT_TRUE(report.findings.empty()) << report.findings.front().text;
+  EXPECT_EQ(report.signed_by, (std::map<std::string, uint64_t>{{"osaka", 8}}));
+  EXPECT_EQ(report.entries, 8u);
+  for (const char* sql :
+       {"DELETE FROM server_record WHERE round = 1", "DELETE FROM server_record WHERE round = 2",
+        "UPDATE server_record SET signature = x'00' WHERE round = 2", "UPDATE sent SET weight = 2 WHERE round = 1",
+        "DELETE FROM sent WHERE round = 2", "INSERT INTO sent VALUES (9, 1, '')"}) {
+    const StoreFolder other;
+    RecordRounds(other);
+    RawSql(other.store(), sql);
+    EXPECT_FALSE(VerifyIn(other).findings.empty()) << sql;
   }
-  const auto verify = [&] {
-    const auto database = Database::OpenReadOnly(folder.store(), SiteMigrations());
-    const auto report = VerifyAuditLog(**database, "run-7", testing::CheckToySignature);
-    EXPECT_TRUE(report.ok()) << report.status();
-    return report.value_or(AuditReport());
-  };
-  EXPECT_TRUE(verify().findings.empty());
-  EXPECT_EQ(verify().signed_by, (std::map<std::string, uint64_t>{{"osaka", 2}}));
-  RawSql(folder.store(), std::string(testing::kDropTriggers) + "UPDATE audit_entry SET body = '{}' WHERE sequence = 1");
-  EXPECT_EQ(verify().findings.size(), 1u);
 }
 
 }  // namespace
