@@ -255,6 +255,7 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   const auto manifest = Ask<v1::PublishedManifest>(Rpc::kGetManifest, request);
   if (!manifest.ok()) return Final(manifest.status());
   ASSIGN_OR_RETURN(const RoundRecord record, Witness(round, *manifest));
+  RETURN_IF_ERROR(TellCounted(record));
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
     return FederationError(

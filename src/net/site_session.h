@@ -90,6 +90,8 @@ class SiteSession : public Transport {
   Status CheckOwn(const RoundRecord& record) const;
   /// Whether it continues the records that this site holds.
   Status CheckHistory(const RoundRecord& record, const std::string& bytes);
+  /// Says whether what this site sent is used, in its log, and to its operator where it came too late.
+  Status TellCounted(const RoundRecord& record);
   Status CheckAdoptions(const RoundRecord& record, const v1::PublishedManifest& manifest);
   Status Countersign(int64_t round, const std::string& refused);
   StatusOr<std::optional<RecordedContribution>> Sent(int64_t round) const;

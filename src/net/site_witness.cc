@@ -105,6 +105,17 @@ Status SiteSession::CheckAdoptions(const RoundRecord& record, const v1::Publishe
   return Note("countersignatures", {{"round", record.previous_round}, {"adopted", adopted}, {"missing", missing}});
 }
 
+Status SiteSession::TellCounted(const RoundRecord& record) {
+  const RecordedContribution* const own = record.ContributionOf(options_.site);
+  const int64_t counted = own == nullptr ? 0 : own->round;
+  const bool late = upload_.round == record.round && counted != record.round && sent_attempt_ == 0;
+  if (late && tell_)
+    tell_(absl::StrCat("round ", record.round, " was closed before this site's contribution arrived; of this site it counts ",
+                       counted == 0 ? "nothing" : absl::StrCat("what it sent in round ", counted),
+                       "; if that happens often, ask for a longer deadline_s"));
+  return Note("contribution", {{"round", record.round}, {"counted", counted == record.round}, {"counted_round", counted}});
+}
+
 Status SiteSession::NoteReading(int64_t round, const std::string& refused) {
   if (options_.record == nullptr) return absl::OkStatus();
   nlohmann::json body = {{"round", round}, {"adopted", refused.empty()}};

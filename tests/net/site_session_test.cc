@@ -190,7 +190,8 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
   } server(core, clock_);
   SiteSessionOptions patient = SessionOptions();
   patient.patience_ms = 3'600'000;
-  SiteSession session(patient, server, clock_, nullptr);
+  std::vector<std::string> told;
+  SiteSession session(patient, server, clock_, [&](const std::string& what) { told.push_back(what); });
   ASSERT_TRUE(session.Enrol(false).ok());
   DirectConnection other_connection;
   other_connection.core = &core;
@@ -211,6 +212,9 @@ TEST_F(SiteSessionTest, WaitsWhileTheRoundIsBeingClosed) {
   const auto published = session.CloseRound(1);
   ASSERT_TRUE(published.ok()) << published.status();
   EXPECT_EQ(published->own_round, 0);
+  ASSERT_FALSE(told.empty());
+  EXPECT_NE(told.back().find("closed before this site's contribution arrived; of this site it counts nothing"), std::string::npos)
+      << told.back();
 }
 
 /// Answers as a server that has closed round 1, and as told.
@@ -360,12 +364,12 @@ TEST_F(WitnessTest, EveryRecordIsCheckedAndKeptAndCountersignedWhenItIsAdopted) 
   EXPECT_TRUE(journal_.adopted[2].empty());
   EXPECT_EQ(journal_.refused.at({0, 2}), "the guard refused it") << "figures stay at the site";
   EXPECT_EQ(record_.seals, 2);
-  EXPECT_EQ(Kinds(), (std::vector<std::string>{"enrolment", "upload", "upload.acknowledged", "record.first", "rest_of_world",
+  EXPECT_EQ(Kinds(), (std::vector<std::string>{"enrolment", "upload", "upload.acknowledged", "record.first", "contribution", "rest_of_world",
                                                "countersignature", "upload", "upload.acknowledged", "countersignatures",
-                                               "rest_of_world", "publication.refused"}));
+                                               "contribution", "rest_of_world", "publication.refused"}));
   EXPECT_EQ(record_.entries[8].second,
             (nlohmann::json{{"round", 1}, {"adopted", {"osaka"}}, {"missing", nlohmann::json::array()}}));
-  EXPECT_EQ(record_.entries[9].second["reason"], "the guard refused it: loss 0.5");
+  EXPECT_EQ(record_.entries[11].second["reason"], "the guard refused it: loss 0.5");
   EXPECT_EQ(record_.entries[1].second["bytes"], 8);
 }
 
