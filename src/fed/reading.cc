@@ -77,14 +77,16 @@ StatusOr<std::string> Objection(const ReadingRules& rules, const Published& publ
   ASSIGN_OR_RETURN(const AdoptionLook before, rules.look(Moment::kBeforeSwap));
   ASSIGN_OR_RETURN(const AdoptionLook after, rules.look(Moment::kAfterSwap));
   if (rules.most_loss_gain && !(after.norm <= kMostNormGrowth * before.norm))
-    return absl::StrFormat("its norm is out of bounds: it makes the norm of the adapters %.3g, which was %.3g; expected at most %g times as much; %s",
-                           after.norm, before.norm, kMostNormGrowth, kOthersRemedy);
+    return absl::StrFormat(
+        "its norm is out of bounds: it makes the norm of the adapters %.3g, which was %.3g; expected at most %g times as much; %s",
+        after.norm, before.norm, kMostNormGrowth, kOthersRemedy);
   if (rules.most_loss_gain && IsWorse(after.training_loss, before.training_loss, *rules.most_loss_gain))
-    return absl::StrFormat("its loss is out of bounds: it makes the training loss %.4g, which was %.4g; expected at most %.4g more; %s", after.training_loss,
-                           before.training_loss, *rules.most_loss_gain, kOthersRemedy);
+    return absl::StrFormat(
+        "its loss is out of bounds: it makes the training loss %.4g, which was %.4g; expected at most %.4g more; %s",
+        after.training_loss, before.training_loss, *rules.most_loss_gain, kOthersRemedy);
   if (rules.guard >= 0.0 && IsWorse(after.validation_loss, before.validation_loss, rules.guard))
-    return absl::StrFormat("the guard refused it: validation loss %.4f instead of %.4f, the guard is %g", after.validation_loss, before.validation_loss,
-                           rules.guard);
+    return absl::StrFormat("the guard refused it: validation loss %.4f instead of %.4f, the guard is %g", after.validation_loss,
+                           before.validation_loss, rules.guard);
   return std::string();
 }
 
