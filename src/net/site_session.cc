@@ -48,8 +48,8 @@ Status SiteSession::AskUntil(Rpc rpc, const std::string& request, int64_t patien
     if (!IsPassing(answer.status())) return answer.status();
     if (clock_.MonotonicMs() - begun > patience_ms)
       return MakeError(ErrorKind::kNotNow,
-                       absl::StrCat("the server gave no answer for ", patience_ms / 1000, " s (",
-                                    answer.status().message(), "); start the site again when it can be reached"));
+                       absl::StrCat("the server gave no answer for ", patience_ms / 1000, " s (", answer.status().message(),
+                                    "); start the site again when it can be reached"));
     const std::string waits = absl::StrCat("waits for the server (", answer.status().message(), ")");
     if (told_ != waits && tell_) tell_(waits);
     told_ = waits;

@@ -189,7 +189,12 @@ class FaultTable : public ::testing::Test {
     return Ask(site, Rpc::kCommitUpload, manifest).status();
   }
   SiteSession SessionOf(ServerConnection& connection, std::function<void(const std::string&)> tell = nullptr) {
-    return SiteSession({.agreement = kAgreement, .train_examples = 5, .patience_ms = 10 * kDeadlineMs, .signatures = {}},
+    return SiteSession({.agreement = kAgreement,
+                        .train_examples = 5,
+                        .patience_ms = 10 * kDeadlineMs,
+                        .site = "osaka",
+                        .sites = {"osaka", "lyon"},
+                        .signatures = {}},
                        connection, clock_, std::move(tell));
   }
 

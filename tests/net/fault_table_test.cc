@@ -151,7 +151,7 @@ TEST_F(FaultTable, WeightThatASiteNamesIsNothing) {
   v1::ManifestRequest wanted;
   wanted.set_run("r");
   wanted.set_round(1);
-  EXPECT_EQ(Must<v1::PublishedManifest>(kLyon, Rpc::kGetManifest, wanted).own_weight(), 1.0);
+  EXPECT_EQ(testing::OwnIn(Must<v1::PublishedManifest>(kLyon, Rpc::kGetManifest, wanted), "lyon").weight, 1.0);
 }
 
 TEST_F(FaultTable, ValuesOutOfBoundsAreLeftOutAtOnceAndTheRoundClosesWithTheOthers) {
@@ -177,7 +177,7 @@ TEST_F(FaultTable, ValuesOutOfBoundsAreLeftOutAtOnceAndTheRoundClosesWithTheOthe
     wanted.set_run("r");
     wanted.set_round(round);
     const auto manifest = Must<v1::PublishedManifest>(kOsaka, Rpc::kGetManifest, wanted);
-    EXPECT_EQ(manifest.own_round(), 0);
+    EXPECT_EQ(testing::OwnIn(manifest, "osaka").round, 0);
     EXPECT_SAYS(manifest.left_out(), "magnitude");
   }
 }

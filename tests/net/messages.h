@@ -4,6 +4,7 @@
 #include <string>
 
 #include "fed/chunks.h"
+#include "fed/round_record.h"
 #include "federation.pb.h"
 #include "net/clock.h"
 #include "net/server_connection.h"
@@ -29,6 +30,13 @@ inline v1::EnrolRequest EnrolmentIn(const std::string& agreement) {
   request.set_agreement(agreement);
   request.set_train_examples(5);
   return request;
+}
+
+/// What the record of the round says of this site's contribution; of round 0: there is none in it.
+inline RecordedContribution OwnIn(const v1::PublishedManifest& manifest, const std::string& site) {
+  const auto record = ParseRecord(manifest.record());
+  const RecordedContribution* const own = record.ok() ? record->ContributionOf(site) : nullptr;
+  return own == nullptr ? RecordedContribution() : *own;
 }
 
 /// Of run "r".

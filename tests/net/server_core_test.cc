@@ -51,8 +51,8 @@ TEST_F(ServerCoreTest, ASiteReadsWhatWasPublishedAndNothingElse) {
   wanted.set_round(1);
   const auto manifest = core_->GetManifest(0, wanted);
   ASSERT_TRUE(manifest.ok());
-  EXPECT_EQ(manifest->own_round(), 1);
-  EXPECT_EQ(manifest->total_weight(), 2.0);
+  EXPECT_EQ(testing::OwnIn(*manifest, "osaka").round, 1);
+  EXPECT_EQ(ParseRecord(manifest->record())->total_weight, 2.0);
   v1::ChunkRequest piece;
   piece.set_run("r");
   piece.set_round(1);

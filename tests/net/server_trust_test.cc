@@ -63,7 +63,7 @@ TEST_F(ServerTrust, WeightsFollowFromTheRuleAndTheEnrolment) {
   EXPECT_EQ(journal_.published.at(1).total_weight, 7.0);
   const auto told = core_->GetManifest(1, PublishedOf(1));
   ASSERT_TRUE(told.ok());
-  EXPECT_EQ(told->own_weight(), 2.0);
+  EXPECT_EQ(testing::OwnIn(*told, "lyon").weight, 2.0);
   more.set_train_examples(budget::kMostTrainExamples + 1);
   EXPECT_EQ(core_->Enrol(1, more).status().code(), absl::StatusCode::kInvalidArgument);
 }
@@ -116,7 +116,7 @@ TEST_F(ServerTrust, ALargeNormIsLeftOutAndTheLastContributionStays) {
   ASSERT_TRUE(second.left_out.contains(2));
   const auto told = core_->GetManifest(2, PublishedOf(2));
   ASSERT_TRUE(told.ok());
-  EXPECT_EQ(told->own_round(), 1);
+  EXPECT_EQ(testing::OwnIn(*told, "graz").round, 1);
   EXPECT_NE(told->left_out().find("contribution.max_norm"), std::string::npos) << told->left_out();
   ASSERT_FALSE(warnings_.empty());
   EXPECT_NE(warnings_.back().find("graz"), std::string::npos);
