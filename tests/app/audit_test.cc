@@ -235,7 +235,7 @@ TEST(Audit, RefusesARosterThatIsNone) {
   roster["sites"][1]["name"] = "clinic-a";
   ExpectRefusal(verify(roster.dump()), 3, "a site called clinic-a is there twice");
   roster["sites"][1]["name"] = "server";
-  ExpectRefusal(verify(roster.dump()), 3, "a site is called \"server\", which stands for the server in the log");
+  ExpectRefusal(verify(roster.dump()), 3, "the name of a site is \"server\"");
   roster["sites"][1].erase("name");
   ExpectRefusal(verify(roster.dump()), 3, "\"name\"");
 }

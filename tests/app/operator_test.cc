@@ -156,7 +156,7 @@ TEST_F(Operator, PullsWhatOneSiteReads) {
     published.total_weight = 3.0;
     published.per_site = {{0, testing::PutTensor(*store, 'U')}, {1, testing::PutTensor(*store, 'V')}};
     published.contributors = {{0, 2}, {1, 3}};
-    ASSERT_TRUE(store->CloseRound(published).ok());
+    testing::Close(*store, published, {{0, 2, 'e'}, {1, 3, 'g'}});
   }
   EXPECT_EQ(Json({"pull", "server", "3", "--site", "lyon", "--out", "v"})["content_sha256"],
             ContentHash({3, {Sha256(std::string(12, 'V'))}}));

@@ -79,6 +79,8 @@ TEST(ServerThreads, NoInterleavingChangesWhatCounts) {
       SiteSessionOptions options;
       options.agreement = kAgreement;
       options.train_examples = 5;
+      options.sites = Options().sites;
+      options.site = options.sites[static_cast<size_t>(k)];
       SiteSession session(options, connection, clock, nullptr);
       ends[static_cast<size_t>(k)] = session.Enrol(false);
       for (int64_t round = 1; round <= kRounds && ends[static_cast<size_t>(k)].ok(); ++round) {

@@ -120,7 +120,8 @@ TEST(ServerStore, WhoIsLeftOutIsKnownAfterARestartAndInThePublication) {
   published.chunks = testing::PutTensor(*store, 'U');
   published.contributors = {{1, 3}};
   published.left_out = {{0, "its numbers"}, {2, "its norm"}};
-  ASSERT_TRUE(store->CloseRound(published).ok());
+  published.total_weight = 2.0;
+  testing::Close(*store, published, {{1, 3, 'g'}});
   EXPECT_EQ((*store->LoadPublished(3))->left_out, published.left_out);
   EXPECT_TRUE(MustRecover(*store).left_out.empty());
   EXPECT_EQ(RawSql(folder.store(), "SELECT group_concat(subject) FROM audit_entry WHERE kind = 'left_out'"), "graz,osaka");
