@@ -171,7 +171,8 @@ TEST(Config, EveryKeyIsReadAndWritten) {
                                               "threads=3",
                                               "sites_at_once=2",
                                               "keep.rounds=last 4",
-                                              "place=2 of 8"};
+                                              "all_sites=[north, south]",
+                                              "contribution.max_norm=50"};
   const RunConfig config = MustParse(kMinimal, overrides);
   const std::string yaml = RunConfigToYaml(config, {});
   const std::string defaults = RunConfigToYaml(MustParse(kMinimal), {});

@@ -173,7 +173,8 @@ TEST(KeyAdvice, SaysWhatThereIsNotAndWhatIsNearest) {
 // A suggestion that was not meant would be worse than none: of the thousand words that these tools know, hardly one that is not in
 // the table is taken for a key that it is not.
 TEST(KeyAdvice, NoWordOfAnotherToolIsTakenForAKeyThatItIsNot) {
-  const std::set<std::string> one_letter_away = {"beta", "mode", "type", "ds_type", "target_modules_bd_a", "target_modules_bd_b"};
+  const std::set<std::string> one_letter_away = {
+      "beta", "field", "mode", "type", "ds_type", "target_modules_bd_a", "target_modules_bd_b"};
   size_t looked_at = 0;
   for (const auto& [tool, words] : WordsOfTools())
     for (const std::string& word : words) {
