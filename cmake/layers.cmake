@@ -57,7 +57,7 @@ function(fedalt_embed target header)
     COMMAND ${CMAKE_COMMAND} -DOUTPUT=${output} -DHEADER=${header} -DNAMESPACE=fedalt "-DCONSTANTS=${constants}"
             -P ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
     DEPENDS ${files} ${CMAKE_SOURCE_DIR}/cmake/embed.cmake
-    COMMENT "Embedding the report's page"
+    COMMENT "Embedding the files of ${target}"
     VERBATIM)
   target_sources(${target} PRIVATE ${output})
 endfunction()

@@ -13,6 +13,7 @@
 
 #include "base/file.h"
 #include "base/strict_json.h"
+#include "model/finite.h"
 #include "model/safetensors.h"
 
 namespace fedalt {
@@ -228,7 +229,9 @@ StatusOr<PeftAdapter> ReadPeftDirectory(const std::filesystem::path& directory) 
   if (adapter.metadata.target_modules.empty()) adapter.metadata.target_modules = TargetsOf(*modules);  // a pattern was given
   for (const std::string& module : *modules) {
     for (const char* suffix : {kSuffixA, kSuffixB}) {
-      ASSIGN_OR_RETURN(const at::Tensor tensor, files->Get(absl::StrCat(kPrefix, module, suffix)));
+      const std::string name = absl::StrCat(kPrefix, module, suffix);
+      ASSIGN_OR_RETURN(const at::Tensor tensor, files->Get(name));
+      if (const Status finite = CheckFinite(name, tensor); !finite.ok()) return Annotate(finite, tensor_path.string());
       adapter.factors.emplace_back(module + suffix, tensor.to(at::kFloat, /*non_blocking=*/false, /*copy=*/true));
     }
   }

@@ -19,6 +19,8 @@ struct PeftMetadata {
   double lora_dropout = 0.0;
   int64_t r = 8;
   std::vector<std::string> target_modules;
+
+  double scale() const { return lora_alpha / static_cast<double>(r); }
 };
 
 /// Writes `factors` (names as SiteAdapters::Individual) so that peft.PeftModel.from_pretrained loads it. Files are written

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "model/finite.h"
 
 namespace fedalt {
 namespace {
@@ -66,6 +67,7 @@ Status CopyInto(const NamedTensors& targets, const NamedTensors& sources, std::s
     if (it->second->sizes() != target.sizes())
       return ModelError(absl::StrFormat("%s: \"%s\" has shape %s, expected %s; check r and the base model", what, name,
                                         Shape(it->second->sizes()), Shape(target.sizes())));
+    if (const Status finite = CheckFinite(name, *it->second); !finite.ok()) return Annotate(finite, what);
     found.push_back(it->second);
     by_name.erase(it);
   }

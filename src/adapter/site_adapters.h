@@ -67,8 +67,8 @@ class SiteAdapters {
   NamedTensors Mixer() const;  ///< empty for mixers that are not trained
   NamedTensors Folds() const;  ///< what was folded into the base, "<module>.fold.weight" (d_out, d_in); empty: nothing was
 
-  /// Copies values into the layers, all or (on an error) none; names and shapes must match exactly, the order does not matter.
-  /// Errors: kModel.
+  /// Copies values into the layers, all or (on an error) none; names and shapes must match exactly, values be finite, the order
+  /// does not matter. Errors: kModel.
   Status SetIndividual(const NamedTensors& tensors);
   /// The rest of world alone may have another rank than r, in every module its own.
   Status SetRestOfWorld(const NamedTensors& tensors);

@@ -17,6 +17,7 @@
 #include "model/device.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
+#include "model/transformer.h"
 #include "run/adapter_ranks.h"
 #include "run/run.h"
 
@@ -112,6 +113,17 @@ void ExamineModel(const RunConfig& config, Findings& findings) {
   }
 }
 
+/// The weights themselves, as the run would load them: whether they fit config.json and are finite.
+void ExamineWeights(const RunConfig& config, Findings& findings) {
+  const auto files = TensorFiles::OpenModelDirectory(config.model);
+  if (!files.ok()) return;  // was told
+  const auto model = Transformer::Load(config.model, {at::kBFloat16, at::kCPU});
+  if (!model.ok()) return findings.Problem("weights", model.status());
+  const std::string note = NoteOfUnusedTensors(**model, **files);
+  if (!note.empty()) findings.Warn("weights", note);
+  findings.Ok("weights", "all are there, of the shapes that config.json asks for, and finite");
+}
+
 /// What the run will need: by the lengths of its data where they can be read, else at most.
 StatusOr<MemoryPlan> PlanFor(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer) {
   if (tokenizer != nullptr) {
@@ -123,19 +135,27 @@ StatusOr<MemoryPlan> PlanFor(const RunConfig& config, const std::shared_ptr<cons
   return PlanMemoryBefore(config);
 }
 
-void ExamineMemory(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer, Findings& findings) {
+/// False: there is not enough, or nobody knows.
+bool ExamineMemory(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer, Findings& findings) {
   const StatusOr<MemoryPlan> plan = PlanFor(config, tokenizer);
-  if (!plan.ok()) return findings.Problem("memory", plan.status());
+  if (!plan.ok()) {
+    findings.Problem("memory", plan.status());
+    return false;
+  }
   const std::string text = absl::StrCat("the run needs ", BytesText(plan->total()), " at its peak, in ", plan->greatest_phase(),
                                         " (weights ", BytesText(plan->base), ", batches ", BytesText(plan->activations()),
                                         ", adapters of the sites at work ", BytesText(plan->adapters), ", program and data ",
                                         BytesText(plan->program), "), ", BytesText(plan->available), " are available");
-  if (plan->available > 0 && plan->certain() > plan->available)
-    return findings.Problem("memory",
-                            MemoryError(absl::StrCat(text, "; use a smaller model, train.dtype bfloat16, or a larger machine")));
-  if (plan->available > 0 && plan->total() > plan->available)
-    return findings.Warn("memory", absl::StrCat(text, "; lower train.batch_size and raise train.accumulate if it runs out"));
-  findings.Ok("memory", text);
+  if (plan->available > 0 && plan->certain() > plan->available) {
+    findings.Problem("memory", MemoryError(absl::StrCat(text, "; use a smaller model, train.dtype bfloat16, or a larger machine")));
+    return false;
+  }
+  if (plan->available > 0 && plan->total() > plan->available) {
+    findings.Warn("memory", absl::StrCat(text, "; lower train.batch_size and raise train.accumulate if it runs out"));
+  } else {
+    findings.Ok("memory", text);
+  }
+  return true;
 }
 
 void ExamineTokenizer(const RunConfig& config, Findings& findings, std::shared_ptr<const Tokenizer>& tokenizer) {
@@ -178,7 +198,7 @@ Status Execute(const DoctorArguments& arguments) {
       if (device.ok()) ExamineModel(config, findings);
       std::shared_ptr<const Tokenizer> tokenizer;
       ExamineTokenizer(config, findings, tokenizer);
-      if (device.ok()) ExamineMemory(config, tokenizer, findings);
+      if (device.ok() && ExamineMemory(config, tokenizer, findings)) ExamineWeights(config, findings);
       ExamineData(config, tokenizer.get(), findings);
     }
   }

@@ -5,10 +5,12 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <nlohmann/json.hpp>
 #include <numeric>
 
 #include "adapter/peft_directory.h"
 #include "app/command.h"
+#include "app/export_loader.h"
 #include "app/load_peft.h"
 #include "app/open_run.h"
 #include "base/file.h"
@@ -25,11 +27,11 @@ namespace fs = std::filesystem;
 
 constexpr char kExamples[] =
     "Examples:\n"
-    "  fedalt export runs/mine --site site-0 --out adapter\n"
+    "  fedalt export runs/mine --site site-0 --out adapter --base-model-id HuggingFaceTB/SmolLM2-135M-Instruct\n"
     "  fedalt export runs/mine --site site-0 --out adapter --merged    also one approximate LoRA of rank 2r, with its error";
 
 struct ExportArguments {
-  std::string directory, site, out, device;
+  std::string directory, site, out, device, base_model_id;
   int64_t round = 0;
   bool merged = false;
 };
@@ -38,7 +40,8 @@ struct ExportArguments {
 struct Export {
   LoadedRun run;
   SiteModel model;
-  fs::path out;
+  fs::path out;            // where it is written
+  std::string base_model;  // for those who load it
   bool rest_of_world = false;
   std::vector<double> individual_weights;     // per adapted module: mean p_I
   std::vector<double> rest_of_world_weights;  // mean p_R
@@ -79,7 +82,7 @@ Status WriteVariant(const Export& exported, const std::string& name, const Named
                     const std::string& meaning, std::string& readme) {
   const AdapterConfig& config = exported.model.site->adapters.config();
   PeftMetadata metadata;
-  metadata.base_model_name_or_path = exported.run.config.model.string();
+  metadata.base_model_name_or_path = exported.base_model;
   metadata.r = RankOf(factors);
   metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r) * factor;
   metadata.target_modules = config.target_modules;
@@ -97,8 +100,8 @@ Status WriteBranches(Export& exported) {
   if (const NamedTensors folds = adapters.Folds(); !folds.empty()) {
     RETURN_IF_ERROR(WriteSafetensors(exported.out / "fold.safetensors", folds));
     absl::StrAppend(&readme,
-                    "- `fold.safetensors`: what the method folded into the base; add each matrix to the weight of its linear, ",
-                    "without it `individual/` is not the model\n");
+                    "- `fold.safetensors`: what the method folded into the base; add each matrix to the weight of its linear "
+                    "(fedalt_model.py does), without it `individual/` is not the model\n");
   }
   if (!exported.rest_of_world) return absl::OkStatus();
   RETURN_IF_ERROR(WriteVariant(exported, "rest_of_world", adapters.RestOfWorld(), gain,
@@ -111,8 +114,36 @@ Status WriteBranches(Export& exported) {
   }
   if (const NamedTensors mixer = adapters.Mixer(); !mixer.empty()) {
     RETURN_IF_ERROR(WriteSafetensors(exported.out / "mixer.safetensors", mixer));
-    absl::StrAppend(&readme, "- `mixer.safetensors`: the mixer; stock PEFT has nothing that reads it\n");
+    absl::StrAppend(&readme, "- `mixer.safetensors`: the mixer; stock PEFT has nothing that reads it, fedalt_model.py does\n");
   }
+  return absl::OkStatus();
+}
+
+// What fedalt_model.py needs beside the tensors: how the terms are weighted.
+Status WriteLoader(Export& exported) {
+  const AdapterConfig& config = exported.adapters().config();
+  const LayerMode& mode = exported.adapters().mode();
+  const bool trained = exported.rest_of_world && mode.mixer_active && !exported.adapters().Mixer().empty();
+  const bool both_whole = !exported.rest_of_world || mode.mixer == MixerKind::kNone || mode.mixer == MixerKind::kMerged;
+  const double p_i = both_whole ? 1.0 : mode.mixer == MixerKind::kFixed ? mode.fixed_p : 0.5;
+  const nlohmann::ordered_json options = {{"scale", config.scale()},
+                                          {"gain", config.rest_of_world_gain},
+                                          {"mixer", !trained                          ? "constant"
+                                                    : mode.mixer == MixerKind::kToken ? "token"
+                                                                                      : "layer"},
+                                          {"weights", {p_i, both_whole ? 1.0 : 1.0 - p_i}}};
+  RETURN_IF_ERROR(WriteFileAtomic(exported.out / "fedalt_model.json", options.dump(1) + "\n"));
+  RETURN_IF_ERROR(WriteFileAtomic(exported.out / "fedalt_model.py", kExportLoader));
+  absl::StrAppend(&exported.readme,
+                  "- `fedalt_model.py`, `fedalt_model.json`: the whole model in transformers, with the exact forward\n\n"
+                  "The whole model, in this folder (torch, transformers, safetensors):\n\n"
+                  "    import fedalt_model, transformers\n"
+                  "    model = transformers.AutoModelForCausalLM.from_pretrained(\"",
+                  exported.base_model,
+                  "\")\n"
+                  "    fedalt_model.load(model, \".\")\n\n"
+                  "One adapter alone, in any program that knows PEFT:\n\n"
+                  "    model = peft.PeftModel.from_pretrained(model, \"individual\")\n");
   return absl::OkStatus();
 }
 
@@ -138,7 +169,7 @@ NamedTensors MergedFactors(Export& exported) {
 Status WriteMerged(const std::string& site, Export& exported) {
   const AdapterConfig& config = exported.adapters().config();
   PeftMetadata metadata;
-  metadata.base_model_name_or_path = exported.run.config.model.string();
+  metadata.base_model_name_or_path = exported.base_model;
   const NamedTensors factors = MergedFactors(exported);
   metadata.r = RankOf(factors);
   metadata.lora_alpha = config.scale() * static_cast<double>(metadata.r);
@@ -175,31 +206,46 @@ std::string PromptSection(const PromptTemplate& prompt_template) {
                       ") at once and to end with the EOS token:\n\n", code(without), "\nwith an input:\n\n", code(with));
 }
 
+// Whether --merged can be had. Errors: kUsage.
+Status CheckMerged(const Method& method, Export& exported) {
+  if (exported.rest_of_world) return absl::OkStatus();
+  if (!exported.adapters().Folds().empty())
+    return UsageError(
+        absl::StrCat("method ", method.name(),
+                     " folds what the sites learned into the base, a change of full rank that no LoRA holds; leave out "
+                     "--merged: individual/ together with fold.safetensors is the whole model"));
+  return UsageError(
+      absl::StrCat("method ", method.name(), " has one adapter only; individual/ is the whole model, leave out --merged"));
+}
+
+Status Write(const ExportArguments& arguments, const Method& method, Export& exported) {
+  exported.readme = absl::StrCat("# Site ", arguments.site, ", round ", exported.model.round, ", method ", method.name(),
+                                 " (preset ", exported.run.config.federation.method.preset, ")\n\n");
+  RETURN_IF_ERROR(WriteBranches(exported));
+  if (arguments.merged) RETURN_IF_ERROR(WriteMerged(arguments.site, exported));
+  RETURN_IF_ERROR(WriteLoader(exported));
+  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(exported.run.config.prompt_template));
+  exported.readme += PromptSection(prompt_template);
+  return WriteFileAtomic(exported.out / "README.md", exported.readme);
+}
+
 Status Execute(const ExportArguments& arguments) {
   RETURN_IF_ERROR(CheckNewOrEmpty(arguments.out));
-  RETURN_IF_ERROR(MakeDirectories(arguments.out));
   Export exported;
-  exported.out = arguments.out;
   ASSIGN_OR_RETURN(exported.run, OpenRun(arguments.directory, arguments.device));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(exported.run.config.federation.method));
   if (!method->trains())
     return UsageError(absl::StrCat("method ", method->name(), " trains no adapter, so there is nothing to export"));
   // fdlora fuses its two adapters into one before it uses them; that one is what individual/ holds.
   exported.rest_of_world = method->has_rest_of_world() && method->branches() == BranchMode::kBoth;
+  exported.base_model = arguments.base_model_id.empty() ? exported.run.config.model.string() : arguments.base_model_id;
   ASSIGN_OR_RETURN(exported.model, LoadSiteModel(exported.run, arguments.directory, arguments.site, arguments.round));
-  if (arguments.merged && !exported.rest_of_world) {
-    return UsageError(
-        absl::StrCat("method ", method->name(), " has one adapter only; individual/ is the whole model, leave out --merged"));
-  }
+  if (arguments.merged) RETURN_IF_ERROR(CheckMerged(*method, exported));
   RETURN_IF_ERROR(MeasureWeights(arguments.site, exported));
-  exported.readme = absl::StrCat("# Site ", arguments.site, ", round ", exported.model.round, ", method ", method->name(),
-                                 " (preset ", exported.run.config.federation.method.preset,
-                                 ")\n\nEach directory loads with `peft.PeftModel.from_pretrained(model, DIR)`.\n\n");
-  RETURN_IF_ERROR(WriteBranches(exported));
-  if (arguments.merged) RETURN_IF_ERROR(WriteMerged(arguments.site, exported));
-  ASSIGN_OR_RETURN(const PromptTemplate prompt_template, PromptTemplate::Named(exported.run.config.prompt_template));
-  exported.readme += PromptSection(prompt_template);
-  RETURN_IF_ERROR(WriteFileAtomic(exported.out / "README.md", exported.readme));
+  RETURN_IF_ERROR(WriteDirectoryAtomic(arguments.out, [&](const fs::path& folder) {
+    exported.out = folder;
+    return Write(arguments, *method, exported);
+  }));
   return WriteResult(absl::StrCat("exported to ", arguments.out, " (see README.md there)\n"));
 }
 
@@ -215,6 +261,9 @@ void AddExportCommand(CLI::App& program, Command& command) {
       ->type_name("N")
       ->check(CLI::NonNegativeNumber);
   app->add_flag("--merged", arguments->merged, "Also both adapters as one LoRA of rank 2r, with the error that this causes");
+  app->add_option("--base-model-id", arguments->base_model_id,
+                  "What the export calls its base model (default: the path of the run's model on this machine)")
+      ->type_name("ID");
   AddDeviceOption(*app, arguments->device);
   app->footer(kExamples);
   app->callback([arguments, &command] { command.run = [arguments] { return Execute(*arguments); }; });

@@ -114,4 +114,25 @@ at::Tensor MostLikely(const at::Tensor& logits_nv) {
   return ids_n;
 }
 
+at::Tensor MostLikely(const at::Tensor& logits_nv, const at::Tensor& hidden_nd, const at::Tensor& head_vd) {
+  at::Tensor ids_n = MostLikely(logits_nv);
+  if (logits_nv.scalar_type() != at::kBFloat16 || !logits_nv.is_cpu()) return ids_n;
+  const at::Tensor logits = logits_nv.contiguous();
+  const int64_t vocabulary = logits.size(1);
+  int64_t* const ids = ids_n.data_ptr<int64_t>();
+  for (int64_t r = 0; r < logits.size(0); ++r) {
+    const auto* const row = static_cast<const uint16_t*>(logits.data_ptr()) + r * vocabulary;
+    const uint16_t best = row[ids[r]];
+    int32_t equal = 0;
+    for (int64_t i = 0; i < vocabulary; ++i) equal += row[i] == best;
+    if (equal == 1) continue;
+    std::vector<int64_t> tied;
+    for (int64_t i = ids[r]; i < vocabulary; ++i)
+      if (row[i] == best) tied.push_back(i);
+    const at::Tensor rows = head_vd.index_select(0, at::tensor(tied, at::kLong)).to(at::kFloat);
+    ids[r] = tied[static_cast<size_t>(at::mv(rows, hidden_nd[r].to(at::kFloat)).argmax().item<int64_t>())];
+  }
+  return ids_n;
+}
+
 }  // namespace fedalt

@@ -19,5 +19,8 @@ struct BestContinuations {
 BestContinuations FindBestContinuations(const at::Tensor& logits_nv, int64_t count);
 /// Per row the best alone (N), kLong, on the CPU; of equal ones the smallest id.
 at::Tensor MostLikely(const at::Tensor& logits_nv);
+/// The same for logits_nv = hidden_nd head_vd^T: where the greatest ones are equal because bfloat16 rounded them, the float32
+/// products decide. On the CPU; elsewhere, and for float32, as above.
+at::Tensor MostLikely(const at::Tensor& logits_nv, const at::Tensor& hidden_nd, const at::Tensor& head_vd);
 
 }  // namespace fedalt

@@ -9,6 +9,7 @@
 
 #include "base/random.h"
 #include "model/best_continuations.h"
+#include "model/finite.h"
 #include "model/generate_batch.h"
 
 namespace fedalt {
@@ -63,15 +64,15 @@ int64_t Draw(const float* logits, int64_t vocab, const GenerateOptions& options,
   return order[kept - 1];
 }
 
-std::vector<int64_t> Choose(const at::Tensor& logits, const GenerateBatch& batch, const std::vector<size_t>& active,
+std::vector<int64_t> Choose(const NextTokens& next, const GenerateBatch& batch, const std::vector<size_t>& active,
                             int64_t position) {
   std::vector<int64_t> chosen(active.size());
   if (batch.options.temperature == 0.0) {
-    const at::Tensor best = MostLikely(logits);
+    const at::Tensor best = MostLikely(next.logits_nv, next.hidden_nd, batch.model.head());
     std::copy_n(best.data_ptr<int64_t>(), active.size(), chosen.begin());
     return chosen;
   }
-  const at::Tensor values = logits.to(at::kCPU, at::kFloat).contiguous();
+  const at::Tensor values = next.logits_nv.to(at::kCPU, at::kFloat).contiguous();
   for (size_t i = 0; i < active.size(); ++i) {
     const uint64_t prompt = batch.indices[active[i]];
     const double uniform =
@@ -83,7 +84,7 @@ std::vector<int64_t> Choose(const at::Tensor& logits, const GenerateBatch& batch
 
 }  // namespace
 
-at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<int32_t>>& runs, KvCache& cache) {
+StatusOr<NextTokens> ScoreNext(const GenerateBatch& batch, const std::vector<std::vector<int32_t>>& runs, KvCache& cache) {
   PackedTokens tokens{.token_ids_t = {}, .offsets = {0}};
   for (const auto& run : runs) tokens.offsets.push_back(tokens.offsets.back() + static_cast<int64_t>(run.size()));
   tokens.token_ids_t = at::empty({tokens.offsets.back()}, at::kLong);
@@ -92,8 +93,14 @@ at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<
   std::vector<int64_t> last;
   for (size_t i = 0; i < runs.size(); ++i) last.push_back(tokens.offsets[i + 1] - 1);
   tokens.wanted_rows = &last;
-  const at::Tensor logits = batch.model.RawLogits(batch.model.HiddenWithCache(tokens, cache, batch.context));
-  return logits.scalar_type() == at::kDouble ? logits.to(at::kFloat) : logits;
+  const at::Tensor hidden = batch.model.HiddenWithCache(tokens, cache, batch.context);
+  if (FirstNonFinite(hidden))
+    return TrainingError(
+        "what the model computes is not finite (NaN or infinity), expected numbers to choose a token by: an adapter diverged; "
+        "train "
+        "it with a lower train.lr, or use an earlier round");
+  const at::Tensor logits = batch.model.RawLogits(hidden);
+  return NextTokens{logits.scalar_type() == at::kDouble ? logits.to(at::kFloat) : logits, hidden};
 }
 
 int64_t CacheCapacity(const GenerateBatch& batch) {
@@ -106,7 +113,7 @@ bool IsEos(const GenerateOptions& options, int64_t token) {
   return std::find(options.eos_ids.begin(), options.eos_ids.end(), token) != options.eos_ids.end();
 }
 
-std::vector<std::vector<int32_t>> SampleBatch(const GenerateBatch& batch) {
+StatusOr<std::vector<std::vector<int32_t>>> SampleBatch(const GenerateBatch& batch) {
   const size_t count = batch.indices.size();
   std::vector<std::vector<int32_t>> out(count), runs;
   KvCache cache(batch.model.config(), static_cast<int64_t>(count), CacheCapacity(batch), batch.model.dtype(), batch.model.device());
@@ -114,7 +121,8 @@ std::vector<std::vector<int32_t>> SampleBatch(const GenerateBatch& batch) {
   std::iota(active.begin(), active.end(), size_t{0});
   for (const size_t i : batch.indices) runs.push_back(batch.prompts[i]);
   for (int64_t position = 0; position < batch.options.max_new_tokens && !active.empty(); ++position) {
-    const std::vector<int64_t> chosen = Choose(NextLogits(batch, runs, cache), batch, active, position);
+    ASSIGN_OR_RETURN(const NextTokens next, ScoreNext(batch, runs, cache));
+    const std::vector<int64_t> chosen = Choose(next, batch, active, position);
     std::vector<size_t> still_active;
     std::vector<int64_t> kept;
     runs.clear();
@@ -160,7 +168,7 @@ StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, c
                                 {order.begin() + static_cast<int64_t>(begin), order.begin() + static_cast<int64_t>(end)},
                                 options,
                                 prepared_context};
-      auto texts = options.beams == 1 ? SampleBatch(batch) : BeamSearchBatch(batch);
+      ASSIGN_OR_RETURN(auto texts, options.beams == 1 ? SampleBatch(batch) : BeamSearchBatch(batch));
       for (size_t i = 0; i < texts.size(); ++i) results[batch.indices[i]] = std::move(texts[i]);
       if (options.progress && !options.progress(static_cast<int64_t>(end))) break;
     }

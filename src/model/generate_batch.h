@@ -17,17 +17,22 @@ struct GenerateBatch {
   const ForwardContext& context;
 };
 
-/// Feeds one run of tokens per sequence of the cache and returns the logits (B, vocab), kFloat or kBFloat16, after the last token
-/// of each. No run may be empty.
-at::Tensor NextLogits(const GenerateBatch& batch, const std::vector<std::vector<int32_t>>& runs, KvCache& cache);
+/// What the model says after the last token of each sequence.
+struct NextTokens {
+  at::Tensor logits_nv;  ///< (B, vocab), kFloat or kBFloat16
+  at::Tensor hidden_nd;  ///< (B, d), from which the head made them
+};
+/// Feeds one run of tokens per sequence of the cache. No run may be empty. Errors (kTraining): what the model computes is not
+/// finite.
+StatusOr<NextTokens> ScoreNext(const GenerateBatch& batch, const std::vector<std::vector<int32_t>>& runs, KvCache& cache);
 
 /// Longest prompt of the batch plus the new tokens.
 int64_t CacheCapacity(const GenerateBatch& batch);
 
 bool IsEos(const GenerateOptions& options, int64_t token);
 
-/// New tokens per prompt of the batch, without EOS.
-std::vector<std::vector<int32_t>> SampleBatch(const GenerateBatch& batch);
-std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch);
+/// New tokens per prompt of the batch, without EOS. Errors: those of ScoreNext.
+StatusOr<std::vector<std::vector<int32_t>>> SampleBatch(const GenerateBatch& batch);
+StatusOr<std::vector<std::vector<int32_t>>> BeamSearchBatch(const GenerateBatch& batch);
 
 }  // namespace fedalt

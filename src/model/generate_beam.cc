@@ -87,7 +87,7 @@ bool Advance(Search& search, const std::vector<Candidate>& candidates, const Gen
 
 }  // namespace
 
-std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch) {
+StatusOr<std::vector<std::vector<int32_t>>> BeamSearchBatch(const GenerateBatch& batch) {
   const GenerateOptions& options = batch.options;
   const size_t count = batch.indices.size();
   std::vector<std::vector<int32_t>> out(count), runs;
@@ -105,8 +105,8 @@ std::vector<std::vector<int32_t>> BeamSearchBatch(const GenerateBatch& batch) {
   }
   cache.Reorder(parents);  // one sequence per prompt so far
   for (int64_t length = 1; !searches.empty(); ++length) {
-    const at::Tensor logits = NextLogits(batch, runs, cache);
-    const BestContinuations best = FindBestContinuations(logits, std::min(keep, logits.size(1)));
+    ASSIGN_OR_RETURN(const NextTokens next, ScoreNext(batch, runs, cache));
+    const BestContinuations best = FindBestContinuations(next.logits_nv, std::min(keep, next.logits_nv.size(1)));
     std::vector<Search> open;
     parents.clear();
     runs.clear();

@@ -1,10 +1,14 @@
 #include "model/transformer.h"
 
 #include <ATen/Parallel.h>
+#include <absl/strings/match.h>
+#include <absl/strings/str_join.h>
+#include <absl/strings/strip.h>
 
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <set>
 
 #include "base/check.h"
 #include "model/few_rows_linear.h"
@@ -73,6 +77,35 @@ StatusOr<std::shared_ptr<const Transformer>> Transformer::Load(const std::filesy
   files->DropPages();
   if (!model.ok()) return Annotate(model.status(), directory.string());
   return model;
+}
+
+std::string NoteOfUnusedTensors(const Transformer& model, const TensorFiles& files) {
+  // Files of the bare base model leave the first component out.
+  const auto bare = [](absl::string_view name) {
+    for (const char* prefix : {"model.", "transformer."})
+      if (absl::ConsumePrefix(&name, prefix)) break;
+    return std::string(name);
+  };
+  std::set<std::string> used;
+  for (const auto& [name, weight] : model.parameters()) used.insert(bare(name));
+  if (model.config().tie_word_embeddings) used.insert("lm_head.weight");
+  std::vector<std::string> unused;
+  for (const std::string& name : files.Names()) {
+    bool recomputed = false;
+    for (const char* end : {".rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.masked_bias"})
+      recomputed = recomputed || absl::EndsWith(name, end);
+    if (!recomputed && !used.contains(bare(name))) unused.push_back(name);
+  }
+  if (unused.empty()) return {};
+  constexpr size_t kShown = 3;
+  const size_t all = unused.size();
+  if (all > kShown) {
+    unused.resize(kShown);
+    unused.emplace_back("...");
+  }
+  return absl::StrCat(all, all == 1 ? " tensor is" : " tensors are",
+                      " in the files and not in the model that config.json describes (", absl::StrJoin(unused, ", "),
+                      ") and not used; is config.json that of these weights?");
 }
 
 WantedRows::WantedRows(const PackedTokens& tokens, const ForwardContext& context, at::Device device) : context_(context) {

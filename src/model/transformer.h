@@ -102,4 +102,8 @@ class Transformer {
   int64_t TeamSize(int64_t rows) const;
 };
 
+/// One sentence on the tensors of `files` from which no weight of the model came; empty if there are none. What transformers
+/// recomputes (rotary frequencies, attention masks) and a tied head's second copy do not count.
+std::string NoteOfUnusedTensors(const Transformer& model, const TensorFiles& files);
+
 }  // namespace fedalt

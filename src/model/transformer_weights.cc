@@ -3,6 +3,8 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_join.h>
 
+#include "model/finite.h"
+
 namespace fedalt {
 namespace {
 
@@ -42,7 +44,8 @@ const at::Tensor* WeightReader::Stored(const std::string& name, at::IntArrayRef 
                                       ", expected a floating-point type (quantised weights are not supported)"));
     return nullptr;
   }
-  return stored;
+  status_ = CheckFinite(name, *stored);
+  return status_.ok() ? stored : nullptr;
 }
 
 at::Tensor WeightReader::Take(const std::string& name, std::initializer_list<int64_t> shape,

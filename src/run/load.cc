@@ -107,6 +107,9 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config, device));
   run.config.dtype = dtype == at::kBFloat16 ? "bfloat16" : "float32";
   ASSIGN_OR_RETURN(run.model, Transformer::Load(config.model, {dtype, device}));
+  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
+  if (const std::string note = NoteOfUnusedTensors(*run.model, *files); !note.empty())
+    run.notes.push_back(absl::StrCat(config.model.string(), ": ", note));
   ASSIGN_OR_RETURN(run.tokenizer, Tokenizer::Load(config.model));
   for (const std::string& note : run.tokenizer->notes()) run.notes.push_back(absl::StrCat("tokenizer: ", note));
   if (run.tokenizer->base_vocab_size() > model.vocab_size)

@@ -1,11 +1,13 @@
 #include "run/run.h"
 
 #include <ATen/Parallel.h>
+#include <absl/strings/match.h>
 #include <absl/strings/str_join.h>
 #include <absl/strings/str_replace.h>
 #include <torch/version.h>
 
 #include <chrono>
+#include <cmath>
 
 #include "adapter/peft_directory.h"
 #include "base/cpu_kernels.h"
@@ -60,7 +62,9 @@ Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
   return absl::OkStatus();
 }
 
-StatusOr<NamedTensors> InitialAdapter(const RunConfig& config, size_t site) {
+/// The adapter that a site starts from, in the run's scale: where its own differs (another lora_alpha, rsLoRA), B is multiplied by
+/// the ratio, so that it means what it did. Errors: kModel, kConfig (another r).
+StatusOr<NamedTensors> InitialAdapter(const RunConfig& config, size_t site, bool tell) {
   const auto place =
       config.all_sites.empty()
           ? static_cast<int64_t>(site)
@@ -68,10 +72,17 @@ StatusOr<NamedTensors> InitialAdapter(const RunConfig& config, size_t site) {
   const std::string path = absl::StrReplaceAll(config.initial_adapter.string(), {{"{site}", std::to_string(place)}});
   ASSIGN_OR_RETURN(PeftAdapter adapter, ReadPeftDirectory(path));
   const AdapterConfig& wanted = config.federation.adapter;
-  if (adapter.metadata.r != wanted.r || adapter.metadata.lora_alpha != wanted.lora_alpha)
-    return ConfigError(
-        absl::StrFormat("%s: has r %d and lora_alpha %g, the configuration says r %d and lora_alpha %g; make them equal", path,
-                        adapter.metadata.r, adapter.metadata.lora_alpha, wanted.r, wanted.lora_alpha));
+  if (adapter.metadata.r != wanted.r)
+    return ConfigError(absl::StrFormat("%s: has r %d, but adapter.r is %d; set adapter.r: %d", path, adapter.metadata.r, wanted.r,
+                                       adapter.metadata.r));
+  constexpr double kSame = 1e-6;  // lora_alpha is often rounded
+  const double ratio = adapter.metadata.scale() / wanted.scale();
+  if (std::abs(ratio - 1.0) <= kSame) return std::move(adapter.factors);
+  if (tell)
+    LogInfo(absl::StrFormat("adapter.init_from: %s has the scale %g (lora_alpha / r), this run %g; its B is multiplied by %g", path,
+                            adapter.metadata.scale(), wanted.scale(), ratio));
+  for (auto& [name, factor] : adapter.factors)
+    if (absl::EndsWith(name, ".lora_B.weight")) factor.mul_(ratio);
   return std::move(adapter.factors);
 }
 
@@ -133,9 +144,9 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
   FederationInputs inputs{run.model.get(), run.tokenizer.get(),  run.sites.get(),
                           nullptr,         run.config.all_sites, elsewhere.pinned_round};
   if (!run.config.initial_adapter.empty()) {
-    inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site); };
+    inputs.initial_individual = [&run](size_t site) { return InitialAdapter(run.config, site, /*tell=*/false); };
     for (size_t k = 0; k < run.config.sites.size(); ++k)  // good to begin?
-      RETURN_IF_ERROR(InitialAdapter(run.config, k).status());
+      RETURN_IF_ERROR(InitialAdapter(run.config, k, /*tell=*/true).status());
   }
   const auto stopped = [&](const Status& status) {
     progress.reset();

@@ -163,6 +163,12 @@ TEST_F(CliRun, ExportIsReadableAndMergedIsNear) {
   EXPECT_TRUE(fs::exists(folder_->path() / "exported/mixer.safetensors"));
   const std::string readme = testing::Slurp(folder_->path() / "exported/README.md");
   EXPECT_NE(readme.find("APPROXIMATE"), std::string::npos) << readme;
+  EXPECT_EQ(testing::Slurp(folder_->path() / "exported/fedalt_model.py"),
+            testing::Slurp(FEDALT_SOURCE "/src/app/export_loader.py"));
+  const json options = json::parse(testing::Slurp(folder_->path() / "exported/fedalt_model.json"), nullptr, false);
+  EXPECT_EQ(options.value("mixer", ""), "token") << options;
+  EXPECT_EQ(options.value("scale", 0.0), 16.0) << options;
+  EXPECT_EQ(options.value("gain", 0.0), 1.0) << options;
   // The bare model with the exported adapter says what the run says with that adapter alone.
   const std::string prompt = "what is the sound of a cow";
   for (const std::string branch : {"individual", "rest_of_world"}) {
@@ -199,13 +205,22 @@ TEST_F(CliRun, ExportKnowsWhatAMethodsModelIsMadeOf) {
     EXPECT_EQ(result.code, 0) << result.err;
     EXPECT_NE(result.out.find("0.0000)"), std::string::npos) << result.out;
   }
-  EXPECT_EQ(run("folded", {"method=flora"}).code, 2);  // one adapter only
-  EXPECT_EQ(Run({"export", "folded", "--site", "site-0", "--out", "fold"}).code, 0);
-  EXPECT_TRUE(fs::exists(folder_->path() / "fold/fold.safetensors"));
+  for (const std::string method : {"flora", "fedex"}) {
+    const ProcessResult refused = run(method, {"method=" + method});
+    EXPECT_EQ(refused.code, 2) << method;
+    EXPECT_NE(refused.err.find("fold.safetensors"), std::string::npos) << refused.err;
+    EXPECT_FALSE(fs::exists(folder_->path() / ("of-" + method))) << "what is refused leaves nothing";
+    EXPECT_EQ(Run({"export", method, "--site", "site-0", "--out", "fold-" + method}).code, 0);
+    EXPECT_TRUE(fs::exists(folder_->path() / ("fold-" + method) / "fold.safetensors"));
+  }
   const ProcessResult fused = run("fused", {"method=fdlora"});
   EXPECT_EQ(fused.code, 2);
   EXPECT_NE(fused.err.find("individual/ is the whole model"), std::string::npos) << fused.err;
-  EXPECT_EQ(Run({"export", "fused", "--site", "site-0", "--out", "one"}).code, 0);
+  EXPECT_EQ(Run({"export", "fused", "--site", "site-0", "--out", "one", "--base-model-id", "some/base"}).code, 0);
+  const json config = json::parse(testing::Slurp(folder_->path() / "one/individual/adapter_config.json"), nullptr, false);
+  EXPECT_EQ(config.value("base_model_name_or_path", ""), "some/base");
+  EXPECT_EQ(testing::Slurp(folder_->path() / "one/README.md").find(folder_->path().string()), std::string::npos)
+      << "no path of this machine where a name was given";
   EXPECT_FALSE(fs::exists(folder_->path() / "one/rest_of_world"));
 }
 

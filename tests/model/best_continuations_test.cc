@@ -45,5 +45,15 @@ TEST(BestContinuations, ARowThatHoldsInfinitiesOrNotANumberTellsIt) {
   EXPECT_TRUE(at::isnan(best.log_p_nk[1]).all().item<bool>());
 }
 
+TEST(MostLikely, TellsApartWhatBfloat16MadeEqual) {
+  at::manual_seed(2);
+  const at::Tensor head = at::randn({4000, 64}).to(at::kBFloat16), hidden = at::randn({200, 64}).to(at::kBFloat16);
+  const at::Tensor exact = at::matmul(hidden.to(at::kDouble), head.to(at::kDouble).t()), logits = exact.to(at::kBFloat16);
+  const at::Tensor chosen = MostLikely(logits, hidden, head), rounded = MostLikely(logits), best = exact.argmax(1);
+  EXPECT_TRUE(at::equal(chosen, best));
+  EXPECT_FALSE(at::equal(rounded, best)) << "some of these rows must tie, or this shows nothing";
+  EXPECT_TRUE(at::equal(MostLikely(logits.to(at::kFloat), hidden, head), rounded)) << "float32 logits are taken as they are";
+}
+
 }  // namespace
 }  // namespace fedalt
