@@ -8,6 +8,7 @@
 #include "app/config_paths.h"
 #include "app/yaml_tree.h"
 #include "base/hash.h"
+#include "base/progress.h"
 
 namespace fedalt {
 namespace {
@@ -30,10 +31,26 @@ bool IsModelInput(const fs::path& file) {
   return file.extension() == ".safetensors" || std::find(kNames.begin(), kNames.end(), file.filename().string()) != kNames.end();
 }
 
+/// Weights take minutes where they are large, so it says how far it is.
+StatusOr<std::string> HashOf(const fs::path& file) {
+  std::error_code error;
+  const uintmax_t size = fs::file_size(file, error);
+  constexpr int64_t kMegabyte = 1'000'000;
+  Progress progress(error ? 0 : static_cast<int64_t>(size) / kMegabyte,
+                    absl::StrCat("hashing ", file.filename().string(), " (MB)"));
+  return Sha256OfFile(file, [&progress](int64_t bytes) { progress.Update(bytes / kMegabyte); });
+}
+
+/// Of the kind that is asked for, unless it was stopped.
+Status HashError(const Status& status, ErrorKind kind, const std::string& more = "") {
+  if (KindOf(status) == ErrorKind::kInterrupted) return status;
+  return MakeError(kind, absl::StrCat(status.message(), more));
+}
+
 Status AddHash(const fs::path& file, ErrorKind kind, FileHashes& hashes) {
   if (hashes.count(file.string()) > 0) return absl::OkStatus();
-  const StatusOr<std::string> hash = Sha256OfFile(file);
-  if (!hash.ok()) return MakeError(kind, std::string(hash.status().message()));
+  const StatusOr<std::string> hash = HashOf(file);
+  if (!hash.ok()) return HashError(hash.status(), kind);
   hashes[file.string()] = *hash;
   return absl::OkStatus();
 }
@@ -96,9 +113,8 @@ StatusOr<FileHashes> HashInputs(const RunConfig& config) {
 Status VerifyHashes(const RunConfig& config, const FileHashes& hashes) {
   for (const auto& [file, expected] : hashes) {
     const ErrorKind kind = IsData(config, file) ? ErrorKind::kData : ErrorKind::kConfig;
-    const StatusOr<std::string> found = Sha256OfFile(file);
-    if (!found.ok())
-      return MakeError(kind, absl::StrCat(found.status().message(), "; the run was made with this file and needs it"));
+    const StatusOr<std::string> found = HashOf(file);
+    if (!found.ok()) return HashError(found.status(), kind, "; the run was made with this file and needs it");
     if (*found != expected) {
       return MakeError(kind,
                        absl::StrCat(file, " has changed since the run started (SHA-256 ", found->substr(0, 12), "..., expected ",

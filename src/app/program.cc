@@ -13,6 +13,7 @@
 #include "app/config_paths.h"
 #include "app/key_advice.h"
 #include "base/log.h"
+#include "train/library_errors.h"
 
 namespace fedalt {
 namespace {
@@ -169,7 +170,7 @@ int RunProgram(int argc, const char* const* argv) {
       if (std::string setting = SettingAsOption(*program.get_subcommand(argv[1]), argc, argv); !setting.empty()) what = setting;
     return Report(UsageError(absl::StrCat(what, " (see fedalt", name, " --help)")));
   }
-  const Status status = command.run();
+  const Status status = CatchLibraryErrors(absl::StrCat("fedalt ", argv[1]), command.run);
   return status.ok() ? 0 : Report(status);
 }
 

@@ -8,6 +8,7 @@
 #include <memory>
 #include <vector>
 
+#include "base/interrupt.h"
 #include "base/sha256_blocks.h"
 
 namespace fedalt {
@@ -77,13 +78,19 @@ std::string HexOf(const Sha256Digest& digest) {
   return hex;
 }
 
-StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path) {
+StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path, const std::function<void(int64_t)>& progress) {
   std::unique_ptr<std::FILE, int (*)(std::FILE*)> file(std::fopen(path.c_str(), "rb"), std::fclose);
   if (!file) return DataError(absl::StrCat(path.string(), ": cannot be read (", std::string(std::strerror(errno)), ")"));
   Sha256Stream stream;
   std::vector<char> piece(size_t{1} << 20);
   size_t count = 0;
-  while ((count = std::fread(piece.data(), 1, piece.size(), file.get())) > 0) stream.Add({piece.data(), count});
+  int64_t done = 0;
+  while ((count = std::fread(piece.data(), 1, piece.size(), file.get())) > 0) {
+    stream.Add({piece.data(), count});
+    done += static_cast<int64_t>(count);
+    if (progress) progress(done);
+    RETURN_IF_ERROR(CheckInterrupt(absl::StrCat(path.string(), " was hashed")));
+  }
   if (std::ferror(file.get())) return DataError(absl::StrCat(path.string(), ": read error part way through; check the disk"));
   return HexOf(stream.Finish());
 }

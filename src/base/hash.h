@@ -4,6 +4,7 @@
 #include <array>
 #include <cstdint>
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <string_view>
 
@@ -15,8 +16,9 @@ using Sha256Digest = std::array<uint8_t, 32>;
 
 Sha256Digest Sha256(std::string_view bytes);
 std::string HexOf(const Sha256Digest& digest);
-/// Lower-case hex SHA-256 of a file's content; reads it once, in pieces.
-StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path);
+/// Lower-case hex SHA-256 of a file's content; reads it once, in pieces. `progress`: told after each how many bytes are done.
+/// Errors: kData; kInterrupted where a stop was asked for.
+StatusOr<std::string> Sha256OfFile(const std::filesystem::path& path, const std::function<void(int64_t)>& progress = {});
 
 /// CRC-32C (Castagnoli) as in RFC 3720, sections 12.1 and B.4. It finds what went wrong by accident, not what somebody changed.
 uint32_t Crc32c(std::string_view bytes);

@@ -45,4 +45,13 @@ bool InterruptRequested() {
   return requested.load(std::memory_order_relaxed);
 }
 
+void SetInterruptRequested(bool wanted) {
+  requested.store(wanted, std::memory_order_relaxed);
+}
+
+Status CheckInterrupt(std::string_view what) {
+  if (!InterruptRequested()) return absl::OkStatus();
+  return InterruptedError(absl::StrCat("stopped while ", std::string(what)));
+}
+
 }  // namespace fedalt

@@ -7,6 +7,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/random.h"
 #include "base/strict_json.h"
 #include "data/example_formats.h"
@@ -147,6 +148,7 @@ StatusOr<std::vector<Example>> ParseExamples(std::string_view bytes, const std::
   std::vector<Example> examples;
   examples.reserve(cut.pieces.size());
   for (const Piece& piece : cut.pieces) {  // before cut.status: a string that is not closed is found here, with its line
+    RETURN_IF_ERROR(CheckInterrupt(absl::StrCat(name, " was read")));
     StatusOr<Example> example = ParsePiece(piece, is_array, options, *report);
     if (!example.ok()) return Annotate(example.status(), name);
     examples.push_back(std::move(example).value());

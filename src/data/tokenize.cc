@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/interrupt.h"
 #include "base/strict_json.h"
 #include "data/dataset.h"
 #include "text/prompt_tokens.h"
@@ -110,6 +111,7 @@ StatusOr<std::vector<TokenizedExample>> TokenizeForTraining(const std::vector<Ex
   std::vector<TokenizedExample> result;
   result.reserve(examples.size());
   for (const Example& example : examples) {
+    RETURN_IF_ERROR(CheckInterrupt("examples were tokenized"));
     auto tokenized = TokenizeOne(example, tokenizer, prompt_template, options, *eos, report);
     if (!tokenized.ok()) return InExample(tokenized.status(), example);
     if (tokenized->has_value()) result.push_back(std::move(**tokenized));
@@ -125,6 +127,7 @@ StatusOr<std::vector<PromptTokens>> TokenizePrompts(const std::vector<Example>& 
   std::vector<PromptTokens> result;
   result.reserve(examples.size());
   for (const Example& example : examples) {
+    RETURN_IF_ERROR(CheckInterrupt("prompts were tokenized"));
     StatusOr<PromptTokens> prompt = EncodePrompt(tokenizer, prompt_template.Render(example.instruction, example.input));
     if (!prompt.ok()) return InExample(prompt.status(), example);
     const int64_t size = static_cast<int64_t>(prompt->ids.size());

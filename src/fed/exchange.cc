@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/interrupt.h"
 #include "fed/reading.h"
 #include "fed/rest_of_world.h"
 #include "fed/upload_format.h"
@@ -46,6 +47,7 @@ StatusOr<Exchange::Bytes> Exchange::Run(int64_t round, const std::vector<Contrib
                                         const std::vector<std::string>& readers) {
   Bytes bytes;
   for (const Contributor& contributor : contributors) {
+    RETURN_IF_ERROR(CheckInterrupt("contributions were added up"));
     ASSIGN_OR_RETURN(Entry entry, Recorded(round, contributor));
     if (!entry.upload.values.defined() || (contributor.participated && entry.sent_round != round)) {
       bytes.up.push_back(0);

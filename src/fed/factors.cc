@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/interrupt.h"
 #include "base/random.h"
 
 namespace fedalt {
@@ -57,6 +58,7 @@ std::optional<SingularTriples> LeadingSvd(const at::Tensor& matrix, int64_t r) {
   at::Tensor q = Orthonormal(at::mm(matrix, start));
   double before = std::numeric_limits<double>::infinity();
   for (int64_t look = 1; look <= kMostLooks; ++look) {
+    ThrowIfInterrupted();
     for (int64_t i = 0; i < kPowers; ++i) q = Orthonormal(at::mm(matrix, Orthonormal(at::mm(matrix.t(), q))));
     SingularTriples found = Svd(at::mm(q.t(), matrix));
     found.u = at::mm(q, found.u);
@@ -174,6 +176,7 @@ double InnerProduct(const LoraFactors& i, const LoraFactors& j) {
 }
 
 ProductSum::ProductSum(const std::vector<LoraFactors>& terms) {
+  ThrowIfInterrupted();
   std::vector<at::Tensor> a, b;
   for (const LoraFactors& term : terms) {
     ranks_.push_back(term.a_ri.size(0));
@@ -186,6 +189,7 @@ ProductSum::ProductSum(const std::vector<LoraFactors>& terms) {
 
 LoraFactors ProductSum::Best(const std::vector<double>& weights, int64_t r) const {
   FEDALT_CHECK(weights.size() == ranks_.size(), "a weight per term");
+  ThrowIfInterrupted();
   std::vector<at::Tensor> scales;
   for (size_t j = 0; j < weights.size(); ++j) scales.push_back(at::full({ranks_[j]}, weights[j], at::kDouble));
   const at::Tensor core = at::mm(r_b_ * at::cat(scales), r_a_.t());

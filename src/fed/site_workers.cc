@@ -7,6 +7,8 @@
 #include <numeric>
 #include <thread>
 
+#include "train/library_errors.h"
+
 namespace fedalt {
 
 Status ForEachSite(const std::vector<int64_t>& sites, const std::vector<int64_t>& cost, int64_t at_once,
@@ -21,7 +23,8 @@ Status ForEachSite(const std::vector<int64_t>& sites, const std::vector<int64_t>
   std::atomic<bool> failed = false;
   const auto work_through = [&] {
     for (size_t i = next++; i < order.size() && !failed; i = next++)
-      if (statuses[order[i]] = work(sites[order[i]]); !statuses[order[i]].ok()) failed = true;
+      if (statuses[order[i]] = CatchLibraryErrors("a site's work", [&] { return work(sites[order[i]]); }); !statuses[order[i]].ok())
+        failed = true;
   };
   if (at_once <= 1) {
     work_through();

@@ -7,6 +7,7 @@
 #include <memory>
 #include <numeric>
 
+#include "base/interrupt.h"
 #include "base/random.h"
 #include "model/best_continuations.h"
 #include "model/finite.h"
@@ -172,6 +173,8 @@ StatusOr<std::vector<std::vector<int32_t>>> Generate(const Transformer& model, c
       for (size_t i = 0; i < texts.size(); ++i) results[batch.indices[i]] = std::move(texts[i]);
       if (options.progress && !options.progress(static_cast<int64_t>(end))) break;
     }
+  } catch (const Interrupted&) {
+    return InterruptedError("generation was stopped");
   } catch (const c10::Error& error) {
     return MemoryError(absl::StrCat("generation failed in libtorch (", error.what_without_backtrace(),
                                     "); if memory is short, lower the batch size"));

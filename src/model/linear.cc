@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/interrupt.h"
 #include "model/few_rows_linear.h"
 #include "model/many_rows_product.h"
 #include "model/tensor_parallel.h"
@@ -76,6 +77,7 @@ struct StackFunction : torch::autograd::Function<StackFunction> {
   }
 
   static variable_list backward(AutogradContext* ctx, variable_list grad_outputs) {
+    ThrowIfInterrupted();
     const at::Tensor d_to = grad_outputs[0].contiguous();
     const auto capsule = ctx->saved_data["call"].toCapsule();
     const Call& call = static_cast<const Call&>(*capsule);
@@ -106,6 +108,7 @@ std::vector<OutputRange> RangesOf(const std::vector<Linear>& parts, const TeamMe
 }  // namespace
 
 at::Tensor LinearStack::Forward(const at::Tensor& x_ti, const ForwardContext& context) const {
+  ThrowIfInterrupted();
   return at::GradMode::is_enabled() ? WithGradients(x_ti, context) : WithoutGradients(x_ti, context);
 }
 

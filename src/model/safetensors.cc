@@ -9,6 +9,7 @@
 #include <string_view>
 
 #include "base/check.h"
+#include "base/interrupt.h"
 #include "base/strict_json.h"
 
 namespace fedalt {
@@ -236,7 +237,11 @@ Status WriteSafetensors(const fs::path& path, const NamedTensors& tensors, const
     const uint64_t header_size = header.size();
     RETURN_IF_ERROR(append(std::string_view(reinterpret_cast<const char*>(&header_size), sizeof(header_size))));
     RETURN_IF_ERROR(append(header));
+    constexpr uint64_t kMuch = 256 << 20;  // less is written in a moment, and a checkpoint that is nearly done shall be whole
+    uint64_t written = 0;
     for (const size_t i : order) {
+      if (written > kMuch) RETURN_IF_ERROR(CheckInterrupt(absl::StrCat(path.string(), " was written")));
+      written += tensors[i].second.nbytes();
       try {
         const at::Tensor contiguous = tensors[i].second.detach().cpu().contiguous();
         RETURN_IF_ERROR(append(std::string_view(static_cast<const char*>(contiguous.data_ptr()), contiguous.nbytes())));

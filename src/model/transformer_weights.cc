@@ -3,6 +3,7 @@
 #include <absl/strings/match.h>
 #include <absl/strings/str_join.h>
 
+#include "base/interrupt.h"
 #include "model/finite.h"
 
 namespace fedalt {
@@ -25,6 +26,7 @@ const at::Tensor* WeightReader::Find(const std::string& name) const {
 
 const at::Tensor* WeightReader::Stored(const std::string& name, at::IntArrayRef expected,
                                        std::initializer_list<const char*> stored_as) {
+  if (status_.ok()) status_ = CheckInterrupt("the model was loaded");
   if (!status_.ok()) return nullptr;
   const at::Tensor* stored = Find(name);
   for (const char* other : stored_as)

@@ -5,6 +5,7 @@
 #include <numeric>
 
 #include "base/check.h"
+#include "base/interrupt.h"
 #include "base/random.h"
 
 namespace fedalt {
@@ -94,6 +95,7 @@ std::map<const RunScores*, std::vector<double>> ResampleSite(const std::vector<c
   }
   std::vector<size_t> drawn(examples);
   for (size_t b = 0; b < resamples; ++b) {
+    ThrowIfInterrupted();
     const RandomStream draws(options.seed, RandomPurpose::kBootstrap, {kExamples, address, b});
     for (size_t i = 0; i < examples; ++i) drawn[i] = draws.Below(i, examples);
     for (auto& [run, mean] : means) {

@@ -4,6 +4,7 @@
 #include <set>
 #include <utility>
 
+#include "base/interrupt.h"
 #include "base/strict_json.h"
 
 namespace fedalt {
@@ -65,6 +66,7 @@ class Verifier {
   }
 
   Status Take(const AuditEntry& entry) {
+    RETURN_IF_ERROR(CheckInterrupt("the audit log was verified"));
     ++report_.entries;
     const int64_t expected = last_ + 1;
     if (entry.sequence < expected || entry.sequence > kMaxAuditSequence) {

@@ -6,6 +6,9 @@
 #include <exception>
 #include <new>
 #include <string>
+#include <system_error>
+
+#include "base/interrupt.h"
 
 namespace fedalt {
 namespace {
@@ -27,8 +30,15 @@ Status Unexplained(std::string_view what, std::string_view message) {
 Status CatchLibraryErrors(std::string_view what, const std::function<Status()>& body) {
   try {
     return body();
+  } catch (const Interrupted&) {
+    return InterruptedError(absl::StrCat(std::string(what), " was stopped"));
   } catch (const std::bad_alloc&) {
     return OutOfMemory(what);
+  } catch (const std::system_error& error) {
+    if (error.code() != std::errc::resource_unavailable_try_again) return Unexplained(what, error.what());
+    return MemoryError(absl::StrCat(std::string(what),
+                                    ": no further thread could be started; raise the limits of this process (ulimit -u, ulimit -v, "
+                                    "the container's) or lower threads"));
   } catch (const c10::Error& error) {
     const std::string message = error.what_without_backtrace();
     // The allocators of libtorch say so only in words (c10/core/impl/alloc_cpu.cpp, CUDACachingAllocator.cpp).

@@ -8,8 +8,9 @@
 
 namespace fedalt {
 
-/// Runs `body`. What it throws becomes a status: out of memory kMemory (says what to reduce), anything else kInternal with the
-/// first line of the library's message. `what`: the activity, for the message ("training step").
+/// Runs `body`. What it throws becomes a status: out of memory and threads that cannot be started kMemory (says what to reduce),
+/// Interrupted (base/interrupt.h) kInterrupted, anything else kInternal with the first line of the library's message. `what`: the
+/// activity, for the message ("training").
 Status CatchLibraryErrors(std::string_view what, const std::function<Status()>& body);
 
 }  // namespace fedalt

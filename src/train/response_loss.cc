@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "base/check.h"
+#include "base/interrupt.h"
 #include "model/many_rows_product.h"
 #include "train/cross_entropy.h"
 
@@ -30,6 +31,7 @@ void ForPieces(const Transformer& model, const PackedBatch& batch, const at::Ten
   const int64_t piece = LogitRowsAtOnce(model.config().vocab_size);
   const at::Tensor targets_n = IndexTensor(batch.targets, hidden_nd.device());
   for (int64_t first = 0; first < rows; first += piece) {
+    ThrowIfInterrupted();
     const int64_t count = std::min(piece, rows - first);
     visit(first, hidden_nd.narrow(0, first, count), targets_n.narrow(0, first, count));
   }

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "base/file.h"
+#include "base/interrupt.h"
 #include "base/random.h"
 
 namespace fedalt {
@@ -72,6 +73,21 @@ TEST(Sha256, OfAFile) {
   const auto missing = Sha256OfFile(path);
   ASSERT_FALSE(missing.ok());
   EXPECT_EQ(KindOf(missing.status()), ErrorKind::kData);
+}
+
+TEST(Sha256, OfAFileHearsAWishToStop) {
+  const auto path = std::filesystem::path(testing::TempDir()) / "hash_test_stopped";
+  ASSERT_TRUE(WriteFileAtomic(path, std::string(5 << 20, 'a')).ok());
+  std::vector<int64_t> told;
+  const auto hash = Sha256OfFile(path, [&](int64_t bytes) {
+    told.push_back(bytes);
+    if (told.size() == 2) SetInterruptRequested(true);
+  });
+  SetInterruptRequested(false);
+  ASSERT_FALSE(hash.ok());
+  EXPECT_EQ(KindOf(hash.status()), ErrorKind::kInterrupted);
+  EXPECT_EQ(told, (std::vector<int64_t>{1 << 20, 2 << 20}));
+  std::filesystem::remove(path);
 }
 
 TEST(StableId, IsTheBeginningOfTheHash) {

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <map>
 
+#include "base/interrupt.h"
 #include "model_test_data.h"
 
 namespace fedalt {
@@ -131,6 +132,21 @@ TEST_F(SmallLlama, SamplesFollowTheDistribution) {
     const double expected = 4000 * p[i].item<double>();
     EXPECT_NEAR(count[static_cast<int32_t>(ids[i].item<int64_t>())], expected, 5 * std::sqrt(expected) + 1);
   }
+}
+
+TEST_F(SmallLlama, StopsBetweenTokens) {
+  int tokens = 0;
+  GenerateOptions options{.max_new_tokens = 6};
+  options.on_token = [&](int32_t) { SetInterruptRequested(++tokens == 2); };
+  const auto stopped = Generate(*model_, {prompts_[0]}, options, {});
+  SetInterruptRequested(true);
+  const auto with_beams = Generate(*model_, prompts_, {.max_new_tokens = 6, .beams = 4}, {});
+  SetInterruptRequested(false);
+  ASSERT_FALSE(stopped.ok());
+  EXPECT_EQ(KindOf(stopped.status()), ErrorKind::kInterrupted);
+  EXPECT_EQ(tokens, 2);
+  ASSERT_FALSE(with_beams.ok());
+  EXPECT_EQ(KindOf(with_beams.status()), ErrorKind::kInterrupted);
 }
 
 TEST_F(SmallLlama, CallbacksSeeTokensAndMayStop) {

@@ -5,7 +5,9 @@
 
 #include <cmath>
 #include <limits>
+#include <system_error>
 
+#include "base/interrupt.h"
 #include "data/packed_batch.h"
 #include "train/adamw.h"
 #include "train/library_errors.h"
@@ -139,6 +141,32 @@ TEST(TrainLocalPass, EpochsDecideTheNumberOfSteps) {
   EXPECT_EQ(report->steps, 3);  // two epochs of batches of 4, 4, 2
 }
 
+TEST(TrainLocalPass, StopsInTheMiddleOfAStep) {
+  const auto model = TinyModel();
+  auto adapters = TinyAdapters(*model);
+  const NamedTensors base = Copy(model->parameters());
+  TrainState state;
+  int64_t steps_done = 0;
+  const auto report = Train(*model, *adapters, TinyOptions(), state, [&](int64_t step, int64_t, double) {
+    steps_done = step;
+    SetInterruptRequested(step == 2);
+    return true;  // the callback itself does not stop
+  });
+  SetInterruptRequested(false);
+  ASSERT_FALSE(report.ok());
+  EXPECT_EQ(KindOf(report.status()), ErrorKind::kInterrupted) << report.status();
+  EXPECT_EQ(steps_done, 2);
+  EXPECT_EQ(state.step, 2) << "nothing of the third step was applied";
+  for (const auto& [name, tensor] : adapters->Individual()) EXPECT_FALSE(tensor.requires_grad()) << name;
+  // What was left in the middle disturbs nothing that comes after it.
+  auto once_more = TinyAdapters(*model), undisturbed = TinyAdapters(*model);
+  TrainState one, other;
+  ASSERT_TRUE(Train(*model, *once_more, TinyOptions(), one).ok());
+  ASSERT_TRUE(Train(*model, *undisturbed, TinyOptions(), other).ok());
+  EXPECT_EQ(Worst(once_more->Individual(), undisturbed->Individual()), 0.0);
+  EXPECT_EQ(Worst(model->parameters(), base), 0.0);
+}
+
 TEST(TrainLocalPass, StopsWhenTheCallbackSaysSo) {
   const auto model = TinyModel();
   auto adapters = TinyAdapters(*model);
@@ -235,6 +263,12 @@ TEST(CatchLibraryErrors, BecomesAStatus) {
             ErrorKind::kMemory);
 #endif
   EXPECT_EQ(KindOf(CatchLibraryErrors("test", []() -> Status { throw std::bad_alloc(); })), ErrorKind::kMemory);
+  const auto fails_with = [](std::errc code) {
+    return KindOf(CatchLibraryErrors("test", [&]() -> Status { throw std::system_error(std::make_error_code(code)); }));
+  };
+  EXPECT_EQ(fails_with(std::errc::resource_unavailable_try_again), ErrorKind::kMemory) << "a thread that cannot be started";
+  EXPECT_EQ(fails_with(std::errc::no_such_device), ErrorKind::kInternal);
+  EXPECT_EQ(KindOf(CatchLibraryErrors("test", []() -> Status { throw Interrupted(); })), ErrorKind::kInterrupted);
   const Status status = CatchLibraryErrors("test", [] {
     (void)at::mm(at::ones({2, 3}), at::ones({2, 3}));
     return absl::OkStatus();
