@@ -16,6 +16,7 @@
 #include "run/comparison.h"
 #include "run/comparison_results.h"
 #include "run/comparison_search.h"
+#include "run/run.h"
 
 namespace fedalt {
 namespace {
@@ -73,6 +74,7 @@ bool IsComplete(const fs::path& directory, const ComparisonSpec& spec) {
 /// The inputs are those of the first variant: model and data are the same for all.
 Status VerifyInputs(const ComparisonSpec& spec) {
   ASSIGN_OR_RETURN(const PreparedRun prepared, PrepareComparisonRun(spec, spec.variants.front(), spec.seeds.front()));
+  RETURN_IF_ERROR(CheckMemoryBefore(prepared.config));
   return VerifyHashes(prepared.config, spec.inputs);
 }
 
@@ -91,6 +93,7 @@ StatusOr<ComparisonSpec> BeginOrContinue(ComparisonSpec given, const std::option
   if (!fs::exists(directory / "comparison-spec.json", error)) {
     RETURN_IF_ERROR(CheckUnused(directory));
     ASSIGN_OR_RETURN(const PreparedRun first, PrepareComparisonRun(given, given.variants.front(), given.seeds.front()));
+    RETURN_IF_ERROR(CheckMemoryBefore(first.config));  // before files are hashed
     ASSIGN_OR_RETURN(given.inputs, HashInputs(first.config));
     if (search) RETURN_IF_ERROR(search->CheckComparable(given));
     RETURN_IF_ERROR(WriteComparisonSpec(directory, given));

@@ -64,9 +64,8 @@ void ExamineMachine(Findings& findings) {
                                         absl::StrFormat("%.0f GFLOP/s", blas.gflops));
   if (warning.empty()) findings.Ok("blas", what);
   if (!warning.empty()) findings.Warn("blas", absl::StrCat(what, ": ", warning));
-  findings.Ok("memory",
-              absl::StrCat(BytesText(machine.memory_available_bytes), " available of ", BytesText(machine.memory_total_bytes),
-                           machine.memory_limited ? " (limit of the container)" : ""));
+  findings.Ok("memory", absl::StrCat(BytesText(machine.memory_available_bytes), " available of ",
+                                     BytesText(machine.memory_total_bytes), " (", MemoryBoundName(machine.memory_bound), ")"));
   const StatusOr<int64_t> disk = FreeDiskBytes(".");
   if (!disk.ok()) return findings.Problem("disk", disk.status());
   const std::string text = absl::StrCat(BytesText(*disk), " free here");
@@ -125,36 +124,38 @@ void ExamineWeights(const RunConfig& config, Findings& findings) {
 }
 
 /// What the run will need: by the lengths of its data where they can be read, else at most.
-StatusOr<MemoryPlan> PlanFor(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer) {
+StatusOr<MemoryPlan> PlanFor(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer, bool& exact) {
   if (tokenizer != nullptr) {
     LoadedRun run;
     run.config = config;
     run.tokenizer = tokenizer;
-    if (LoadSites(run).ok()) return PlanMemoryOf(run);  // what is wrong with the data is told elsewhere
+    exact = LoadSites(run).ok();  // what is wrong with the data is told elsewhere
+    if (exact) return PlanMemoryOf(run);
   }
   return PlanMemoryBefore(config);
 }
 
 /// False: there is not enough, or nobody knows.
 bool ExamineMemory(const RunConfig& config, const std::shared_ptr<const Tokenizer>& tokenizer, Findings& findings) {
-  const StatusOr<MemoryPlan> plan = PlanFor(config, tokenizer);
+  bool exact = false;
+  const StatusOr<MemoryPlan> plan = PlanFor(config, tokenizer, exact);
   if (!plan.ok()) {
     findings.Problem("memory", plan.status());
     return false;
   }
-  const std::string text = absl::StrCat("the run needs ", BytesText(plan->total()), " at its peak, in ", plan->greatest_phase(),
-                                        " (weights ", BytesText(plan->base), ", batches ", BytesText(plan->activations()),
-                                        ", adapters of the sites at work ", BytesText(plan->adapters), ", program and data ",
-                                        BytesText(plan->program), "), ", BytesText(plan->available), " are available");
-  if (plan->available > 0 && plan->certain() > plan->available) {
-    findings.Problem("memory", MemoryError(absl::StrCat(text, "; use a smaller model, train.dtype bfloat16, or a larger machine")));
+  const std::string text =
+      absl::StrCat("the run needs ", BytesText(plan->total()), " at its peak, in ", plan->greatest_phase(), " (weights ",
+                   BytesText(plan->base), ", batches ", BytesText(plan->activations()), ", adapters of the sites at work ",
+                   BytesText(plan->adapters), ", program and data ", BytesText(plan->program), "), ", BytesText(plan->available),
+                   " ", MemoryBoundName(plan->bound), " are available; ", plan->sites_at_once, " at once");
+  if (const Status fits = CheckMemory(*plan, exact); !fits.ok()) {
+    findings.Problem("memory", fits);
     return false;
   }
-  if (plan->available > 0 && plan->total() > plan->available) {
+  if (plan->available > 0 && plan->total() > plan->available)
     findings.Warn("memory", absl::StrCat(text, "; lower train.batch_size and raise train.accumulate if it runs out"));
-  } else {
+  else
     findings.Ok("memory", text);
-  }
   return true;
 }
 

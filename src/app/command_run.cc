@@ -81,6 +81,7 @@ Status StartNew(const RunArguments& arguments) {
   if (!arguments.out.empty()) RETURN_IF_ERROR(RunDirectory::CheckUnused(arguments.out));  // before model and data are loaded
   ASSIGN_OR_RETURN(const ParsedConfig parsed, LoadConfig(arguments.config, arguments.overrides));
   WarnOfIdleSettings(parsed, ConfigPlace::kOneMachine);
+  RETURN_IF_ERROR(CheckMemoryBefore(parsed.config));  // before files are hashed
   if (!parsed.hashes.empty()) RETURN_IF_ERROR(VerifyHashes(parsed.config, parsed.hashes));
   ASSIGN_OR_RETURN(const FileHashes hashes, HashInputs(parsed.config));
   const std::string resolved = RunConfigToYaml(parsed.config, hashes);
@@ -103,6 +104,7 @@ Status Resume(const RunArguments& arguments) {
   std::error_code error;
   const bool finished = fs::exists(summary_file, error);
   if (!finished) {
+    RETURN_IF_ERROR(CheckMemoryBefore(parsed.config));
     RETURN_IF_ERROR(VerifyHashes(parsed.config, parsed.hashes));
     RETURN_IF_ERROR(Announce(parsed.config, root));
   }

@@ -91,7 +91,10 @@ Status Step(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& 
   if (!closing) return absl::OkStatus();
   LogInfo(absl::StrCat("round ", closing->round, ": ", closing->received.size(), " contributions, ", closing->absent.size(),
                        " of absent sites"));
-  return core.Finish(*closing, Aggregate(*closing, round, journal));
+  const StatusOr<PublishedObject> published = Aggregate(*closing, round, journal);
+  // Stopped in the middle: the round stays open, and the next start adds up again.
+  if (!published.ok() && KindOf(published.status()) == ErrorKind::kInterrupted) return published.status();
+  return core.Finish(*closing, published);
 }
 
 /// Until the run has ended and everybody has had time to read its last result.
@@ -125,6 +128,7 @@ Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions&
 
 Status Execute(const std::string& file) {
   SetLogTimes(true);
+  RETURN_IF_ERROR(CheckRoomForConnections());
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(file, Party::kServer));
   KeepPrivate(party.directory);
   ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kServer));

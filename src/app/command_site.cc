@@ -136,10 +136,12 @@ Status CheckAsBegun(const PartyConfig& party, const RunConfig& now, const std::s
 Status Execute(const SiteArguments& arguments) {
   SetLogTimes(true);
   if (arguments.quiet) SetLogLevel(LogLevel::kWarning);
+  RETURN_IF_ERROR(CheckRoomForConnections());
   ASSIGN_OR_RETURN(const PartyConfig party, LoadPartyConfig(arguments.config, Party::kSite));
   KeepPrivate(party.directory);
   ASSIGN_OR_RETURN(const PartyKeysOnDisk keys, LoadPartyKeys(party, Party::kSite));
   ASSIGN_OR_RETURN(const RunConfig config, LoadSharedConfig(party, keys.roster));
+  RETURN_IF_ERROR(CheckMemoryBefore(config));  // before files are hashed
   ASSIGN_OR_RETURN(const std::string agreement, AgreementOf(config, keys.roster));
   if (arguments.leave) return LeaveRun(party, keys, config, arguments.cause);
   const ConnectTransport connect = [&](const LoadedRun& run) -> StatusOr<Elsewhere> {

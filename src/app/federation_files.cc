@@ -16,6 +16,7 @@
 #include "base/check.h"
 #include "base/file.h"
 #include "base/log.h"
+#include "base/machine.h"
 #include "base/private_file.h"
 #include "base/signature.h"
 #include "base/site_name.h"
@@ -187,6 +188,17 @@ StatusOr<PartyConfig> LoadPartyConfig(const fs::path& file, Party party) {
       return ConfigError(absl::StrCat(value->second->where, ": ", key.name, " ", fault));
   }
   return config;
+}
+
+Status CheckRoomForConnections() {
+  // 12 to 18 threads with stacks of 8 MB, the heap's step of 64 MB, and what is sent and received.
+  constexpr int64_t kRoom = 300'000'000;
+  const Machine machine = DescribeMachine();
+  const bool of_process = machine.memory_bound == MemoryBound::kAddressSpace || machine.memory_bound == MemoryBound::kData;
+  if (!of_process || machine.memory_available_bytes >= kRoom) return absl::OkStatus();
+  return MemoryError(
+      absl::StrFormat("%d MB %s are left for this process, its connections need %d MB; raise that limit by the difference",
+                      machine.memory_available_bytes / 1'000'000, MemoryBoundName(machine.memory_bound), kRoom / 1'000'000));
 }
 
 StatusOr<PartyKeysOnDisk> LoadPartyKeys(const PartyConfig& config, Party party) {

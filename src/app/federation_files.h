@@ -58,6 +58,10 @@ void KeepPrivate(const std::filesystem::path& directory);
 /// 12 hex digits that nobody else draws.
 std::string RandomName();
 
+/// kMemory where a limit of this process leaves too little for the threads of a connection: gRPC waits for ever for threads that
+/// could not be started. For the first moment of a server or site.
+Status CheckRoomForConnections();
+
 /// The shared configuration as a run of this party: of a site with its own data, of a server with none.
 StatusOr<RunConfig> LoadSharedConfig(const PartyConfig& party, const Roster& roster);
 

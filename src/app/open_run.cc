@@ -48,6 +48,7 @@ StatusOr<LoadedRun> OpenRun(const fs::path& directory, const std::string& device
   ASSIGN_OR_RETURN(ParsedConfig parsed, LoadConfig(opened.config(), {}));
   RETURN_IF_ERROR(CheckAsStarted(directory, parsed));
   if (!device.empty()) parsed.config.device = device;
+  RETURN_IF_ERROR(CheckMemoryBefore(parsed.config));
   RETURN_IF_ERROR(VerifyHashes(parsed.config, SmallModelFiles(parsed.config, parsed.hashes)));
   ASSIGN_OR_RETURN(LoadedRun run, LoadModel(parsed.config));
   run.config.federation.eval.options.max_length = run.config.max_length;

@@ -17,6 +17,7 @@
 #include <limits>
 #include <optional>
 #include <sstream>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -53,6 +54,17 @@ std::optional<int64_t> MeminfoBytes(const std::string& meminfo, const std::strin
   int64_t kilobytes = 0;
   if (!absl::SimpleAtoi(absl::StripSuffix(ValueOf(meminfo, key, ':'), " kB"), &kilobytes)) return std::nullopt;
   return kilobytes * 1024;
+}
+
+// The soft limit of "Max address space         1024000000           unlimited            bytes"; none if it is unlimited.
+std::optional<int64_t> ProcessLimit(const std::string& limits, absl::string_view name) {
+  for (absl::string_view line : absl::StrSplit(limits, '\n')) {
+    if (!absl::ConsumePrefix(&line, name)) continue;
+    const std::vector<absl::string_view> words = absl::StrSplit(line, ' ', absl::SkipEmpty());
+    int64_t bytes = 0;
+    if (!words.empty() && absl::SimpleAtoi(words[0], &bytes)) return bytes;
+  }
+  return std::nullopt;
 }
 
 void DescribeProcessor(const std::string& cpuinfo, Machine& machine) {
@@ -107,19 +119,30 @@ void DescribeMemory(const fs::path& root, Machine& machine) {
   machine.memory_total_bytes = MeminfoBytes(meminfo, "MemTotal").value_or(machine.memory_total_bytes);
   machine.memory_available_bytes = MeminfoBytes(meminfo, "MemAvailable").value_or(machine.memory_available_bytes);
 
+  // Of several limits the one counts that leaves the least.
+  const auto bound_by = [&machine](MemoryBound bound, int64_t limit, int64_t left) {
+    left = std::max<int64_t>(0, left);
+    machine.memory_total_bytes = std::min(machine.memory_total_bytes, limit);
+    if (left >= machine.memory_available_bytes) return;
+    machine.memory_available_bytes = left;
+    machine.memory_bound = bound;
+  };
   const ControlGroup group = FindControlGroup(root, "memory");
   for (const fs::path& folder : group.folders) {
     const auto limit = IntegerIn(folder / (group.unified ? "memory.max" : "memory.limit_in_bytes"));
     const auto used = IntegerIn(folder / (group.unified ? "memory.current" : "memory.usage_in_bytes"));
     if (!limit || *limit >= machine.memory_total_bytes) continue;
-    machine.memory_limited = true;
-    machine.memory_total_bytes = *limit;
     // The page cache counts as used but gives way.
     int64_t cache = 0;
     (void)absl::SimpleAtoi(ValueOf(Slurp(folder / "memory.stat"), group.unified ? "inactive_file" : "total_inactive_file", ' '),
                            &cache);
-    const int64_t available = std::max<int64_t>(0, *limit - std::max<int64_t>(0, used.value_or(0) - cache));
-    machine.memory_available_bytes = std::min(machine.memory_available_bytes, available);
+    bound_by(MemoryBound::kContainer, *limit, *limit - std::max<int64_t>(0, used.value_or(0) - cache));
+  }
+  const std::string limits = Slurp(root / "proc/self/limits"), status = Slurp(root / "proc/self/status");
+  for (const auto& [bound, name, field] : {std::tuple(MemoryBound::kAddressSpace, "Max address space", "VmSize"),
+                                           std::tuple(MemoryBound::kData, "Max data size", "VmData")}) {
+    const auto limit = ProcessLimit(limits, name);
+    if (limit) bound_by(bound, *limit, *limit - MeminfoBytes(status, field).value_or(0));
   }
 }
 
@@ -143,6 +166,19 @@ int UsableCores(const fs::path& root) {
 }
 
 }  // namespace
+
+const char* MemoryBoundName(MemoryBound bound) {
+  switch (bound) {
+    case MemoryBound::kContainer:
+      return "of the container (its control group)";
+    case MemoryBound::kAddressSpace:
+      return "of ulimit -v (address space)";
+    case MemoryBound::kData:
+      return "of ulimit -d (data)";
+    default:
+      return "of the machine";
+  }
+}
 
 Machine DescribeMachine(const fs::path& root) {
   Machine machine;

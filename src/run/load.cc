@@ -14,8 +14,6 @@
 namespace fedalt {
 namespace {
 
-constexpr int64_t kSmallModelParameters = 30'000'000;  ///< below it, one core per site beats all cores on one site
-
 StatusOr<at::ScalarType> DecideDtype(const RunConfig& config, at::Device device) {
   if (config.dtype == "float32") return at::kFloat;
   if (config.dtype == "bfloat16") return at::kBFloat16;
@@ -35,34 +33,47 @@ int ThreadsOf(const RunConfig& config) {
   return config.threads > 0 ? static_cast<int>(config.threads) : std::max(1, cores);
 }
 
-void DecideSitesAtOnce(RunConfig& config, const ModelConfig& model, at::Device device) {
-  if (!config.sites_at_once_auto) return;
-  const int64_t threads = ThreadsOf(config);
-  config.federation.sites_at_once = device.is_cpu() && ParameterCount(model) < kSmallModelParameters
-                                        ? std::min<int64_t>(threads, static_cast<int64_t>(config.sites.size()))
-                                        : 1;
-}
-
 std::string Gigabytes(int64_t bytes) {
   return absl::StrFormat("%.1f GB", static_cast<double>(bytes) / 1e9);
 }
 
-/// `token_rows`: of the embedding that tokens can reach; 0: all. `loaded`: the model is in memory already.
-StatusOr<MemoryPlan> PlanFor(RunConfig config, const WorkSizes& work, int64_t token_rows, bool loaded) {
+/// One site per core where memory allows: sites do not wait for each other inside a product, and hardly for other processes. Else
+/// as many as share the cores evenly.
+MemoryPlan PlanWithMostSites(RunConfig config, const MemoryInputs& inputs) {
+  const int threads = ThreadsOf(config);
+  const auto plan_for = [&](int64_t sites) {
+    config.federation.sites_at_once = sites;
+    MemoryPlan plan = PlanMemory(config, inputs);
+    NoteAvailable(threads, plan);
+    return plan;
+  };
+  if (!config.sites_at_once_auto) return plan_for(config.federation.sites_at_once);
+  constexpr double kMargin = 1.15;  // the plan may be so much too low
+  const int64_t most = std::min<int64_t>(threads, static_cast<int64_t>(config.sites.size()));
+  for (int64_t sites = most; sites > 1; --sites) {
+    if (sites < most && threads % sites != 0) continue;
+    const MemoryPlan plan = plan_for(sites);
+    if (kMargin * static_cast<double>(plan.total()) <= static_cast<double>(plan.available)) return plan;
+  }
+  return plan_for(1);
+}
+
+/// `token_rows`: of the embedding that tokens can reach; 0: all.
+StatusOr<MemoryPlan> PlanFor(RunConfig config, const WorkSizes& work, int64_t token_rows) {
   const CudaReport cuda = DescribeCuda();
   ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(config.device, cuda));
   MemoryInputs inputs;
   inputs.work = work;
   ASSIGN_OR_RETURN(inputs.model, ReadModelConfig(config.model));
   ASSIGN_OR_RETURN(inputs.dtype, DecideDtype(config, device));
-  DecideSitesAtOnce(config, inputs.model, device);
   ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
   inputs.weights = WeightsOf(*files, inputs.model, inputs.dtype,
                              token_rows > 0 ? std::min(token_rows, inputs.model.vocab_size) : inputs.model.vocab_size);
   if (device.is_cpu()) {
-    inputs.program = HeldByProgram(loaded ? inputs.weights.converted : 0);
-    return PlanMemory(config, inputs);
+    inputs.program = HeldByProgram();
+    return PlanWithMostSites(std::move(config), inputs);
   }
+  if (config.sites_at_once_auto) config.federation.sites_at_once = 1;
   constexpr int64_t kDeviceLibraries = 600'000'000;  // the context and workspaces of BLAS; an estimate
   inputs.program = kDeviceLibraries;
   inputs.weights = {.mapped = 0, .converted = inputs.weights.mapped + inputs.weights.converted, .stored = 0};
@@ -74,14 +85,19 @@ StatusOr<MemoryPlan> PlanFor(RunConfig config, const WorkSizes& work, int64_t to
 }  // namespace
 
 StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config) {
-  return PlanFor(config, LargestWork(config), 0, false);
+  return PlanFor(config, LargestWork(config), 0);
 }
 
 StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run) {
-  return PlanFor(run.config, run.work, run.tokenizer->vocab_size(), run.model != nullptr);
+  return PlanFor(run.config, run.work, run.tokenizer->vocab_size());
 }
 
-StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
+Status CheckMemoryBefore(const RunConfig& config) {
+  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryBefore(config));
+  return CheckMemory(plan, /*exact=*/false);
+}
+
+StatusOr<LoadedRun> PrepareLoading(const RunConfig& config) {
   LoadedRun run;
   run.config = config;
   ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(config.device, DescribeCuda()));
@@ -89,27 +105,16 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   PrepareDevice(device);
   ASSIGN_OR_RETURN(const ModelConfig model, ReadModelConfig(config.model));
   ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryBefore(config));
-  // Only weights and adapters are certain to be needed in full; activations are an upper bound.
-  const int64_t certain = plan.certain();
-  if (plan.available > 0 && certain > plan.available)
-    return MemoryError(absl::StrCat("this run needs ", Gigabytes(plan.total()), " of memory (weights ", Gigabytes(plan.base),
-                                    ", adapters of the sites at work ", Gigabytes(plan.adapters), ", activations up to ",
-                                    Gigabytes(plan.activations()), ") and ", Gigabytes(plan.available),
-                                    " are available; use a smaller model, train.dtype bfloat16, or a larger machine"));
+  RETURN_IF_ERROR(CheckMemory(plan, /*exact=*/false));
   if (plan.available > 0 && plan.total() > plan.available)
     run.notes.push_back(absl::StrCat("memory may be short: up to ", Gigabytes(plan.total()), " with batches of max_length, ",
                                      Gigabytes(plan.available),
                                      " available; lower train.batch_size (and raise train.accumulate) if it runs out"));
   ASSIGN_OR_RETURN(const std::string rank, RankBeyondWidth(config));
   if (!rank.empty()) run.notes.push_back(rank);
-  DecideSitesAtOnce(run.config, model, device);
   at::set_num_threads(ThreadsOf(config));
   ASSIGN_OR_RETURN(const at::ScalarType dtype, DecideDtype(config, device));
   run.config.dtype = dtype == at::kBFloat16 ? "bfloat16" : "float32";
-  ASSIGN_OR_RETURN(run.model, Transformer::Load(config.model, {dtype, device}));
-  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(config.model));
-  if (const std::string note = NoteOfUnusedTensors(*run.model, *files); !note.empty())
-    run.notes.push_back(absl::StrCat(config.model.string(), ": ", note));
   ASSIGN_OR_RETURN(run.tokenizer, Tokenizer::Load(config.model));
   for (const std::string& note : run.tokenizer->notes()) run.notes.push_back(absl::StrCat("tokenizer: ", note));
   if (run.tokenizer->base_vocab_size() > model.vocab_size)
@@ -120,6 +125,30 @@ StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
   eos = model.eos_token_ids;
   if (const auto id = run.tokenizer->eos_id(); id && std::find(eos.begin(), eos.end(), *id) == eos.end()) eos.push_back(*id);
   return run;
+}
+
+Status LoadWeights(LoadedRun& run) {
+  ASSIGN_OR_RETURN(const at::Device device, ChooseDevice(run.config.device, DescribeCuda()));
+  const at::ScalarType dtype = run.config.dtype == "bfloat16" ? at::kBFloat16 : at::kFloat;
+  ASSIGN_OR_RETURN(run.model, Transformer::Load(run.config.model, {dtype, device}));
+  ASSIGN_OR_RETURN(const auto files, TensorFiles::OpenModelDirectory(run.config.model));
+  if (const std::string note = NoteOfUnusedTensors(*run.model, *files); !note.empty())
+    run.notes.push_back(absl::StrCat(run.config.model.string(), ": ", note));
+  return absl::OkStatus();
+}
+
+StatusOr<LoadedRun> LoadModel(const RunConfig& config) {
+  ASSIGN_OR_RETURN(LoadedRun run, PrepareLoading(config));
+  RETURN_IF_ERROR(LoadWeights(run));
+  return run;
+}
+
+Status LoadAll(LoadedRun& run) {
+  RETURN_IF_ERROR(LoadSites(run));
+  ASSIGN_OR_RETURN(run.plan, PlanMemoryOf(run));
+  RETURN_IF_ERROR(CheckMemory(run.plan, /*exact=*/true));
+  run.config.federation.sites_at_once = run.plan.sites_at_once;
+  return LoadWeights(run);
 }
 
 Status LoadSites(LoadedRun& run) {

@@ -18,6 +18,8 @@ namespace {
 
 // Code and tables of the libraries that come in with the first products, and BLAS's buffers: 12 to 17 MB in all runs measured.
 constexpr int64_t kWorkingCode = 15'000'000;
+// Address space that is taken beside what is resident: the heap's step, buffers of BLAS, results of products on their way.
+constexpr int64_t kMappedBeside = 150'000'000;
 constexpr int64_t kFloat = 4;  ///< adapters and their arithmetic, whatever the base computes in
 constexpr int64_t kDouble = 8;
 
@@ -254,6 +256,8 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
   const bool exact = config.federation.method.rest_of_world.aggregate == RestOfWorldAggregate::kExact;
   MemoryPlan plan;
   plan.program = inputs.program;
+  plan.sites_at_once = at_once;
+  plan.mapped = inputs.weights.mapped;
   plan.base = inputs.weights.mapped + inputs.weights.converted;
   // Both pairs and the mixer; what was sent; what the method keeps.
   const int64_t sent = need == TransportNeed::kNothing ? 0 : 1, more_ranks = exact ? sites - 2 : 0;
@@ -267,13 +271,39 @@ MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs) {
     plan.training += kFloat * size.pair;  // what was published
     plan.exchange = std::max<int64_t>(0, ExchangeBytes(need, sites, size.pair) - plan.adapters);
   }
-  plan.available = DescribeMachine().memory_available_bytes;
   return plan;
 }
 
-int64_t HeldByProgram(int64_t converted) {
+void NoteAvailable(int threads, MemoryPlan& plan) {
+  constexpr int64_t kStack = 8 << 20;  // of a thread; most of it is mapped and never touched
+  const Machine machine = DescribeMachine();
+  plan.bound = machine.memory_bound;
+  plan.available = machine.memory_available_bytes;
+  if (plan.bound == MemoryBound::kAddressSpace) {  // libraries are mapped whole, the plan counts what of them is resident
+    plan.available += StatusField("VmRSS") - threads * kStack - kMappedBeside;
+  } else {
+    plan.available += StatusField("RssAnon");
+    // What is read from files counts for nothing here.
+    if (plan.bound == MemoryBound::kData) plan.available += plan.mapped + StatusField("RssFile") - threads * kStack;
+  }
+  plan.available = std::max<int64_t>(1, plan.available);
+}
+
+Status CheckMemory(const MemoryPlan& plan, bool exact) {
+  const auto gigabytes = [](int64_t bytes) { return absl::StrFormat("%.2f GB", static_cast<double>(bytes) / 1e9); };
+  const int64_t needed = exact && plan.bound != MemoryBound::kMachine ? plan.total() : plan.certain();
+  if (plan.available <= 0 || needed <= plan.available) return absl::OkStatus();
+  const char* const remedy = plan.bound == MemoryBound::kMachine ? "a larger machine" : "raise that limit";
+  return MemoryError(absl::StrCat("this run needs ", gigabytes(plan.total()), " of memory (program and data ",
+                                  gigabytes(plan.program), ", weights ", gigabytes(plan.base), ", adapters of the sites at work ",
+                                  gigabytes(plan.adapters), ", batches ", exact ? "" : "up to ", gigabytes(plan.activations()),
+                                  ") and ", gigabytes(plan.available), " ", MemoryBoundName(plan.bound),
+                                  " are available; use a smaller model, train.dtype bfloat16, smaller batches, or ", remedy));
+}
+
+int64_t HeldByProgram() {
   ::malloc_trim(0);  // what is free is no part of it
-  return kWorkingCode + std::max<int64_t>(0, StatusField("VmRSS") - converted);
+  return kWorkingCode + StatusField("VmRSS");
 }
 
 int64_t PeakResident() {

@@ -12,13 +12,14 @@
 //
 // Counted are the tensors that the code makes: what a layer saves stands in one place, SavedPerToken. What libraries and allocator
 // take (HeldByProgram, kHoles) is measured, not counted; the figure memory_plan_error shows how well. Pure functions, except
-// for HeldByProgram and PeakResident; nothing is allocated or loaded.
+// for HeldByProgram, NoteAvailable and PeakResident; nothing is allocated or loaded.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "base/machine.h"
 #include "model/hf_config.h"
 #include "model/safetensors.h"
 #include "run/run_config.h"
@@ -56,7 +57,10 @@ struct MemoryPlan {
   int64_t training = 0;
   int64_t evaluation = 0;
   int64_t exchange = 0;
-  int64_t available = 0;  ///< what there is, on the device of the run; 0: unknown
+  int64_t mapped = 0;                         ///< what of `base` stays pages of files
+  int64_t available = 0;                      ///< what there is for all of it, on the device of the run; 0: unknown
+  MemoryBound bound = MemoryBound::kMachine;  ///< what decides how much there is
+  int64_t sites_at_once = 1;                  ///< for so many
 
   int64_t certain() const { return program + base + adapters; }
   int64_t activations() const;  ///< the greatest phase
@@ -64,8 +68,14 @@ struct MemoryPlan {
   const char* greatest_phase() const;
 };
 
-/// `config`: sites_at_once and dtype are decided.
+/// `config`: sites_at_once and dtype are decided. `available` is left open.
 MemoryPlan PlanMemory(const RunConfig& config, const MemoryInputs& inputs);
+/// Fills in what this process has on the CPU, what it holds already included: the least of the machine's memory, the container's
+/// limit and the limits of the process. `threads`: that will be started.
+void NoteAvailable(int threads, MemoryPlan& plan);
+/// kMemory, in one sentence, if the plan does not fit. `exact`: batches are those of the data; else they are an upper bound and do
+/// not count. They do not count either where only other processes stand in the way, which may end.
+Status CheckMemory(const MemoryPlan& plan, bool exact);
 
 /// Bytes per token that one layer keeps for the backward. `layer`: its number, for targets that name single layers.
 /// `first_adapted`: nothing before the first adapted layer needs a gradient, so it does not keep its own input.
@@ -79,9 +89,8 @@ struct AdapterSize {
 };
 AdapterSize AdapterSizeOf(const ModelConfig& model, const AdapterConfig& adapter, bool has_rest_of_world);
 
-/// What this process holds now without weights, and the code that comes in once it computes. `converted`: bytes of converted
-/// weights that are loaded already.
-int64_t HeldByProgram(int64_t converted);
+/// What this process holds now, no weights being loaded, and the code that comes in once it computes.
+int64_t HeldByProgram();
 /// Greatest resident memory of this process so far.
 int64_t PeakResident();
 

@@ -62,6 +62,22 @@ Status WarnIfElsewhere(const RunDirectory& directory, const RunConfig& config) {
   return absl::OkStatus();
 }
 
+/// How many sites work at once may depend on the memory that was free when the run began, and the bits on how many threads a site
+/// has: a run goes on as it began.
+void KeepSitesAtOnce(const RunDirectory& directory, RunConfig& config) {
+  const StatusOr<std::string> text = ReadFile(directory.root() / "environment.json", ErrorKind::kOutput);
+  if (!config.sites_at_once_auto || !text.ok()) return;
+  const auto begun = OrderedJson::parse(*text, nullptr, false);
+  constexpr int64_t kMost = 4096;
+  const auto number = [&](const char* name) {
+    return begun.is_object() && begun.contains(name) && begun[name].is_number_integer() ? begun[name].get<int64_t>() : 0;
+  };
+  const int64_t sites = number("sites_at_once");
+  if (number("threads") != at::get_num_threads() || sites < 1 || sites > kMost) return;
+  config.federation.sites_at_once = sites;
+  config.sites_at_once_auto = false;
+}
+
 /// The adapter that a site starts from, in the run's scale: where its own differs (another lora_alpha, rsLoRA), B is multiplied by
 /// the ratio, so that it means what it did. Errors: kModel, kConfig (another r).
 StatusOr<NamedTensors> InitialAdapter(const RunConfig& config, size_t site, bool tell) {
@@ -119,7 +135,9 @@ std::string Megabytes(int64_t bytes) {
 std::string MemoryText(const MemoryPlan& plan) {
   return absl::StrCat("memory   expects a peak of ", Megabytes(plan.total()), ", in ", plan.greatest_phase(), " (program and data ",
                       Megabytes(plan.program), ", weights ", Megabytes(plan.base), ", sites at work ", Megabytes(plan.adapters),
-                      ", batches ", Megabytes(plan.activations()), "); ", Megabytes(plan.available), " available");
+                      ", batches ", Megabytes(plan.activations()), "); ", Megabytes(plan.available), " available ",
+                      MemoryBoundName(plan.bound), "; ", plan.sites_at_once, plan.sites_at_once == 1 ? " site" : " sites",
+                      " at once");
 }
 
 StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, const Elsewhere& elsewhere) {
@@ -128,7 +146,7 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
     return UsageError(
         absl::StrCat(directory.root().string(), " belongs to one site of a federation across machines; go on with fedalt site"));
   for (const std::string& note : run.notes) LogWarning(note);
-  ASSIGN_OR_RETURN(const MemoryPlan plan, PlanMemoryOf(run));
+  const MemoryPlan& plan = run.plan;
   LogInfo(MemoryText(plan));
   ASSIGN_OR_RETURN(const auto method, MakeMethod(run.config.federation.method));
   LocalTransport here(method->ledger_policy(), method->needs());
@@ -195,8 +213,8 @@ StatusOr<RunOutcome> StartRun(const RunConfig& config, const std::string& resolv
     return ConfigError(
         "contribution.max_norm is for a federation across machines, whose server looks at what strangers send; leave "
         "it off where all sites are on one machine");
-  ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
-  RETURN_IF_ERROR(LoadSites(run));
+  ASSIGN_OR_RETURN(LoadedRun run, PrepareLoading(config));
+  RETURN_IF_ERROR(LoadAll(run));
   Elsewhere elsewhere;
   if (connect) {
     ASSIGN_OR_RETURN(elsewhere, connect(run));  // before anything is written: the other end may refuse
@@ -223,8 +241,9 @@ StatusOr<RunOutcome> ResumeRun(const RunConfig& config, const fs::path& root, co
       return OutputError(absl::StrCat(directory.summary().string(), ": is damaged; delete it and resume again"));
     return RunOutcome{std::move(summary), true};
   }
-  ASSIGN_OR_RETURN(LoadedRun run, LoadModel(config));
-  RETURN_IF_ERROR(LoadSites(run));
+  ASSIGN_OR_RETURN(LoadedRun run, PrepareLoading(config));
+  KeepSitesAtOnce(directory, run.config);
+  RETURN_IF_ERROR(LoadAll(run));
   RETURN_IF_ERROR(LogToFile(directory.log()));
   RETURN_IF_ERROR(WarnIfElsewhere(directory, run.config));
   LogInfo(absl::StrCat("resumed in ", directory.root().string()));

@@ -19,11 +19,12 @@ namespace fedalt {
 
 /// Everything that the commands run, eval, generate and export need of a configuration: loaded and checked.
 struct LoadedRun {
-  RunConfig config;  ///< dtype, device and sites_at_once are decided
+  RunConfig config;  ///< dtype and device are decided; sites_at_once by LoadAll
   std::shared_ptr<const Transformer> model;
   std::shared_ptr<const Tokenizer> tokenizer;
   std::shared_ptr<const SiteSource> sites;
   WorkSizes work;                  ///< of the sites' data
+  MemoryPlan plan;                 ///< by LoadAll
   std::vector<std::string> notes;  ///< what was cut or is unusual, one sentence each
 };
 
@@ -31,12 +32,20 @@ struct LoadedRun {
 /// files and the configuration alone: nothing is loaded, and every example counts as long as max_length allows. Errors: kModel,
 /// kConfig (its device).
 StatusOr<MemoryPlan> PlanMemoryBefore(const RunConfig& config);
-/// What the run will need, from the lengths of its data. run.model may be absent (it is then counted as still to be loaded);
-/// tokenizer and sites are loaded. Errors: kModel, kConfig (its device).
+/// What the run will need, from the lengths of its data: tokenizer and sites are loaded, the weights not yet. Decides how many
+/// sites work at once where the configuration leaves it open. Errors: kModel, kConfig (its device).
 StatusOr<MemoryPlan> PlanMemoryOf(const LoadedRun& run);
+/// kMemory if PlanMemoryBefore certainly does not fit: for the first moment, before files are hashed.
+Status CheckMemoryBefore(const RunConfig& config);
 
-/// Model and tokenizer (LoadedRun::sites stays null); refuses what will not fit into memory (kMemory) before it loads anything.
+/// What can be said without weights and data: device, dtype and the tokenizer; refuses what will certainly not fit into memory.
+StatusOr<LoadedRun> PrepareLoading(const RunConfig& config);
+/// The weights of a prepared run.
+Status LoadWeights(LoadedRun& run);
+/// Both (LoadedRun::sites stays null).
 StatusOr<LoadedRun> LoadModel(const RunConfig& config);
+/// Of a prepared run the data, the plan of memory, and then the weights. Errors: kData, kMemory, kModel.
+Status LoadAll(LoadedRun& run);
 /// Reads, splits and tokenizes every site's data, and keeps in memory what is small. Precondition: run.tokenizer is loaded. Errors:
 /// kData.
 Status LoadSites(LoadedRun& run);

@@ -59,7 +59,7 @@ TEST_F(MachineTest, MemoryWithoutALimit) {
   const Machine machine = DescribeMachine(root_);
   EXPECT_EQ(machine.memory_total_bytes, 32 * kGiB);
   EXPECT_EQ(machine.memory_available_bytes, 24 * kGiB);
-  EXPECT_FALSE(machine.memory_limited);
+  EXPECT_EQ(machine.memory_bound, MemoryBound::kMachine);
 }
 
 TEST_F(MachineTest, ALimitOfVersion2HoldsForAllBelow) {
@@ -69,9 +69,29 @@ TEST_F(MachineTest, ALimitOfVersion2HoldsForAllBelow) {
   Put("sys/fs/cgroup/box/memory.stat", absl::StrCat("anon 1\ninactive_file ", 2 * kGiB, "\nactive_file 3\n"));
   Put("sys/fs/cgroup/box/inner/memory.max", "max\n");
   const Machine machine = DescribeMachine(root_);
-  EXPECT_TRUE(machine.memory_limited);
+  EXPECT_EQ(machine.memory_bound, MemoryBound::kContainer);
   EXPECT_EQ(machine.memory_total_bytes, 8 * kGiB);
   EXPECT_EQ(machine.memory_available_bytes, 5 * kGiB);
+}
+
+TEST_F(MachineTest, LimitsOfTheProcess) {
+  const std::string head = "Limit                     Soft Limit           Hard Limit           Units     \n";
+  const auto limits = [&](const std::string& data, const std::string& space) {
+    return absl::StrCat(head, "Max data size             ", data, "   unlimited  bytes\n", "Max address space         ", space,
+                        "   unlimited  bytes\n");
+  };
+  Put("proc/self/status", "Name:\tx\nVmSize:\t 1048576 kB\nVmRSS:\t 100 kB\nVmData:\t  524288 kB\n");
+  Put("proc/self/limits", limits("unlimited", absl::StrCat(3 * kGiB)));
+  Machine machine = DescribeMachine(root_);
+  EXPECT_EQ(machine.memory_bound, MemoryBound::kAddressSpace);
+  EXPECT_EQ(machine.memory_total_bytes, 3 * kGiB);
+  EXPECT_EQ(machine.memory_available_bytes, 2 * kGiB);  // what is mapped already counts
+  Put("proc/self/limits", limits(absl::StrCat(2 * kGiB), absl::StrCat(3 * kGiB)));
+  machine = DescribeMachine(root_);
+  EXPECT_EQ(machine.memory_bound, MemoryBound::kData);
+  EXPECT_EQ(machine.memory_available_bytes, 3 * kGiB / 2);
+  Put("proc/self/limits", limits("unlimited", absl::StrCat(kGiB / 2)));
+  EXPECT_EQ(DescribeMachine(root_).memory_available_bytes, 0);  // less than is mapped already
 }
 
 TEST_F(MachineTest, ALimitOfVersion1WhereThePathIsTheHosts) {
@@ -86,7 +106,7 @@ TEST_F(MachineTest, ALimitOfVersion1WhereThePathIsTheHosts) {
 TEST_F(MachineTest, NoLimitOfVersion1IsAHugeNumber) {
   Put("proc/self/cgroup", "4:memory:/\n");
   Put("sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n");
-  EXPECT_FALSE(DescribeMachine(root_).memory_limited);
+  EXPECT_EQ(DescribeMachine(root_).memory_bound, MemoryBound::kMachine);
 }
 
 TEST_F(MachineTest, AQuotaOfHalfACoreGivesOneCore) {

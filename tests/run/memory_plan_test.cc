@@ -209,6 +209,35 @@ TEST(WorkMeter, PooledDataMeetInOneBatch) {
   EXPECT_EQ(of_base.Sizes().train_tokens, 0) << "it does not train";
 }
 
+TEST(MemoryPlan, WhatDoesNotFitIsRefusedByTheLimitThatDecides) {
+  MemoryPlan plan;
+  plan.program = 100;
+  plan.base = 200;
+  plan.training = 300;
+  const auto refused = [&](int64_t available, MemoryBound bound, bool exact) {
+    plan.available = available;
+    plan.bound = bound;
+    const Status status = CheckMemory(plan, exact);
+    EXPECT_TRUE(status.ok() || KindOf(status) == ErrorKind::kMemory) << status;
+    EXPECT_TRUE(status.ok() || status.message().find(MemoryBoundName(bound)) != std::string::npos) << status;
+    return !status.ok();
+  };
+  for (const MemoryBound bound : {MemoryBound::kMachine, MemoryBound::kContainer, MemoryBound::kAddressSpace, MemoryBound::kData}) {
+    EXPECT_TRUE(refused(299, bound, false));
+    EXPECT_FALSE(refused(300, bound, false)) << "batches are an upper bound";
+    EXPECT_FALSE(refused(600, bound, true));
+    EXPECT_EQ(refused(599, bound, true), bound != MemoryBound::kMachine) << "other processes may end, limits stay";
+  }
+  EXPECT_FALSE(refused(0, MemoryBound::kMachine, true)) << "unknown";
+}
+
+TEST(MemoryPlan, NotesWhatThisProcessHas) {
+  MemoryPlan plan;
+  NoteAvailable(1, plan);
+  EXPECT_GT(plan.available, 0);
+  EXPECT_LE(plan.available, 2 * DescribeMachine().memory_total_bytes);
+}
+
 TEST(MemoryPlan, TooLittleMemoryIsRefusedBeforeLoading) {
   const std::filesystem::path folder = std::filesystem::path(::testing::TempDir()) / absl::StrCat("fedalt_memory_", ::getpid());
   std::filesystem::create_directories(folder);
@@ -229,6 +258,7 @@ TEST(MemoryPlan, TooLittleMemoryIsRefusedBeforeLoading) {
   const auto run = LoadModel(config);
   ASSERT_FALSE(run.ok());
   EXPECT_EQ(KindOf(run.status()), ErrorKind::kMemory) << run.status();
+  EXPECT_EQ(KindOf(CheckMemoryBefore(config)), ErrorKind::kMemory) << "as the commands ask before they hash anything";
   std::filesystem::remove_all(folder);
 }
 
