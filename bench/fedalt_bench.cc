@@ -34,7 +34,8 @@ namespace fedalt::bench {
 
 std::vector<FigureDefinition> AllFigures() {
   std::vector<FigureDefinition> all;
-  for (const auto& group : {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures(), MemoryFigures()})
+  for (const auto& group :
+       {TrainingFigures(), DecodingFigures(), AggregationFigures(), LargeModelFigures(), MemoryFigures(), BesideFigures()})
     all.insert(all.end(), group.begin(), group.end());
 #ifdef FEDALT_NET
   const std::vector<FigureDefinition> load = FederationLoadFigures();

@@ -25,6 +25,7 @@ std::vector<FigureDefinition> DecodingFigures();
 std::vector<FigureDefinition> AggregationFigures();
 std::vector<FigureDefinition> LargeModelFigures();
 std::vector<FigureDefinition> MemoryFigures();
+std::vector<FigureDefinition> BesideFigures();
 #ifdef FEDALT_NET
 std::vector<FigureDefinition> FederationLoadFigures();
 #endif

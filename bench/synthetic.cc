@@ -29,13 +29,15 @@ struct NamedShape {
 
 /// What a Llama's weights are called, and their shapes.
 std::vector<NamedShape> TensorsOf(const Geometry& g) {
-  std::vector<NamedShape> tensors = {{"model.embed_tokens.weight", {g.vocab, g.hidden}},
-                                     {"lm_head.weight", {g.vocab, g.hidden}},
-                                     {"model.norm.weight", {g.hidden}}};
+  std::vector<NamedShape> tensors = {{"model.embed_tokens.weight", {g.vocab, g.hidden}}, {"model.norm.weight", {g.hidden}}};
+  if (!g.tied) tensors.push_back({"lm_head.weight", {g.vocab, g.hidden}});
   for (int64_t layer = 0; layer < g.layers; ++layer) {
     const std::string prefix = absl::StrCat("model.layers.", layer, ".");
-    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"})
-      tensors.push_back({absl::StrCat(prefix, "self_attn.", name, ".weight"), {g.hidden, g.hidden}});
+    for (const char* name : {"q_proj", "k_proj", "v_proj", "o_proj"}) {
+      const bool kv = name[0] == 'k' || name[0] == 'v';
+      tensors.push_back(
+          {absl::StrCat(prefix, "self_attn.", name, ".weight"), {kv ? g.kv_heads * g.hidden / g.heads : g.hidden, g.hidden}});
+    }
     tensors.push_back({prefix + "mlp.gate_proj.weight", {g.intermediate, g.hidden}});
     tensors.push_back({prefix + "mlp.up_proj.weight", {g.intermediate, g.hidden}});
     tensors.push_back({prefix + "mlp.down_proj.weight", {g.hidden, g.intermediate}});
@@ -58,7 +60,8 @@ void Check(const Status& status) {
 }  // namespace
 
 double Geometry::LinearParameters() const {
-  return static_cast<double>(layers) * static_cast<double>(4 * hidden * hidden + 3 * hidden * intermediate);
+  const int64_t attention = 2 * hidden * hidden + 2 * hidden * (kv_heads * hidden / heads);
+  return static_cast<double>(layers) * static_cast<double>(attention + 3 * hidden * intermediate);
 }
 
 ModelConfig Geometry::Config() const {
@@ -69,7 +72,9 @@ ModelConfig Geometry::Config() const {
   config.hidden_size = hidden;
   config.intermediate_size = intermediate;
   config.num_layers = layers;
-  config.num_heads = config.num_kv_heads = heads;
+  config.num_heads = heads;
+  config.num_kv_heads = kv_heads;
+  config.tie_word_embeddings = tied;
   config.head_dim = hidden / heads;
   config.max_position_embeddings = 4096;
   return config;
@@ -128,10 +133,10 @@ void WriteModelDirectory(const Geometry& geometry, at::ScalarType dtype, const s
                                          {"intermediate_size", geometry.intermediate},
                                          {"num_hidden_layers", geometry.layers},
                                          {"num_attention_heads", geometry.heads},
-                                         {"num_key_value_heads", geometry.heads},
+                                         {"num_key_value_heads", geometry.kv_heads},
                                          {"max_position_embeddings", geometry.Config().max_position_embeddings},
                                          {"rms_norm_eps", 1e-6},
-                                         {"tie_word_embeddings", false},
+                                         {"tie_word_embeddings", geometry.tied},
                                          {"eos_token_id", nullptr}};
   Check(WriteFileAtomic(directory / "config.json", config.dump(1) + "\n"));
 }

@@ -13,6 +13,8 @@ namespace fedalt::bench {
 
 struct Geometry {
   int64_t layers, hidden, intermediate, heads, vocab;
+  int64_t kv_heads = heads;
+  bool tied = false;  ///< head and embedding are one
 
   /// Parameters of the layers' linears.
   double LinearParameters() const;
@@ -23,6 +25,8 @@ struct Geometry {
 constexpr Geometry kGeometryTiny{2, 32, 48, 2, 64};
 constexpr Geometry kGeometryS{8, 512, 1376, 8, 32000};
 constexpr Geometry kGeometryM{12, 1024, 2816, 16, 32000};
+constexpr Geometry kGeometrySmol{30, 576, 1536, 9, 49152, 3, true};  // SmolLM2-135M
+constexpr Geometry kGeometryQuick{2, 32, 48, 2, 128};                // room for the tokenizer's 96 ids
 constexpr Geometry kGeometry7B{32, 4096, 11008, 32, 32000};
 
 /// A batch: `sequences` of `length` tokens each, all of them but the first in the response.

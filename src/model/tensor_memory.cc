@@ -54,6 +54,9 @@ class TensorAllocator final : public c10::Allocator {
 void KeepTensorMemory() {
   constexpr int kLarge = 1 << 30;
   constexpr int kStep = 64 << 20;
+  // One heap for all threads: heaps of their own have 64 MB each, whose ends larger tensors leave empty, and what one frees the
+  // others cannot use.
+  mallopt(M_ARENA_MAX, 1);
   mallopt(M_MMAP_THRESHOLD, kLarge);
   mallopt(M_TRIM_THRESHOLD, kLarge);
   mallopt(M_TOP_PAD, kStep);

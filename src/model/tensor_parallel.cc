@@ -6,10 +6,10 @@
 
 #include <array>
 #include <atomic>
+#include <cstdint>
 #include <cstring>
 #include <deque>
 #include <exception>
-#include <thread>
 #include <vector>
 
 #include "base/check.h"
@@ -33,12 +33,19 @@ namespace {
 /// Thrown in a member that waits for one that failed.
 struct Abandoned {};
 
-void Pause(int64_t turns) {
+/// Waits until `post` has gathered as often as `wanted`. A member that lost its core to another process gets one sooner if nobody
+/// spins on the others.
+void Await(const Post& post, int64_t wanted) {
   constexpr int64_t kTurnsOfSpinning = 2'000;  // some 100 us: longer than members wait for each other unless one lost its core
-  if (turns > kTurnsOfSpinning) return std::this_thread::yield();
+  int64_t gathered = post.gathered.load(std::memory_order_acquire);
+  for (int64_t turn = 0; gathered < wanted && turn < kTurnsOfSpinning; ++turn) {
 #if defined(__x86_64__)
-  __builtin_ia32_pause();
+    __builtin_ia32_pause();
 #endif
+    gathered = post.gathered.load(std::memory_order_acquire);
+  }
+  for (; gathered < wanted; gathered = post.gathered.load(std::memory_order_acquire))
+    post.gathered.wait(gathered, std::memory_order_acquire);
 }
 
 }  // namespace
@@ -56,16 +63,15 @@ at::Tensor TeamMember::AllGather(const at::Tensor& own_tn) {
   Post& own = team_.posts[static_cast<size_t>(rank_)];
   own.rows[parity] = static_cast<const std::byte*>(own_tn.data_ptr());
   own.gathered.store(gathered_, std::memory_order_release);
+  own.gathered.notify_all();
 
   const int64_t rows = own_tn.size(0), members = size();
   const size_t bytes = static_cast<size_t>(own_tn.size(1)) * own_tn.element_size();
   at::Tensor all = at::empty({rows, members * own_tn.size(1)}, own_tn.options());
   std::byte* to = static_cast<std::byte*>(all.data_ptr());
   for (const Post& post : team_.posts) {
-    for (int64_t turns = 0; post.gathered.load(std::memory_order_acquire) < gathered_; ++turns) {
-      if (team_.failed.load(std::memory_order_relaxed)) throw Abandoned();
-      Pause(turns);
-    }
+    Await(post, gathered_);
+    if (team_.failed.load(std::memory_order_relaxed)) throw Abandoned();
     const std::byte* from = post.rows[parity];
     for (int64_t r = 0; r < rows; ++r, from += bytes) std::memcpy(to + static_cast<size_t>(r * members) * bytes, from, bytes);
     to += bytes;
@@ -88,6 +94,8 @@ at::Tensor ByTeam(int64_t size, const std::function<at::Tensor(TeamMember&)>& fu
       results[rank] = function(members[rank]);
     } catch (...) {
       if (!team.failed.exchange(true)) failure = std::current_exception();
+      team.posts[rank].gathered.store(INT64_MAX, std::memory_order_release);  // nobody waits for it
+      team.posts[rank].gathered.notify_all();
     }
   }
   if (failure != nullptr) std::rethrow_exception(failure);
