@@ -26,6 +26,7 @@
 #include "run/file_journal.h"
 #include "run/run_directory.h"
 #include "run/run_format.h"
+#include "train/library_errors.h"
 
 namespace fedalt {
 namespace {
@@ -173,8 +174,12 @@ StatusOr<OrderedJson> Execute(LoadedRun& run, const RunDirectory& directory, con
         others != nullptr ? " the same command" : absl::StrCat(": fedalt run --resume ", directory.root().string());
     return InterruptedError(absl::StrCat(status.message(), "; nothing is lost, go on with", command));
   };
-  auto summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
-  if (!summary.ok()) return stopped(summary.status());
+  StatusOr<RunSummary> summary = RunSummary();
+  const Status ran = CatchLibraryErrors("the run", [&] {
+    summary = RunFederation(inputs, run.config.federation, transport, journal, hooks);
+    return summary.status();
+  });
+  if (!ran.ok()) return stopped(ran);
   if (progress) progress->Finish();
   if (HasCrossSite(run)) {
     const StatusOr<OrderedJson> cross_site = CrossSiteLosses(run, directory.root());
