@@ -59,8 +59,13 @@ at::Tensor ContributionOf(int64_t site, int64_t values) {
   return contribution;
 }
 
+/// Of its training examples, which are its weight.
+int64_t ExamplesOf(int64_t site) {
+  return 1 + site % 3;
+}
+
 double WeightOf(int64_t site) {
-  return 1.0 + static_cast<double>(site % 3);
+  return static_cast<double>(ExamplesOf(site));
 }
 
 /// Whether the sum is right at every 4,099th value: computed once more on the grid of 2^-40.
@@ -87,6 +92,7 @@ ServerOptions OptionsOf(const Load& load, const Keys& keys) {
   options.ledger_policy = LedgerPolicy::kKeepAbsent;
   options.participation.count = load.sites;
   options.minimum_cohort = load.sites;
+  options.weight = [](int64_t train_examples) { return static_cast<double>(train_examples); };
   return options;
 }
 
@@ -269,7 +275,7 @@ void BeUploaders(const Load& load, const Keys& keys, const std::vector<int64_t>&
     SystemClock clock;
     SiteSessionOptions options;
     options.agreement = kAgreement;
-    options.train_examples = 1;
+    options.train_examples = ExamplesOf(place);
     SiteSession session(options, connection, clock, [&](const std::string& told) {
       if (told.find("waits for the server") == std::string::npos) return;
       if (repeated++ == 0) std::fprintf(stderr, "site-%ld %s\n", static_cast<long>(place), told.c_str());

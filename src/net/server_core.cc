@@ -164,18 +164,26 @@ Status ServerCore::AdmitReader(int64_t site, const std::string& run, Callers::Ki
   return Refuse(site, TakesNoPart());
 }
 
-StatusOr<v1::RunState> ServerCore::State(int64_t site, const v1::PollRequest& request) {
-  RETURN_IF_ERROR(AdmitPoll(site, request));
-  const std::lock_guard<std::mutex> lock(mutex_);
-  // A server with the same number works on a copy of the directory, or was put back; which is right, only people can say, so the
-  // sites stop.
+/// A server with the same number works on a copy of the directory, or was put back; which is right, only people can say, so the sites
+/// stop. Whoever was enrolled with the later one only may tell, too. Precondition: the lock is held.
+Status ServerCore::LearnOfALaterStart(const v1::PollRequest& request) {
   const bool later = request.known_start() > start_;
   if (later && superseded_.empty() && options_.signatures.verifies &&
       options_.signatures.verifies(Signatures::kServer, StartMessage(options_.run, request.known_start(), request.known_instance()),
                                    request.known_signature()))
     superseded_ = absl::StrCat("another server works on this run (start ", request.known_start(), ", this is start ", start_,
                                "), or this one was put back: put its newest directory back, or begin a new run");
-  if (!superseded_.empty()) return absl::FailedPreconditionError(superseded_);
+  return superseded_.empty() ? absl::OkStatus() : absl::FailedPreconditionError(superseded_);
+}
+
+StatusOr<v1::RunState> ServerCore::State(int64_t site, const v1::PollRequest& request) {
+  RETURN_IF_ERROR(CheckRun(request.run()));
+  {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    RETURN_IF_ERROR(LearnOfALaterStart(request));
+  }
+  RETURN_IF_ERROR(AdmitPoll(site, request));
+  const std::lock_guard<std::mutex> lock(mutex_);
   v1::RunState state = StateLocked();
   state.set_notice(callers_.NoticeFor(site));
   return state;
