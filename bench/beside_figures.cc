@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cstdio>
 #include <filesystem>
 
@@ -21,7 +22,8 @@ class BusyProcess {
     FEDALT_CHECK(child_ >= 0, "a process can be started");
     if (child_ > 0) return;
     ::prctl(PR_SET_PDEATHSIG, SIGKILL);
-    for (volatile uint64_t count = 0;; count = count + 1) continue;
+    std::atomic<uint64_t> count{0};
+    for (;;) ++count;
   }
   ~BusyProcess() {
     ::kill(child_, SIGKILL);

@@ -23,7 +23,7 @@ _fedalt() {
     compare) words="--bootstrap --chosen-by --format --help --methods --out --quiet --reference --resume --search --seeds --set" ;;
     eval) words="--data --device --format --help --round --site" ;;
     generate) words="--adapter --alone --beams --device --format --help --input --input-text --length-penalty --max-new-tokens --model --prompt --round --seed --site --temperature --template --top-k --top-p" ;;
-    export) words="--device --help --merged --out --round --site" ;;
+    export) words="--base-model-id --device --help --merged --out --round --site" ;;
     report) words="--format --help" ;;
     data) words="--alpha --by --format --help --limit --min-examples --out --seed --sites --sites-per-task --test --test-data" ;;
     doctor) words="--format --help" ;;

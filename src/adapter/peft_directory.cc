@@ -205,6 +205,25 @@ Status WritePeftDirectory(const std::filesystem::path& directory, const NamedTen
   return WriteFileAtomic(directory / kConfigFile, config.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
+Status CheckPeftDirectory(const std::filesystem::path& directory) {
+  namespace fs = std::filesystem;
+  constexpr char kExpected[] =
+      "expected a directory with adapter_config.json and adapter_model.safetensors, as PEFT's save_pretrained writes it";
+  std::error_code error;
+  const bool is_directory = fs::is_directory(directory, error);
+  const fs::path pickle = is_directory ? directory / "adapter_model.bin" : directory;
+  if (pickle.extension() == ".bin" && fs::exists(pickle, error) && !fs::exists(directory / kTensorFile, error))
+    return ModelError(absl::StrCat(pickle.string(), " is a pickle, which is not read (it can run code); ", kExpected,
+                                   " with safe_serialization=True"));
+  if (!is_directory)
+    return ModelError(
+        absl::StrCat(directory.string(), fs::exists(directory, error) ? " is a file; " : " does not exist; ", kExpected));
+  for (const char* file : {kConfigFile, kTensorFile})
+    if (!fs::exists(directory / file, error))
+      return ModelError(absl::StrCat(directory.string(), " has no ", file, "; ", kExpected));
+  return absl::OkStatus();
+}
+
 StatusOr<PeftAdapter> ReadPeftDirectory(const std::filesystem::path& directory) {
   const std::filesystem::path config_path = directory / kConfigFile, tensor_path = directory / kTensorFile;
   ASSIGN_OR_RETURN(const std::string bytes, ReadFile(config_path, ErrorKind::kModel, kMaxConfigBytes));
@@ -214,12 +233,8 @@ StatusOr<PeftAdapter> ReadPeftDirectory(const std::filesystem::path& directory) 
   if (!config.ok()) return Annotate(config.status(), config_path.string());
   StatusOr<PeftMetadata> metadata = ParseMetadata(*config);
   if (!metadata.ok()) return Annotate(metadata.status(), config_path.string());
+  RETURN_IF_ERROR(CheckPeftDirectory(directory));
 
-  std::error_code ignored;
-  if (!std::filesystem::exists(tensor_path, ignored) && std::filesystem::exists(directory / "adapter_model.bin", ignored))
-    return ModelError(absl::StrCat(tensor_path.string(),
-                                   ": is missing and adapter_model.bin is a pickle, which is not read (it can run code); "
-                                   "save the adapter with safe_serialization=True"));
   ASSIGN_OR_RETURN(const std::shared_ptr<TensorFiles> files, TensorFiles::OpenFile(tensor_path));
   const StatusOr<std::vector<std::string>> modules = CheckTensors(*files, metadata->r);
   if (!modules.ok()) return Annotate(modules.status(), tensor_path.string());

@@ -32,6 +32,8 @@ struct PeftAdapter {
   PeftMetadata metadata;
   NamedTensors factors;  ///< float32, names as SiteAdapters::Individual, sorted; SiteAdapters::SetIndividual takes any order
 };
+/// Whether both files of an adapter are there, and if not, in words what is. Errors: kModel.
+Status CheckPeftDirectory(const std::filesystem::path& directory);
 /// Reads a LoRA from elsewhere. Errors (kModel): unreadable files, not LoRA or a variant of it (named), r or shapes that contradict
 /// the tensors, a factor without its partner.
 StatusOr<PeftAdapter> ReadPeftDirectory(const std::filesystem::path& directory);

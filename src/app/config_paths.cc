@@ -9,6 +9,7 @@
 #include <system_error>
 #include <vector>
 
+#include "adapter/peft_directory.h"
 #include "model/model_directory.h"
 
 namespace fedalt {
@@ -90,7 +91,15 @@ StatusOr<fs::path> FindPattern(const fs::path& folder, const std::string& patter
     bool all = true;
     for (size_t i = 0; i < sites && all; ++i)
       all = Exists(FillSite(candidate.string(), static_cast<int64_t>(i)), InputKind::kDirectory);
-    if (all) return candidate;
+    if (!all) continue;
+    for (size_t i = 0; i < sites; ++i)
+      RETURN_IF_ERROR(
+          Annotate(CheckPeftDirectory(FillSite(candidate.string(), static_cast<int64_t>(i))), absl::StrCat("the ", what)));
+    return candidate;
+  }
+  for (const fs::path& candidate : Candidates(folder, pattern)) {
+    std::error_code error;
+    if (fs::is_regular_file(candidate, error)) return Annotate(CheckPeftDirectory(candidate), absl::StrCat("the ", what));
   }
   for (size_t i = 0; i < sites; ++i) {  // name the first one that is missing
     ASSIGN_OR_RETURN(const fs::path found,

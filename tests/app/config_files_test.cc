@@ -74,8 +74,10 @@ TEST_F(ConfigFiles, MissingInputsAreNamed) {
 }
 
 TEST_F(ConfigFiles, InitialAdaptersPerSite) {
-  Write("start_0/adapter_config.json", "{}");
-  Write("start_1/adapter_config.json", "{}");
+  for (const char* file : {"start_0/adapter_config.json", "start_0/adapter_model.safetensors", "start_1/adapter_config.json"})
+    Write(file, "{}");
+  ExpectError(Load({"adapter.init_from=start_{site}"}).status(), ErrorKind::kModel, "start_1 has no adapter_model.safetensors");
+  Write("start_1/adapter_model.safetensors", "{}");
   const StatusOr<ParsedConfig> parsed = Load({"adapter.init_from=start_{site}"});
   ASSERT_TRUE(parsed.ok()) << parsed.status();
   EXPECT_EQ(parsed->config.initial_adapter, folder_ / "start_{site}");

@@ -50,8 +50,9 @@ std::string Message(const Status& status, ErrorKind kind = ErrorKind::kConfig) {
   return std::string(status.message());
 }
 
-std::string Check(const std::string& pem, const CertifiedKey& authority, CertificateUse use, int64_t now_s = kNow) {
-  return Message(CheckCertificate(pem, authority.certificate_pem, use, now_s));
+std::string Check(const std::string& pem, const CertifiedKey& authority, CertificateUse use, int64_t now_s = kNow,
+                  ErrorKind kind = ErrorKind::kConfig) {
+  return Message(CheckCertificate(pem, authority.certificate_pem, use, now_s), kind);
 }
 
 TEST(Certificates, SayWhatTheyWereMadeFor) {
@@ -101,7 +102,8 @@ TEST(Certificates, AreAcceptedInTheirTimeAlone) {
   const std::string expired = Issue(authority, past).certificate_pem;
   EXPECT_SAYS(Check(expired, authority, CertificateUse::kSite), "expired on 2027-01-14, and now is 2027-01-15; renew it");
   const std::string site = Issue(authority, SiteRequest()).certificate_pem;
-  EXPECT_SAYS(Check(site, authority, CertificateUse::kSite, kNow - 3601), "is valid from 2027-01-15 on, and now is 2027-01-15");
+  EXPECT_SAYS(Check(site, authority, CertificateUse::kSite, kNow - 3601, ErrorKind::kNotNow),
+              "is valid from 2027-01-15 on, and now is 2027-01-15");
   EXPECT_EQ(Check(site, authority, CertificateUse::kSite, kNow - 3600), "accepted");
   EXPECT_EQ(Check(site, authority, CertificateUse::kSite, kNow + 730 * kDay - 1), "accepted");
   EXPECT_SAYS(Check(site, authority, CertificateUse::kSite, kNow + 730 * kDay + 1), "expired on");
