@@ -164,23 +164,30 @@ Status ServerCore::AdmitReader(int64_t site, const std::string& run, Callers::Ki
   return Refuse(site, TakesNoPart());
 }
 
-/// A server with the same number works on a copy of the directory, or was put back; which is right, only people can say, so the sites
-/// stop. Whoever was enrolled with the later one only may tell, too. Precondition: the lock is held.
-Status ServerCore::LearnOfALaterStart(const v1::PollRequest& request) {
-  const bool later = request.known_start() > start_;
-  if (later && superseded_.empty() && options_.signatures.verifies &&
-      options_.signatures.verifies(Signatures::kServer, StartMessage(options_.run, request.known_start(), request.known_instance()),
-                                   request.known_signature()))
+bool ServerCore::KnowsStart(const v1::PollRequest& request) const {
+  return options_.signatures.verifies &&
+         options_.signatures.verifies(Signatures::kServer,
+                                      StartMessage(options_.run, request.known_start(), request.known_instance()),
+                                      request.known_signature());
+}
+
+/// Of two servers on one run, the older does nothing any more, whether or not it knows the site that tells it. One with the same
+/// number works on a copy of the directory, or was put back; which is right, only people can say, so it answers, and the site
+/// stops. Precondition: the lock is held.
+StatusOr<bool> ServerCore::ToldOfAnother(const v1::PollRequest& request) {
+  if (superseded_.empty() && request.known_start() > start_ && KnowsStart(request))
     superseded_ = absl::StrCat("another server works on this run (start ", request.known_start(), ", this is start ", start_,
                                "), or this one was put back: put its newest directory back, or begin a new run");
-  return superseded_.empty() ? absl::OkStatus() : absl::FailedPreconditionError(superseded_);
+  if (!superseded_.empty()) return absl::FailedPreconditionError(superseded_);
+  return request.known_start() == start_ && request.known_instance() != options_.instance && KnowsStart(request);
 }
 
 StatusOr<v1::RunState> ServerCore::State(int64_t site, const v1::PollRequest& request) {
   RETURN_IF_ERROR(CheckRun(request.run()));
   {
     const std::lock_guard<std::mutex> lock(mutex_);
-    RETURN_IF_ERROR(LearnOfALaterStart(request));
+    ASSIGN_OR_RETURN(const bool another, ToldOfAnother(request));
+    if (another) return StateLocked();
   }
   RETURN_IF_ERROR(AdmitPoll(site, request));
   const std::lock_guard<std::mutex> lock(mutex_);

@@ -130,7 +130,8 @@ class ServerCore {
   Status Commit(int64_t site, const v1::UploadManifest& manifest);
   Status LeaveOut(int64_t site, const std::string& why);
   void CollectGarbage(const std::optional<std::set<Sha256Digest>>& among);
-  Status LearnOfALaterStart(const v1::PollRequest& request);
+  bool KnowsStart(const v1::PollRequest& request) const;
+  StatusOr<bool> ToldOfAnother(const v1::PollRequest& request);
   Status Refuse(int64_t site, const Status& why);
   Status OpenAttempt(int64_t attempt);
   Status EndLocked(const std::string& cause);

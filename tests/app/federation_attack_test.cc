@@ -41,7 +41,9 @@ class Attacker {
       if (absl::IsPermissionDenied(answer.status()) && Enrol(false)) continue;
       if (!answer.ok() || !state.ParseFromString(*answer) || state.phase() == v1::PHASE_ENDED) return;
       if (state.phase() != v1::PHASE_COLLECTING) continue;
-      if (std::pair(state.round(), state.attempt()) != std::exchange(attacked, {state.round(), state.attempt()})) Attack(state);
+      if (attacked == std::pair(state.round(), state.attempt()) || !KnowsValues(state)) continue;
+      attacked = {state.round(), state.attempt()};
+      Attack(state);
     }
   }
   int64_t calls = 0, exhausted = 0, left_out = 0;
@@ -102,12 +104,14 @@ class Attacker {
     chunk.set_content(std::string(ChunkOf(content, index)));
     return chunk;
   }
-  /// How many values the server expects, as its own refusal says.
-  void LearnValues(const v1::RunState& state) {
-    const auto answer = Call(Rpc::kBeginUpload, Manifest(state, at::zeros({1})));
+  /// How many values the server expects, as its own refusal says. False: it said something else, such as "try again".
+  bool KnowsValues(const v1::RunState& state) {
+    if (values > 0) return true;
+    const auto answer = Insist(Rpc::kBeginUpload, Manifest(state, at::zeros({1})));
     const std::string text(answer.status().message());
     const size_t at = text.find("expected ");
     if (at != std::string::npos) values = std::atoll(text.c_str() + at + std::strlen("expected "));
+    return values > 0;
   }
   /// Everything but the last chunk, and never a commit: another content each time.
   void NeverCommit(const v1::RunState& state) {
@@ -129,7 +133,6 @@ class Attacker {
     (void)Insist(Rpc::kCommitUpload, manifest);
   }
   void Attack(const v1::RunState& state) {
-    if (values == 0) LearnValues(state);
     if (state.round() == 2 && state.attempt() == 1) NeverCommit(state);  // this round ends without it, at the deadline
     if (state.round() != 2) SendOutOfBounds(state, state.round() == 1 ? 1e30F : std::numeric_limits<float>::quiet_NaN());
     for (const v1::UploadManifest& manifest : old_) {  // replayed, and in the wrong order

@@ -202,7 +202,7 @@ TEST_F(FaultTable, ServerRestartedWithAnotherConfiguration) {
   server = StartServer(out_ + "-new", {.federation = "other.yaml"});
   ExpectSiteRefused(WriteSite(out_, "a"), 10, "the configurations differ: the server has \"seed: 7\", the site has \"seed: 0\"");
   // A site whose own configuration is another one now.
-  ExpectSiteRefused(WriteSite(out_, "a", {.federation = "other.yaml"}), 3, "belongs to a run with another configuration");
+  ExpectSiteRefused(WriteSite(out_, "a", {.federation = "other.yaml"}), 3, "seed is 7 and was 0 when the run in");
   server->End(SIGTERM);
 }
 
