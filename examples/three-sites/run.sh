@@ -47,12 +47,12 @@ wait_for() {
   done
 }
 
-# crash NAME WHY
+# crash NAME LOG_LINE: the line, behind its time, says why now
 crash() {
   kill -9 "${pid[$1]}"
   wait "${pid[$1]}" 2>/dev/null || true
   unset "pid[$1]"
-  echo "killed $1 (kill -9): $2"
+  echo "killed $1 (kill -9): ${2#* }"
 }
 
 failed() {
