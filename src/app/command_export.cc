@@ -1,5 +1,6 @@
 // fedalt export: one site's model as directories that stock PEFT loads.
 #include <ATen/ATen.h>
+#include <absl/strings/match.h>
 #include <absl/strings/str_replace.h>
 
 #include <CLI/CLI.hpp>
@@ -202,8 +203,12 @@ std::string PromptSection(const PromptTemplate& prompt_template) {
   };
   const std::string without = prompt_template.Render("{instruction}", ""),
                     with = prompt_template.Render("{instruction}", "{input}");
+  // text/prompt_tokens.h: most tokenizers join a space to the word behind it
+  const char* const spaces = absl::EndsWith(without, " ") || absl::EndsWith(with, " ")
+                                 ? "\nEncode it without the spaces at its end: they belong to the first token of the answer.\n"
+                                 : "";
   return absl::StrCat("\nThe answer is trained to follow this prompt (data.template ", QuoteForMessage(prompt_template.name()),
-                      ") at once and to end with the EOS token:\n\n", code(without), "\nwith an input:\n\n", code(with));
+                      ") at once and to end with the EOS token:\n\n", code(without), "\nwith an input:\n\n", code(with), spaces);
 }
 
 // Whether --merged can be had. Errors: kUsage.
