@@ -11,7 +11,7 @@
 namespace fedalt::testing {
 namespace {
 
-constexpr int64_t kValues = 3, kServerStepMs = 50, kDeadlineMs = 60'000, kEndOfTimeMs = 1'000'000'000;
+constexpr int64_t kValues = 3, kServerStepMs = 50, kDeadlineMs = 60'000, kEndOfTimeMs = 100'000'000;
 
 /// What a site's training adds to its adapter in a round: whole numbers, so that every sum of them is exact.
 at::Tensor StepOf(int64_t site, int64_t round) {
@@ -194,7 +194,7 @@ void Simulation::ServerStep() {
   if (std::exchange(restore_, false)) journal_.Restore();
   if (Draw() < options_.damaged) DamageSomething();
   constexpr double kAttacks = 0.03;
-  if (options_.attacker && Draw() < kAttacks) Attack();
+  if (options_.attacker && draws_ < kStormDraws && Draw() < kAttacks) Attack();
   if (server_dead_) return;
   if (closing_ && now_ms_ >= closed_ms_) Aggregated();
   if (server_dead_) return;
@@ -215,6 +215,13 @@ void Simulation::Aggregated() {
   const auto published = Aggregate(round, {method->get(), {{}, 1, UploadFormat::kFloat32}, kValues, Names()}, journal_);
   if (server_dead_) return;
   if (!core_->Finish(closing, published).ok() && Draw() < 0.5) server_dead_ = true;
+}
+
+void Simulation::Calm() {
+  for (double* const rate :
+       {&options_.lost, &options_.doubled, &options_.flipped, &options_.server_dies, &options_.site_dies, &options_.state_lost,
+        &options_.paused, &options_.partition, &options_.disk_full, &options_.clock_set, &options_.damaged, &options_.thief})
+    *rate = 0.0;
 }
 
 std::vector<std::string> Simulation::Names() const {

@@ -78,7 +78,12 @@ class Simulation {
     std::string request;
   };
 
-  double Draw() { return random_.Uniform(draws_++); }
+  double Draw() {
+    if (draws_ == kStormDraws) Calm();
+    return random_.Uniform(draws_++);
+  }
+  /// From here on nothing fails any more, and the run must end.
+  void Calm();
   int64_t Delay() { return 1 + static_cast<int64_t>(Draw() * 2000.0); }
   void Note(const std::string& what);
   void Violate(const std::string& what);
@@ -106,6 +111,7 @@ class Simulation {
 
   SimulationOptions options_;
   RandomStream random_;
+  static constexpr uint64_t kStormDraws = 60'000;
   uint64_t draws_ = 0;
   int64_t now_ms_ = 1'000'000;
   int64_t set_by_ms_ = 0;  ///< how far the wall clock is off

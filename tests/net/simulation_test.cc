@@ -92,13 +92,14 @@ TEST(Simulation, FindsPlantedMistakes) {
   for (int number = 1; number <= static_cast<int>(Planted::kForgetsRoundAfterRestart); ++number) {
     const Planted planted = static_cast<Planted>(number);
     std::string found;
-    for (uint64_t seed = 0; seed < kSeeds && found.empty(); ++seed) {
+    uint64_t seed = 0;
+    for (; seed < kSeeds && found.empty(); ++seed) {
       SimulationOptions options = OptionsOf(seed);
       options.planted = planted;
       found = Simulation(options).Run().violation;
     }
     EXPECT_NE(found, "") << "planted mistake " << number;
-    std::cout << "planted mistake " << number << ": " << found << "\n";
+    std::cout << "planted mistake " << number << " after " << seed << " seeds: " << found << "\n";
   }
 }
 
