@@ -102,14 +102,14 @@ class NowKeeper {
         start_(core.state().start()),
         written_(ReadServerNow(directory_)) {}
 
-  /// Writes what has changed, at once if the server begins or ends to add up, else every five seconds.
-  void Keep(int64_t aggregating_round) {
+  /// Writes what has changed: at once if the server begins or ends to add up or `is_last`, else every five seconds.
+  void Keep(int64_t aggregating_round, bool is_last = false) {
     ServerNow now = written_;
     now.start = start_;
     now.aggregating_round = aggregating_round;
     const bool at_once = !failed_ && (now.start != written_.start || now.aggregating_round != written_.aggregating_round);
     const int64_t monotonic_ms = clock_.MonotonicMs();
-    if (!at_once && monotonic_ms < next_ms_) return;
+    if (!at_once && !is_last && monotonic_ms < next_ms_) return;
     constexpr int64_t kEveryMs = 5'000;
     next_ms_ = monotonic_ms + kEveryMs;
     for (const auto& [site, called_ms] : core_.LastCalls()) now.heard_ms[sites_[static_cast<size_t>(site)]] = called_ms;
@@ -215,7 +215,7 @@ Status Execute(const std::string& file) {
   LogInfo(absl::StrCat("run ", options.run, ", listens on port ", port->port()));
   NowKeeper now(party.directory, options.sites, core, *port);
   const Status served = Serve(core, *store, round, party.linger_s * 1000, now);
-  now.Keep(/*aggregating_round=*/0);
+  now.Keep(/*aggregating_round=*/0, /*is_last=*/true);
   if (const Status sealed = store->Seal(); !sealed.ok())
     LogWarning(absl::StrCat("the end of the audit log is not signed (", sealed.message(), ")"));
   RETURN_IF_ERROR(served);
