@@ -6,6 +6,7 @@
 
 #include "app/command.h"
 #include "app/federation_files.h"
+#include "app/program_version.h"
 #include "base/file.h"
 #include "base/interrupt.h"
 #include "base/log.h"
@@ -15,6 +16,7 @@
 #include "net/grpc_server.h"
 #include "net/server_core.h"
 #include "run/run.h"
+#include "store/server_now.h"
 #include "store/server_store.h"
 
 namespace fedalt {
@@ -79,15 +81,63 @@ ServerOptions OptionsOf(const PartyConfig& party, const RunConfig& config, const
   options.participation = config.federation.participation;
   options.seed = config.federation.seed;
   options.weight = [method = shape.method.get()](int64_t train_examples) { return method->Weight(train_examples); };
+  options.program = kProgramVersion;
+  options.roster_sha256 = RosterHash(roster);
   options.warn = [](const std::string& what) { LogWarning(what); };
+  options.tell = [](const std::string& what) { LogInfo(what); };
   options.minimum_cohort = party.minimum_cohort;
   options.deadline_ms = party.deadline_s * 1000;
   return options;
 }
 
+/// Keeps the file of store/server_now.h as the server goes on. One thread.
+class NowKeeper {
+ public:
+  /// What an earlier server heard stays. Borrows core and port.
+  NowKeeper(fs::path directory, std::vector<std::string> sites, const ServerCore& core, const GrpcServer& port)
+      : directory_(std::move(directory)),
+        sites_(std::move(sites)),
+        core_(core),
+        port_(port),
+        start_(core.state().start()),
+        written_(ReadServerNow(directory_)) {}
+
+  /// Writes what has changed: at once if the server begins or ends to add up or `is_last`, else every five seconds.
+  void Keep(int64_t aggregating_round, bool is_last = false) {
+    ServerNow now = written_;
+    now.start = start_;
+    now.aggregating_round = aggregating_round;
+    const bool at_once = !failed_ && (now.start != written_.start || now.aggregating_round != written_.aggregating_round);
+    const int64_t monotonic_ms = clock_.MonotonicMs();
+    if (!at_once && !is_last && monotonic_ms < next_ms_) return;
+    constexpr int64_t kEveryMs = 5'000;
+    next_ms_ = monotonic_ms + kEveryMs;
+    for (const auto& [site, called_ms] : core_.LastCalls()) now.heard_ms[sites_[static_cast<size_t>(site)]] = called_ms;
+    for (const auto& [whose, not_after_s] : port_.CertificateEnds()) now.not_after_s[whose] = not_after_s;
+    if (now == written_) return;
+    const Status written = WriteServerNow(directory_, now);
+    if (!written.ok() && !failed_)
+      LogWarning(absl::StrCat("fedalt status does not tell whom the server hears: ", written.message()));
+    failed_ = !written.ok();
+    if (written.ok()) written_ = std::move(now);
+  }
+
+ private:
+  const fs::path directory_;
+  const std::vector<std::string> sites_;
+  const ServerCore& core_;
+  const GrpcServer& port_;
+  const int64_t start_;
+  SystemClock clock_;
+  ServerNow written_;
+  int64_t next_ms_ = 0;
+  bool failed_ = false;
+};
+
 /// What is to be done now. Errors: kOutput (nothing of it is lost, it can be done again).
-Status Step(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round) {
+Status Step(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round, NowKeeper& now) {
   ASSIGN_OR_RETURN(const std::optional<ClosingRound> closing, core.Tick());
+  now.Keep(closing ? closing->round : 0);
   if (!closing) return absl::OkStatus();
   LogInfo(absl::StrCat("round ", closing->round, ": ", closing->received.size(), " contributions, ", closing->absent.size(),
                        " of absent sites"));
@@ -98,13 +148,13 @@ Status Step(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& 
 }
 
 /// Until the run has ended and everybody has had time to read its last result.
-Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms) {
+Status Serve(ServerCore& core, ServerJournal& journal, const ServerRoundOptions& round, int64_t linger_ms, NowKeeper& now) {
   constexpr int64_t kPieceMs = 20, kFirstPauseMs = 250, kLongestPauseMs = 8'000;
   SystemClock clock;
   std::string told;
   int64_t ended_ms = 0, pause_ms = 0;  // pause_ms: between tries, while the disk takes nothing
   for (;;) {
-    Status step = Step(core, journal, round);
+    Status step = Step(core, journal, round, now);
     if (!step.ok() && KindOf(step) != ErrorKind::kOutput) return step;
     if (!step.ok() && pause_ms == 0)
       LogWarning(absl::StrCat("the server can record nothing and only answers what it knows (", step.message(),
@@ -163,7 +213,9 @@ Status Execute(const std::string& file) {
   RETURN_IF_ERROR(core.Recover());
   ASSIGN_OR_RETURN(const auto port, GrpcServer::Start(party.listen, keys.identity, IdentifyBy(keys.roster), core, clock));
   LogInfo(absl::StrCat("run ", options.run, ", listens on port ", port->port()));
-  const Status served = Serve(core, *store, round, party.linger_s * 1000);
+  NowKeeper now(party.directory, options.sites, core, *port);
+  const Status served = Serve(core, *store, round, party.linger_s * 1000, now);
+  now.Keep(/*aggregating_round=*/0, /*is_last=*/true);
   if (const Status sealed = store->Seal(); !sealed.ok())
     LogWarning(absl::StrCat("the end of the audit log is not signed (", sealed.message(), ")"));
   RETURN_IF_ERROR(served);

@@ -92,6 +92,7 @@ StatusOr<std::unique_ptr<RemoteSession>> Enrolled(const PartyConfig& party, cons
   options.reports = party.share_metrics;
   options.process = RandomName();
   options.site = party.site;
+  options.progress = ProgressOutput::Standard();
   for (const RosterSite& site : keys.roster.sites) options.sites.push_back(site.name);
   auto session = std::make_unique<RemoteSession>(party, keys, std::move(options));
   RETURN_IF_ERROR(session->Enrol(IsNew(party.directory)));

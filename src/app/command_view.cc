@@ -7,6 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "app/command.h"
+#include "app/status_text.h"
 #include "app/text_table.h"
 #include "model/safetensors.h"
 #include "net/clock.h"
@@ -43,137 +44,17 @@ struct ViewOptions {
   bool json = false;
 };
 
-const char* PhaseName(RunPhase phase) {
-  switch (phase) {
-    case RunPhase::kEnrolling:
-      return "enrolling";
-    case RunPhase::kCollecting:
-      return "collecting";
-    case RunPhase::kBetweenRounds:
-      return "between_rounds";
-    case RunPhase::kPaused:
-      return "paused";
-    case RunPhase::kEnded:
-      return "ended";
-  }
-  return "";
-}
-
-std::string Joined(const std::vector<std::string>& names) {
-  return names.empty() ? "nobody" : absl::StrJoin(names, ", ");
-}
-
 std::string Number(double value) {
   return absl::StrFormat("%.6g", value);
 }
 
-template <typename Value>
-ordered_json OrNull(const std::optional<Value>& value) {
-  return value ? ordered_json(*value) : ordered_json();
-}
-
 // status
-
-std::vector<std::string> NamesWhere(const RunState& state, bool SiteView::*flag) {
-  std::vector<std::string> names;
-  for (const SiteView& site : state.sites)
-    if (site.*flag) names.push_back(site.name);
-  return names;
-}
-
-std::string PhaseText(const RunState& state, int64_t now_ms) {
-  const std::string open = absl::StrCat("round ", state.round, ", attempt ", state.attempt);
-  std::string text;
-  switch (state.phase) {
-    case RunPhase::kEnrolling:
-      text = "enrolling";
-      break;
-    case RunPhase::kCollecting:
-      text = absl::StrCat("collecting, ", open);
-      break;
-    case RunPhase::kBetweenRounds:
-      text = "between two attempts";
-      break;
-    case RunPhase::kPaused:
-      text = absl::StrCat("paused", state.round > 0 ? absl::StrCat(" in ", open) : "");
-      break;
-    case RunPhase::kEnded:
-      text = "ended";
-      break;
-  }
-  if (!state.cause.empty()) absl::StrAppend(&text, ": ", state.cause);
-  return absl::StrCat(text, "; since ", TimeText(state.since_ms), " (", AgeText(now_ms - state.since_ms), ")");
-}
-
-std::string StatusText(const RunState& state, int64_t now_ms) {
-  const auto line = [](const char* name, const std::string& text) { return absl::StrFormat("%-12s%s\n", name, Printable(text)); };
-  std::string text = line("run", state.run);
-  text += line("server", absl::StrCat(state.server_at_work ? "at work" : "not at work", ", start ", state.starts, " at ",
-                                      TimeText(state.last_start_ms)));
-  text += line("phase", PhaseText(state, now_ms));
-  if (state.deadline_ms) {
-    const int64_t left = *state.deadline_ms - now_ms;
-    text += line("deadline", absl::StrCat(TimeText(*state.deadline_ms), left >= 0 ? " (in " : " (", AgeText(std::abs(left)),
-                                          left >= 0 ? ")" : " ago)"));
-  }
-  text += line("enrolled", Joined(NamesWhere(state, &SiteView::enrolled)));
-  if (state.round > 0 && state.phase != RunPhase::kEnded) {
-    text += line("contributed", Joined(NamesWhere(state, &SiteView::contributed)));
-    text += line("awaited", Joined(NamesWhere(state, &SiteView::awaited)));
-  } else if (state.phase == RunPhase::kEnrolling) {
-    std::vector<std::string> absent;
-    for (const SiteView& site : state.sites)
-      if (!site.enrolled) absent.push_back(site.name);
-    text += line("awaited", Joined(absent));
-  }
-  for (const SiteView& site : state.sites)
-    if (site.left) text += line("left", absl::StrCat(site.name, ": ", *site.left));
-  text += line("published", state.published_round == 0 ? "nothing yet"
-                                                       : absl::StrCat("round ", state.published_round, ", ",
-                                                                      AgeText(now_ms - state.published_ms), " ago"));
-  text += line("audit log", absl::StrCat(state.log_entries, " entries, the first ", state.signed_entries, " signed"));
-  if (state.requests_waiting > 0)
-    text += line("asked for", absl::StrCat(state.requests_waiting, " not done yet, see fedalt list --what requests"));
-  return text;
-}
-
-ordered_json SiteJson(const SiteView& site) {
-  return {{"name", site.name},
-          {"enrolled", site.enrolled},
-          {"train_examples", site.train_examples},
-          {"contributed", site.contributed},
-          {"awaited", site.awaited},
-          {"last_round", site.last_round},
-          {"last_weight", site.last_weight},
-          {"left", OrNull(site.left)},
-          {"adopted_round", site.adopted_round}};
-}
-
-ordered_json StatusJson(const RunState& state) {
-  ordered_json sites = ordered_json::array();
-  for (const SiteView& site : state.sites) sites.push_back(SiteJson(site));
-  return {{"run", state.run},
-          {"server_at_work", state.server_at_work},
-          {"starts", state.starts},
-          {"last_start_ms", state.last_start_ms},
-          {"phase", PhaseName(state.phase)},
-          {"since_ms", state.since_ms},
-          {"cause", state.cause},
-          {"round", state.round},
-          {"attempt", state.attempt},
-          {"deadline_ms", OrNull(state.deadline_ms)},
-          {"sites", std::move(sites)},
-          {"published_round", state.published_round},
-          {"published_ms", state.published_ms},
-          {"log_entries", state.log_entries},
-          {"signed_entries", state.signed_entries},
-          {"requests_waiting", state.requests_waiting}};
-}
 
 Status ShowStatus(const ViewOptions& options) {
   ASSIGN_OR_RETURN(const auto view, RunView::Open(options.directory));
   ASSIGN_OR_RETURN(const RunState state, view->State());
-  return WriteResult(options.json ? JsonLine(StatusJson(state)) : StatusText(state, SystemClock().NowMs()));
+  const int64_t now_ms = SystemClock().NowMs();
+  return WriteResult(options.json ? JsonLine(StatusJson(state, now_ms)) : StatusText(state, now_ms));
 }
 
 // list
@@ -237,21 +118,15 @@ StatusOr<Listing> ListRounds(RunView& view) {
 }
 
 StatusOr<Listing> ListSites(RunView& view) {
-  Listing list{{{"site", "takes part", "train examples", "last contribution", "weight", "adopted", "open attempt"}}};
+  Listing list{{{"site", "state", "train examples", "last contribution", "weight", "adopted", "last heard"}}};
   ASSIGN_OR_RETURN(const RunState state, view.State());
+  const int64_t now_ms = SystemClock().NowMs();
   for (const SiteView& site : state.sites) {
-    list.rows.push_back({site.name,
-                         site.left       ? "has left"
-                         : site.enrolled ? "yes"
-                                         : "not yet",
-                         site.enrolled ? absl::StrCat(site.train_examples) : "-",
+    list.rows.push_back({site.name, StandingOf(site, state), site.enrolled ? absl::StrCat(site.train_examples) : "-",
                          site.last_round > 0 ? absl::StrCat("round ", site.last_round) : "-",
                          site.last_round > 0 ? Number(site.last_weight) : "-",
-                         site.adopted_round > 0 ? absl::StrCat("round ", site.adopted_round) : "-",
-                         site.contributed ? "has contributed"
-                         : site.awaited   ? "awaited"
-                                          : "-"});
-    list.objects.push_back(SiteJson(site));
+                         site.adopted_round > 0 ? absl::StrCat("round ", site.adopted_round) : "-", LastHeard(site, now_ms)});
+    list.objects.push_back(SiteJson(site, state));
   }
   return list;
 }
@@ -404,7 +279,8 @@ Status Show(const ViewOptions& options) {
                     " values\n");
   absl::StrAppend(&text, "total weight ", Number(object.total_weight), "\n", AlignTable(rows));
   if (!no_longer.empty()) absl::StrAppend(&text, "no longer in it: ", Printable(absl::StrJoin(no_longer, ", ")), "\n");
-  absl::StrAppend(&text, "record ", version.record, ", countersigned by ", Printable(Joined(version.adopted)), "\n");
+  absl::StrAppend(&text, "record ", version.record, ", countersigned by ",
+                  Printable(version.adopted.empty() ? "nobody" : absl::StrJoin(version.adopted, ", ")), "\n");
   for (const auto& [site, why] : version.refused)
     absl::StrAppend(&text, Printable(site), " did not adopt it: ", Printable(why), "\n");
   return WriteResult(text);

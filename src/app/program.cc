@@ -12,13 +12,13 @@
 #include "app/config_keys.h"
 #include "app/config_paths.h"
 #include "app/key_advice.h"
+#include "app/program_version.h"
 #include "base/log.h"
 #include "train/library_errors.h"
 
 namespace fedalt {
 namespace {
 
-constexpr char kVersion[] = "fedalt 0.1.0";
 constexpr char kExamples[] =
     "Examples:\n"
     "  fedalt doctor config.yaml                    is everything in order? memory, BLAS, model, data\n"
@@ -132,7 +132,7 @@ Status WriteResult(std::string_view text) {
 
 int RunProgram(int argc, const char* const* argv) {
   CLI::App program("Personalised federated fine-tuning of language models (FedALT).", "fedalt");
-  program.set_version_flag("--version", kVersion, "Print the version and exit");
+  program.set_version_flag("--version", kProgramVersion, "Print the version and exit");
   program.set_help_flag("-h,--help", "Print this help and exit");
   program.footer(kExamples);
   program.require_subcommand(1);

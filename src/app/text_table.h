@@ -3,7 +3,8 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <nlohmann/json_fwd.hpp>
+#include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,10 @@ std::string TimeText(int64_t time_ms);
 std::string AgeText(int64_t ms);
 /// Without what a terminal would obey; a database that somebody has changed may hold anything.
 std::string Printable(std::string text);
+template <typename Value>
+nlohmann::ordered_json OrNull(const std::optional<Value>& value) {
+  return value ? nlohmann::ordered_json(*value) : nlohmann::ordered_json();
+}
 /// A JSON object on one line, with its newline.
 std::string JsonLine(const nlohmann::ordered_json& object);
 

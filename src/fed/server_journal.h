@@ -62,6 +62,14 @@ struct ServerPosition {
   bool paused_for_sites = false;                 ///< it goes on when enough of them have returned
 };
 
+/// A server that begins to work on a run: what the audit log says of it.
+struct ServerStart {
+  std::string instance;       ///< of this process; two never have the same
+  std::string program;        ///< name and version
+  std::string roster_sha256;  ///< digest of the roster that it reads (net/roster.h)
+  std::set<int64_t> revoked;  ///< sites whose keys that roster revokes
+};
+
 /// What somebody at the server's machine asks of a run; the server does it at its next step, or when it is started again.
 struct OperatorRequest {
   enum class Kind { kPause, kResume, kStop, kErase };
@@ -80,7 +88,8 @@ class ServerJournal {
   virtual Status SaveAgreement(const std::string& agreement) = 0;
   /// The site takes part from now on. `name`: of this enrolment, no other has the same.
   virtual Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) = 0;
-  virtual Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) = 0;
+  /// `cohort`: the sites that were drawn for the round, by place, ascending, whether or not they take part.
+  virtual Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms, const std::vector<int64_t>& cohort) = 0;
   virtual Status SaveContribution(const SiteContribution& contribution) = 0;
   /// What the site sends in this attempt does not count.
   virtual Status SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) = 0;
@@ -97,7 +106,7 @@ class ServerJournal {
   /// `now_ms`: from when on the open attempt, if there is one, has its time.
   virtual Status SaveResume(int64_t now_ms) = 0;
   /// A server begins to work on the run. Returns how many have, this one included.
-  virtual StatusOr<int64_t> SaveStart(const std::string& instance) = 0;
+  virtual StatusOr<int64_t> SaveStart(const ServerStart& start) = 0;
   /// What a site tells of a round of its own free will.
   virtual Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) = 0;
 

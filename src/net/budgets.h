@@ -2,6 +2,7 @@
 // others do not notice. Per attempt: it is given back when the next attempt opens.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace fedalt::budget {
@@ -16,6 +17,7 @@ inline constexpr int64_t kUploadCopiesPerAttempt = 4;  ///< bytes of chunks, in 
 
 // Entries of the audit log and rows of the database.
 inline constexpr int64_t kRefusalsPerAttempt = 100;   ///< recorded ones; more are refused without an entry
+inline constexpr size_t kWarningsPerAttempt = 5;      ///< different ones to the server's operator; then one that there are more
 inline constexpr int64_t kEnrolmentsPerAttempt = 20;  ///< also the departures between them
 inline constexpr int64_t kReportsPerAttempt = 10;     ///< of any round
 

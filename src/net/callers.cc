@@ -28,6 +28,7 @@ Status Callers::Spend(Bucket& bucket, int64_t per_minute) const {
 Status Callers::Admit(int64_t site, Kind kind) {
   const std::lock_guard<std::mutex> lock(mutex_);
   Caller& caller = callers_[site];
+  caller.called_ms = clock_.NowMs();
   if (kind != Kind::kEnrolment) caller.heard_ms = clock_.MonotonicMs();
   return kind == Kind::kChunk ? Spend(caller.chunks, budget::kChunkCallsPerMinute) : Spend(caller.facts, budget::kCallsPerMinute);
 }
@@ -35,6 +36,7 @@ Status Callers::Admit(int64_t site, Kind kind) {
 Status Callers::AdmitProcess(int64_t site, const std::string& process) {
   const std::lock_guard<std::mutex> lock(mutex_);
   Caller& caller = callers_[site];
+  caller.called_ms = clock_.NowMs();
   const bool another = caller.process && !caller.process->empty() && *caller.process != process;
   if (another && !IsSilent(caller)) {
     caller.other_heard_ms = clock_.MonotonicMs();
@@ -60,6 +62,14 @@ int64_t Callers::heard_ms(int64_t site) const {
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto found = callers_.find(site);
   return found == callers_.end() ? -1 : found->second.heard_ms;
+}
+
+std::map<int64_t, int64_t> Callers::LastCalls() const {
+  const std::lock_guard<std::mutex> lock(mutex_);
+  std::map<int64_t, int64_t> calls;
+  for (const auto& [site, caller] : callers_)
+    if (caller.called_ms >= 0) calls[site] = caller.called_ms;
+  return calls;
 }
 
 Status Callers::MayTakePlace(int64_t site, const std::string& process) {

@@ -31,6 +31,8 @@ class Callers {
   bool member(int64_t site) const;
   /// Clock::MonotonicMs of the last call of the site's process; -1: none yet.
   int64_t heard_ms(int64_t site) const;
+  /// Clock::NowMs of the last call with each site's certificate, whatever process made it; not of sites that made none.
+  std::map<int64_t, int64_t> LastCalls() const;
 
   /// Whether a process without state may take the place of the site's. Errors: Unavailable (that one, which may have the state, was
   /// heard not long ago; both are told).
@@ -53,6 +55,7 @@ class Callers {
     Bucket facts, chunks;
     std::optional<std::string> process;  ///< "": one that has not said its name to this server yet
     int64_t heard_ms = -1, other_heard_ms = -1;
+    int64_t called_ms = -1;  ///< Unix time
   };
   bool IsSilent(const Caller& caller) const { return caller.heard_ms < 0 || clock_.MonotonicMs() >= caller.heard_ms + silent_ms_; }
   Status Spend(Bucket& bucket, int64_t per_minute) const;

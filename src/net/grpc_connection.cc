@@ -69,7 +69,7 @@ GrpcConnection::GrpcConnection(const std::string& server, const TlsIdentity& ide
     : server_(server), identity_(identity), check_server_(std::move(check_server)) {
   SilenceGrpc();
   watch_.See("this site", identity.certificate);
-  watch_.See("the federation's authority", identity.authority);
+  watch_.See(kOfAuthority, identity.authority);
 }
 
 GrpcConnection::~GrpcConnection() = default;

@@ -232,6 +232,10 @@ StatusOr<std::unique_ptr<GrpcServer>> GrpcServer::Start(const std::string& addre
   return made;
 }
 
+std::map<std::string, int64_t> GrpcServer::CertificateEnds() const {
+  return server_->front->CertificateEnds();
+}
+
 GrpcServer::Identify IdentifyBy(const Roster& roster) {
   return [roster](const std::string& certificate) -> StatusOr<int64_t> {
     const auto facts = ParseCertificate(certificate);

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <string>
 
@@ -24,6 +25,8 @@ class GrpcServer {
   ~GrpcServer();  ///< answers those who wait, and closes
 
   int port() const { return port_; }
+  /// The end of each certificate that was seen, by whose it is (net/certificate_watch.h): Unix time in seconds.
+  std::map<std::string, int64_t> CertificateEnds() const;
 
  private:
   class Service;

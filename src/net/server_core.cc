@@ -48,7 +48,7 @@ Status ServerCore::Recover() {
                                     Difference(options_.agreement, position_.agreement, "the directory"),
                                     "; put the configuration back, or start a run in a new directory"));
   }
-  ASSIGN_OR_RETURN(start_, journal_.SaveStart(options_.instance));
+  ASSIGN_OR_RETURN(start_, journal_.SaveStart({options_.instance, options_.program, options_.roster_sha256, options_.revoked}));
   if (options_.signatures.sign) start_signature_ = options_.signatures.sign(StartMessage(options_.run, start_, options_.instance));
   since_ms_ = clock_.MonotonicMs();
   constexpr int kBitsOfVersion = 32;
@@ -57,6 +57,8 @@ Status ServerCore::Recover() {
     callers_.SetMember(site, !options_.revoked.contains(site));
     callers_.TakePlace(site, "");  // some process has its state: it is given time to be heard
   }
+  for (const int64_t site : options_.revoked)
+    Tell(absl::StrCat("the keys of ", NameOf(site), " are revoked: it is refused, and nobody waits for it"));
   // What the open attempt has received but nobody has committed yet may go on; its end collects it.
   if (position_.opened_ms == 0) CollectGarbage(std::nullopt);
   return absl::OkStatus();
@@ -67,43 +69,9 @@ int64_t ServerCore::OpenRound() const {
   return next == options_.exchange_rounds.end() ? 0 : *next;
 }
 
-/// The sites that are expected in a round: those of its cohort that take part in the run and can come.
-std::vector<int64_t> ServerCore::Cohort(int64_t round) const {
-  std::vector<int64_t> cohort;
-  for (const int64_t site : CohortOf(options_.participation, options_.sites, round, options_.seed))
-    if (position_.enrolled.contains(site) && !options_.revoked.contains(site)) cohort.push_back(site);
-  return cohort;
-}
-
-std::vector<int64_t> ServerCore::AwaitedForEnrolment() const {
-  std::vector<int64_t> awaited;
-  for (int64_t site = 0; site < static_cast<int64_t>(options_.sites.size()); ++site)
-    if (!position_.enrolled.contains(site) && !options_.revoked.contains(site)) awaited.push_back(site);
-  return awaited;
-}
-
-std::string ServerCore::WaitingFor() const {
-  std::vector<std::string> names;
-  if (position_.ended) return "nothing";
-  if (position_.paused && position_.paused_for_sites)
-    return absl::StrCat("the return of sites, or an operator; the run has paused by itself: ", *position_.paused);
-  if (position_.paused)
-    return absl::StrCat("an operator, who paused the run", position_.paused->empty() ? "" : ": ", *position_.paused);
-  if (aggregating_) return "the aggregation";
-  const bool enrolling = position_.opened_ms == 0;
-  if (enrolling)
-    for (const int64_t site : AwaitedForEnrolment()) names.push_back(options_.sites[static_cast<size_t>(site)]);
-  if (!enrolling)
-    for (const int64_t site : Cohort(OpenRound()))
-      if (!position_.received.contains(site) && !position_.left_out.contains(site))
-        names.push_back(options_.sites[static_cast<size_t>(site)]);
-  if (names.empty()) return "the next step";
-  constexpr size_t kShown = 10;  // the text goes to every site
-  if (const size_t all = names.size(); all > kShown + 1) {
-    names.resize(kShown);
-    names.push_back(absl::StrCat(all - kShown, " others"));
-  }
-  return absl::StrCat(enrolling ? "the enrolment of " : "the contributions of ", absl::StrJoin(names, ", "));
+Surroundings ServerCore::Around() const {
+  return {static_cast<int64_t>(options_.sites.size()), options_.revoked,
+          CohortOf(options_.participation, options_.sites, OpenRound(), options_.seed), aggregating_};
 }
 
 v1::RunState ServerCore::StateLocked() const {
@@ -114,7 +82,7 @@ v1::RunState ServerCore::StateLocked() const {
   state.set_attempt(position_.attempt);
   state.set_closed_round(position_.closed_round);
   state.set_cause(position_.ended.value_or(""));
-  state.set_waiting_for(WaitingFor());
+  state.set_waiting_for(WaitingText(WaitingIn(position_, Around()), position_, options_.sites));
   state.set_start(start_);
   state.set_instance(options_.instance);
   state.set_start_signature(start_signature_);
@@ -196,13 +164,22 @@ StatusOr<v1::RunState> ServerCore::State(int64_t site, const v1::PollRequest& re
   return state;
 }
 
-/// Records a refusal and passes it on. What only says "not yet" or "again" is no refusal. A site that is refused without end does
-/// not fill the log.
+/// Records a refusal, tells the operator, and passes it on. What only says "not yet" or "again" is no refusal. A site that is
+/// refused without end fills neither log.
 Status ServerCore::Refuse(int64_t site, const Status& why) {
   if (absl::IsUnavailable(why)) return why;
   if (++used_[site].refusals > budget::kRefusalsPerAttempt) return why;
+  WarnOfSite(site, absl::StrCat("was refused: ", why.message()));
   const Status noted = journal_.NoteRefusal(site, std::string(why.message()));
-  return noted.ok() ? why : Unrecorded(noted);
+  return noted.ok() ? why : Unrecorded(site, noted);
+}
+
+/// What a site causes without end, the operator is told once in an attempt. Precondition: the lock is held.
+void ServerCore::WarnOfSite(int64_t site, const std::string& what) {
+  std::set<std::string>& warned = used_[site].warned;
+  if (warned.size() > budget::kWarningsPerAttempt || !warned.insert(what).second) return;
+  const bool last = warned.size() > budget::kWarningsPerAttempt;
+  Warn(absl::StrCat(NameOf(site), " ", last ? "causes more such lines in this attempt; fedalt audit show has them" : what));
 }
 
 /// Says once in an attempt that a site has spent its budget. Precondition: the lock is held.
@@ -213,12 +190,12 @@ Status ServerCore::Exhausted(int64_t site, const Status& why) {
 }
 
 /// What the operator learns, at most once a minute, and the site in other words.
-Status ServerCore::Unrecorded(const Status& status) const {
+Status ServerCore::Unrecorded(int64_t site, const Status& status) const {
   constexpr int64_t kMinuteMs = 60'000;
   const int64_t now = clock_.MonotonicMs(), last = unrecorded_ms_;
   if (last < 0 || now >= last + kMinuteMs) {
     unrecorded_ms_ = now;
-    Warn(absl::StrCat("a site was told to try again: ", status.message()));
+    Warn(absl::StrCat(NameOf(site), " was told to try again: ", status.message()));
   }
   return absl::UnavailableError("the server's disk does not do what it should, and its operator was told; try again");
 }
@@ -269,7 +246,9 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
                                                                          " times in this attempt; it waits for the next one")));
       if (known) RETURN_IF_ERROR(AskedToDepart(site, "it has lost its state and rejoins"));
       const std::string name = NewName();
-      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), name); !saved.ok()) return Unrecorded(saved);
+      if (const Status saved = journal_.SaveEnrolment(site, request.train_examples(), name); !saved.ok())
+        return Unrecorded(site, saved);
+      Tell(absl::StrCat(NameOf(site), " has enrolled with ", request.train_examples(), " training examples"));
       position_.enrolled[site] = request.train_examples();
       position_.enrolments[site] = name;
       challenge = NewName();
@@ -286,7 +265,7 @@ StatusOr<v1::EnrolReply> ServerCore::Enrol(int64_t site, const v1::EnrolRequest&
   return reply;
 }
 
-StatusOr<std::shared_ptr<const PublishedObject>> ServerCore::PublishedIn(int64_t round) {
+StatusOr<std::shared_ptr<const PublishedObject>> ServerCore::PublishedIn(int64_t site, int64_t round) {
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (published_ && published_->round == round) return published_;
@@ -294,7 +273,7 @@ StatusOr<std::shared_ptr<const PublishedObject>> ServerCore::PublishedIn(int64_t
       return absl::NotFoundError(absl::StrCat("round ", round, " is not closed; the last closed one is ", position_.closed_round));
   }
   auto loaded = journal_.LoadPublished(round);
-  if (!loaded.ok()) return Unrecorded(loaded.status());
+  if (!loaded.ok()) return Unrecorded(site, loaded.status());
   if (!*loaded) return absl::NotFoundError(absl::StrCat("round ", round, " published nothing that is still kept"));
   auto published = std::make_shared<const PublishedObject>(**std::move(loaded));
   const std::lock_guard<std::mutex> lock(mutex_);
@@ -303,20 +282,20 @@ StatusOr<std::shared_ptr<const PublishedObject>> ServerCore::PublishedIn(int64_t
 
 StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::ManifestRequest& request) {
   RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kFact));
-  ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
+  ASSIGN_OR_RETURN(const auto object, PublishedIn(site, request.round()));
   const ChunkList& chunks = object->ReadBy(site);
   v1::PublishedManifest manifest;
   manifest.set_values(chunks.values);
   for (const Sha256Digest& digest : chunks.digests) manifest.add_chunks(BytesOf(digest));
   if (const auto out = object->left_out.find(site); out != object->left_out.end()) manifest.set_left_out(out->second);
   const StatusOr<SignedRecord> record = journal_.RecordOf(request.round());
-  if (!record.ok()) return Unrecorded(record.status());
+  if (!record.ok()) return Unrecorded(site, record.status());
   manifest.set_record(record->bytes);
   manifest.set_signature(record->signature);
   const auto before = std::lower_bound(options_.exchange_rounds.begin(), options_.exchange_rounds.end(), request.round());
   if (before == options_.exchange_rounds.begin()) return manifest;
   const auto adoptions = journal_.AdoptionsOf(*std::prev(before));
-  if (!adoptions.ok()) return Unrecorded(adoptions.status());
+  if (!adoptions.ok()) return Unrecorded(site, adoptions.status());
   for (const Adoption& adoption : *adoptions) {
     v1::Adoption& added = *manifest.add_adoptions();
     added.set_site(adoption.site);
@@ -328,7 +307,7 @@ StatusOr<v1::PublishedManifest> ServerCore::GetManifest(int64_t site, const v1::
 StatusOr<v1::Chunk> ServerCore::GetChunk(int64_t site, const v1::ChunkRequest& request) {
   RETURN_IF_ERROR(AdmitReader(site, request.run(), Callers::Kind::kChunk));
   ASSIGN_OR_RETURN(const Sha256Digest digest, DigestOf(request.sha256()));
-  ASSIGN_OR_RETURN(const auto object, PublishedIn(request.round()));
+  ASSIGN_OR_RETURN(const auto object, PublishedIn(site, request.round()));
   const std::vector<Sha256Digest>& digests = object->ReadBy(site).digests;
   if (std::find(digests.begin(), digests.end(), digest) == digests.end())
     return Refuse(
@@ -337,7 +316,7 @@ StatusOr<v1::Chunk> ServerCore::GetChunk(int64_t site, const v1::ChunkRequest& r
   if (!content.ok()) {
     const std::lock_guard<std::mutex> lock(mutex_);
     if (KindOf(content.status()) == ErrorKind::kIntegrity) damaged_round_ = request.round();
-    return Unrecorded(content.status());
+    return Unrecorded(site, content.status());
   }
   if (digest == digests.back()) {
     const std::lock_guard<std::mutex> lock(mutex_);

@@ -25,6 +25,7 @@
 
 #include "fed/options.h"
 #include "fed/server_round.h"
+#include "fed/waiting.h"
 #include "federation.pb.h"
 #include "net/budgets.h"
 #include "net/callers.h"
@@ -51,9 +52,12 @@ struct ServerOptions {
   int64_t deadline_ms = 3'600'000;  ///< of enrolling, and of each attempt
   int64_t attempts = 3;             ///< of a round, before the run pauses by itself
   int64_t silent_ms = budget::kProcessSilentMs;
-  std::string instance;  ///< of this process; two never have the same
+  std::string instance;       ///< of this process; two never have the same
+  std::string program;        ///< name and version, for the audit log
+  std::string roster_sha256;  ///< RosterHash of the roster that `sites` and `revoked` are from, for the audit log
   Signatures signatures;
-  std::function<void(const std::string&)> warn;  ///< what the server's operator should know; may be empty
+  std::function<void(const std::string&)> warn;  ///< what the server's operator should look at; may be empty
+  std::function<void(const std::string&)> tell;  ///< what the operator may want to know; may be empty
 };
 
 class ServerCore {
@@ -92,6 +96,8 @@ class ServerCore {
   Status End(const std::string& cause);
 
   v1::RunState state() const;
+  /// Unix time in milliseconds of each site's last call, by place; not of sites that this process has not heard.
+  std::map<int64_t, int64_t> LastCalls() const { return callers_.LastCalls(); }
   /// Whether every site that takes part has read all that the last round published, said whether it adopts it, and reported if it
   /// does, as far as this process knows.
   bool everybody_has_read() const;
@@ -110,12 +116,19 @@ class ServerCore {
   Status Admit(int64_t site, Callers::Kind kind);
   Status Exhausted(int64_t site, const Status& why);
   /// The journal's failures are the disk's: nothing was recorded, and the site may try again. Only the operator is told more.
-  Status Unrecorded(const Status& status) const;
+  Status Unrecorded(int64_t site, const Status& status) const;
   void Warn(const std::string& what) const {
     if (options_.warn) options_.warn(what);
   }
+  void Tell(const std::string& what) const {
+    if (options_.tell) options_.tell(what);
+  }
+  void WarnOfSite(int64_t site, const std::string& what);
+  const std::string& NameOf(int64_t site) const { return options_.sites[static_cast<size_t>(site)]; }
   int64_t OpenRound() const;  ///< 0: none is left
-  std::vector<int64_t> Cohort(int64_t round) const;
+  /// Of the open or next attempt.
+  Surroundings Around() const;
+  std::vector<int64_t> Cohort() const { return Expected(position_, Around()); }
   v1::RunState StateLocked() const;
   StatusOr<std::vector<int64_t>> PlacesOf(int64_t site, const v1::Chunk& chunk) const;
   StatusOr<SiteContribution> Checked(int64_t site, const v1::UploadManifest& manifest) const;
@@ -140,10 +153,7 @@ class ServerCore {
   Status Close(const ClosingRound& closing, const PublishedObject& published);
   std::optional<ClosingRound> MadeAgain();
   void FinishMakingAgain(const ClosingRound& closing, const StatusOr<PublishedObject>& result);
-  bool IsEnrolling() const { return position_.closed_round == 0 && position_.attempt == 1 && position_.opened_ms == 0; }
   int64_t Present() const;
-  std::vector<int64_t> AwaitedForEnrolment() const;
-  std::string WaitingFor() const;
   Status Abandon(const std::string& reason, bool failed_here = false);
   Status Depart(int64_t site, const std::string& cause);
   Status AskedToDepart(int64_t site, const std::string& cause);
@@ -151,7 +161,7 @@ class ServerCore {
   std::string NewName();
   Status Do(const OperatorRequest& request, std::string& outcome);
   Status NextAttempt();
-  StatusOr<std::shared_ptr<const PublishedObject>> PublishedIn(int64_t round);
+  StatusOr<std::shared_ptr<const PublishedObject>> PublishedIn(int64_t site, int64_t round);
   void Changed() { ++version_; }
   void Notify() const {
     if (listener_) listener_();
@@ -175,7 +185,8 @@ class ServerCore {
   /// What a site has used in this attempt (net/budgets.h).
   struct Used {
     int64_t refusals = 0, manifests = 0, bytes = 0, enrolments = 0, reports = 0;
-    bool exhausted = false;  ///< told already
+    bool exhausted = false;        ///< told already
+    std::set<std::string> warned;  ///< of it, to the operator
   };
   std::map<int64_t, Used> used_;
   int64_t start_ = 0;

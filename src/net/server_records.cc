@@ -31,7 +31,8 @@ StatusOr<v1::CountersignReply> ServerCore::Countersign(int64_t site, const v1::C
                                                                 " is not valid under the site's signing key")));
   if (const Status saved = journal_.SaveAdoption(site, request.round(), refused.empty() ? request.signature() : "", refused);
       !saved.ok())
-    return Unrecorded(saved);
+    return Unrecorded(site, saved);
+  if (!refused.empty()) WarnOfSite(site, absl::StrCat("did not adopt what round ", request.round(), " published: ", refused));
   if (request.round() == position_.closed_round) have_answered_.insert(site);
   return v1::CountersignReply();
 }
@@ -53,7 +54,7 @@ StatusOr<v1::ReportReply> ServerCore::Report(int64_t site, const v1::Metrics& re
   if (++used_[site].reports > budget::kReportsPerAttempt)
     return Exhausted(site, absl::ResourceExhaustedError(absl::StrCat("this site has sent ", budget::kReportsPerAttempt,
                                                                      " reports in this attempt; the last of them stays")));
-  if (const Status saved = journal_.SaveMetrics(site, request.round(), values); !saved.ok()) return Unrecorded(saved);
+  if (const Status saved = journal_.SaveMetrics(site, request.round(), values); !saved.ok()) return Unrecorded(site, saved);
   if (request.round() == position_.closed_round) have_reported_.insert(site);
   return v1::ReportReply();
 }
@@ -76,6 +77,7 @@ StatusOr<v1::LeaveReply> ServerCore::Leave(int64_t site, const v1::LeaveRequest&
 /// The site takes part no longer, and nothing of it counts. Errors: kOutput.
 Status ServerCore::Depart(int64_t site, const std::string& cause) {
   RETURN_IF_ERROR(journal_.SaveDeparture(site, cause));
+  Tell(absl::StrCat(NameOf(site), " takes part no longer: ", cause));
   position_.enrolled.erase(site);
   position_.enrolments.erase(site);
   position_.departed.insert(site);
@@ -94,7 +96,7 @@ Status ServerCore::Depart(int64_t site, const std::string& cause) {
 Status ServerCore::AskedToDepart(int64_t site, const std::string& cause) {
   if (aggregating_) return absl::UnavailableError("a round is being closed; try again");
   const Status departed = Depart(site, cause);
-  return departed.ok() ? departed : Unrecorded(departed);
+  return departed.ok() ? departed : Unrecorded(site, departed);
 }
 
 }  // namespace fedalt

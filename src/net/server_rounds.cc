@@ -9,7 +9,7 @@ namespace fedalt {
 
 Status ServerCore::OpenAttempt(int64_t attempt) {
   const int64_t now = clock_.NowMs();
-  RETURN_IF_ERROR(journal_.OpenAttempt(OpenRound(), attempt, now));
+  RETURN_IF_ERROR(journal_.OpenAttempt(OpenRound(), attempt, now, Around().cohort));
   position_.attempt = attempt;
   position_.opened_ms = now;
   since_ms_ = clock_.MonotonicMs();
@@ -65,8 +65,8 @@ Status ServerCore::PauseByItself(const std::string& cause, bool needs_operator) 
 
 /// Sites that could take part in the next attempt: those heard since the pause began. Before the first round: those enrolled.
 int64_t ServerCore::Present() const {
-  if (IsEnrolling()) return static_cast<int64_t>(position_.enrolled.size());
-  const std::vector<int64_t> cohort = Cohort(OpenRound());
+  if (IsEnrolling(position_)) return static_cast<int64_t>(position_.enrolled.size());
+  const std::vector<int64_t> cohort = Cohort();
   return std::count_if(cohort.begin(), cohort.end(), [&](int64_t site) { return callers_.heard_ms(site) > since_ms_; });
 }
 
@@ -90,7 +90,7 @@ Status ServerCore::NextAttempt() {
     return PauseByItself(
         absl::StrCat("round ", round, " was abandoned ", abandoned_, " times, at last because ", abandoned_because_), failed_here_);
   const int64_t sites = static_cast<int64_t>(options_.sites.size()), enrolled = static_cast<int64_t>(position_.enrolled.size());
-  if (!IsEnrolling() || (enrolled >= options_.minimum_cohort && AwaitedForEnrolment().empty()))
+  if (!IsEnrolling(position_) || (enrolled >= options_.minimum_cohort && NotEnrolled(position_, Around()).empty()))
     return OpenAttempt(position_.attempt);
   if (clock_.MonotonicMs() < since_ms_ + options_.deadline_ms) return absl::OkStatus();
   if (enrolled >= options_.minimum_cohort) return OpenAttempt(position_.attempt);
@@ -157,7 +157,7 @@ StatusOr<std::optional<ClosingRound>> ServerCore::Tick() {
     } else if (position_.opened_ms == 0) {
       RETURN_IF_ERROR(NextAttempt());
     } else {
-      const std::vector<int64_t> cohort = Cohort(OpenRound());
+      const std::vector<int64_t> cohort = Cohort();
       const bool all = std::all_of(cohort.begin(), cohort.end(), [&](int64_t site) {
         return position_.received.contains(site) || position_.left_out.contains(site);
       });
@@ -251,8 +251,7 @@ Status ServerCore::Close(const ClosingRound& closing, const PublishedObject& pub
       std::count_if(closing.received.begin(), closing.received.end(),
                     [&](const SiteContribution& contribution) { return !published.left_out.contains(contribution.site); }));
   for (const auto& [site, why] : published.left_out)
-    Warn(absl::StrCat("round ", closing.round, ": the contribution of ", options_.sites[static_cast<size_t>(site)],
-                      " is left out: ", why));
+    Warn(absl::StrCat("round ", closing.round, ": the contribution of ", NameOf(site), " is left out: ", why));
   if (counted < options_.minimum_cohort)
     return Abandon(absl::StrCat("only ", counted, " of ", closing.received.size(), " contributions were within bounds; at least ",
                                 options_.minimum_cohort, " are needed"));

@@ -42,7 +42,7 @@ StatusOr<SiteContribution> ServerCore::Checked(int64_t site, const v1::UploadMan
     return absl::FailedPreconditionError("the site has left the run; start it again to take part in it");
   // Aggregation may take longer than any poll waits, so that a site whose upload is refused could see no change and give up.
   if (aggregating_) return absl::UnavailableError(absl::StrCat("round ", manifest.round(), " is being closed; try again"));
-  const std::vector<int64_t> cohort = Cohort(manifest.round());
+  const std::vector<int64_t> cohort = Cohort();
   if (std::find(cohort.begin(), cohort.end(), site) == cohort.end())
     return absl::FailedPreconditionError(absl::StrCat("the site is not in the cohort of round ", manifest.round()));
   if (const auto out = position_.left_out.find(site); out != position_.left_out.end())
@@ -210,7 +210,7 @@ StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& 
   for (const int64_t place : *places)
     if (good.ok()) good = CheckChunk(upload, place, chunk.content());
   if (good.ok())
-    if (const Status put = journal_.PutChunk(digest, chunk.content()); !put.ok()) return Unrecorded(put);
+    if (const Status put = journal_.PutChunk(digest, chunk.content()); !put.ok()) return Unrecorded(site, put);
   const std::lock_guard<std::mutex> lock(mutex_);
   const auto begun = uploads_.find(site);
   if (begun == uploads_.end() || !SameContent(begun->second.upload, upload)) {  // the round has gone on meanwhile
@@ -226,11 +226,11 @@ StatusOr<v1::PutChunkReply> ServerCore::PutChunk(int64_t site, const v1::Chunk& 
 /// Nothing of the site counts in this attempt, and nobody waits for it. Returns what it is told.
 Status ServerCore::LeaveOut(int64_t site, const std::string& why) {
   if (!position_.left_out.contains(site)) {
-    if (const Status saved = journal_.SaveLeftOut(OpenRound(), position_.attempt, site, why); !saved.ok()) return Unrecorded(saved);
+    if (const Status saved = journal_.SaveLeftOut(OpenRound(), position_.attempt, site, why); !saved.ok())
+      return Unrecorded(site, saved);
     position_.left_out[site] = why;
     uploads_.erase(site);
-    Warn(absl::StrCat("round ", OpenRound(), ": the contribution of ", options_.sites[static_cast<size_t>(site)],
-                      " is left out: ", why));
+    Warn(absl::StrCat("round ", OpenRound(), ": the contribution of ", NameOf(site), " is left out: ", why));
     CollectGarbage(std::nullopt);
     Changed();
   }
@@ -269,7 +269,7 @@ Status ServerCore::Commit(int64_t site, const v1::UploadManifest& manifest) {
   const auto begun = uploads_.find(site);
   if (begun == uploads_.end() || !SameContent(begun->second.upload, *upload))
     return absl::UnavailableError("another upload of this site was begun meanwhile; try again");
-  if (const Status saved = journal_.SaveContribution(*upload); !saved.ok()) return Unrecorded(saved);
+  if (const Status saved = journal_.SaveContribution(*upload); !saved.ok()) return Unrecorded(site, saved);
   position_.received[site] = *upload;
   uploads_.erase(begun);
   Changed();

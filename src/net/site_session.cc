@@ -157,6 +157,29 @@ Status SiteSession::WaitUntil(const std::function<bool(const v1::RunState&)>& do
   }
 }
 
+std::unique_ptr<Progress> SiteSession::Begin(const std::string& what, int64_t chunks, int64_t done) const {
+  if (!options_.progress || chunks < 2) return nullptr;
+  return std::make_unique<Progress>(chunks, what + " (chunks)", done, *options_.progress);
+}
+
+Status SiteSession::PutChunks(const Upload& upload, const v1::UploadManifest& manifest, const v1::MissingChunks& missing) {
+  int64_t done = manifest.chunks_size() - missing.chunks_size();
+  const auto progress = Begin(absl::StrCat("round ", upload.round, ", upload"), manifest.chunks_size(), done);
+  for (const int64_t i : missing.chunks()) {
+    if (i < 0 || i >= manifest.chunks_size())
+      return absl::InternalError(
+          absl::StrCat("the server asked for chunk ", i, "; this upload has ", manifest.chunks_size(), " chunks"));
+    v1::Chunk chunk;
+    chunk.set_run(run_);
+    chunk.set_round(upload.round);
+    chunk.set_sha256(manifest.chunks(static_cast<int>(i)));
+    chunk.set_content(std::string(ChunkOf(upload.values, i)));
+    RETURN_IF_ERROR(Ask<v1::PutChunkReply>(Rpc::kPutChunk, chunk).status());
+    if (progress) progress->Update(++done);
+  }
+  return absl::OkStatus();
+}
+
 /// One try in the open attempt. OK: acknowledged.
 Status SiteSession::Transmit(const Upload& upload) {
   v1::UploadManifest manifest;
@@ -175,17 +198,7 @@ Status SiteSession::Transmit(const Upload& upload) {
   if (options_.record != nullptr) RETURN_IF_ERROR(options_.record->SaveSent(sent, body));
   ASSIGN_OR_RETURN(const v1::MissingChunks missing, Ask<v1::MissingChunks>(Rpc::kBeginUpload, manifest));
   if (missing.committed()) return absl::OkStatus();
-  for (const int64_t i : missing.chunks()) {
-    if (i < 0 || i >= manifest.chunks_size())
-      return absl::InternalError(
-          absl::StrCat("the server asked for chunk ", i, "; this upload has ", manifest.chunks_size(), " chunks"));
-    v1::Chunk chunk;
-    chunk.set_run(run_);
-    chunk.set_round(upload.round);
-    chunk.set_sha256(manifest.chunks(static_cast<int>(i)));
-    chunk.set_content(std::string(ChunkOf(upload.values, i)));
-    RETURN_IF_ERROR(Ask<v1::PutChunkReply>(Rpc::kPutChunk, chunk).status());
-  }
+  RETURN_IF_ERROR(PutChunks(upload, manifest, missing));
   RETURN_IF_ERROR(Ask<v1::CommitReply>(Rpc::kCommitUpload, manifest).status());
   return Note("upload.acknowledged", body);
 }
@@ -238,6 +251,30 @@ Status SiteSession::Deliver() {
   }
 }
 
+/// What a round published, chunk by chunk. Errors: also those of Final.
+StatusOr<at::Tensor> SiteSession::Download(int64_t round, const ChunkList& chunks) {
+  const auto progress = Begin(absl::StrCat("round ", round, ", download"), static_cast<int64_t>(chunks.digests.size()), 0);
+  int64_t done = 0;
+  auto values = FromChunks(chunks, [&](const Sha256Digest& digest) -> StatusOr<std::string> {
+    v1::ChunkRequest request;
+    request.set_run(run_);
+    request.set_round(round);
+    request.set_sha256(BytesOf(digest));
+    for (int tries = 0;; ++tries) {
+      auto chunk = Ask<v1::Chunk>(Rpc::kGetChunk, request);
+      if (!chunk.ok()) return Final(chunk.status());
+      constexpr int kTries = 3;  // a bit that flipped on the way does not come again
+      if (Sha256(chunk->content()) != digest && tries + 1 < kTries) continue;
+      if (progress) progress->Update(++done);
+      return std::move(*chunk->mutable_content());
+    }
+  });
+  if (values.ok()) return values;
+  const Status failed = Annotate(values.status(), absl::StrCat("what round ", round, " published"));
+  // No file of this site is damaged.
+  return KindOf(failed) == ErrorKind::kOutput ? FederationError(std::string(failed.message())) : failed;
+}
+
 StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   const auto again = [&](const v1::RunState& state) {  // the attempt in which the upload counted was abandoned
     return upload_.round == round && state.phase() == v1::PHASE_COLLECTING && state.round() == round &&
@@ -259,10 +296,10 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
   ChunkList chunks{manifest->values(), {}};
   if (manifest->values() < 0 || manifest->chunks_size() != ChunkCount(manifest->values()))
     return FederationError(
-        absl::StrCat("the server published ", manifest->values(), " values in ", manifest->chunks_size(), " pieces"));
+        absl::StrCat("the server published ", manifest->values(), " values in ", manifest->chunks_size(), " chunks"));
   for (const std::string& bytes : manifest->chunks()) {
     Sha256Digest digest{};
-    if (bytes.size() != digest.size()) return FederationError("the server names a piece by something that is no SHA-256");
+    if (bytes.size() != digest.size()) return FederationError("the server names a chunk by something that is no SHA-256");
     std::copy(bytes.begin(), bytes.end(), digest.begin());
     chunks.digests.push_back(digest);
   }
@@ -271,23 +308,8 @@ StatusOr<Published> SiteSession::CloseRound(int64_t round) {
     return IntegrityError(
         absl::StrCat("round ", round, ": the server offers ", ContentHash(chunks), " to this site, and its record says ",
                      content == nullptr ? "that there is nothing" : content->content, "; ask who runs the server before going on"));
-  auto values = FromChunks(chunks, [&](const Sha256Digest& digest) -> StatusOr<std::string> {
-    v1::ChunkRequest piece;
-    piece.set_run(run_);
-    piece.set_round(round);
-    piece.set_sha256(BytesOf(digest));
-    for (int tries = 0;; ++tries) {
-      auto chunk = Ask<v1::Chunk>(Rpc::kGetChunk, piece);
-      if (!chunk.ok()) return Final(chunk.status());
-      constexpr int kTries = 3;  // a bit that flipped on the way does not come again
-      if (Sha256(chunk->content()) == digest || tries + 1 == kTries) return std::move(*chunk->mutable_content());
-    }
-  });
-  if (!values.ok()) {
-    const Status failed = Annotate(values.status(), absl::StrCat("what round ", round, " published"));
-    return KindOf(failed) == ErrorKind::kOutput ? FederationError(std::string(failed.message()))
-                                                : failed;  // no file of this site is damaged
-  }
+  auto values = Download(round, chunks);
+  if (!values.ok()) return values.status();
   Published published;
   published.round = round;
   published.total_weight = record.total_weight;

@@ -8,10 +8,13 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/progress.h"
+#include "fed/chunks.h"
 #include "fed/options.h"
 #include "fed/site_record.h"
 #include "fed/transport.h"
@@ -27,12 +30,13 @@ struct SiteSessionOptions {
   int64_t train_examples = 0;
   int64_t patience_ms = 86'400'000;  ///< without an answer of the server, before the site gives up
   UploadFormat upload = UploadFormat::kFloat32;
-  bool reports = false;            ///< whether Report sends anything
-  std::string process;             ///< a name of this process that no other has
-  std::string site;                ///< its name
-  std::vector<std::string> sites;  ///< all names, by place
-  SiteRecord* record = nullptr;    ///< borrowed; null: nothing is kept
-  Signatures signatures;           ///< the site's; without `verifies` no signature is looked at
+  bool reports = false;                    ///< whether Report sends anything
+  std::string process;                     ///< a name of this process that no other has
+  std::string site;                        ///< its name
+  std::vector<std::string> sites;          ///< all names, by place
+  SiteRecord* record = nullptr;            ///< borrowed; null: nothing is kept
+  Signatures signatures;                   ///< the site's; without `verifies` no signature is looked at
+  std::optional<ProgressOutput> progress;  ///< where it shows how far an upload or download of several chunks is; empty: nowhere
 };
 
 class SiteSession : public Transport {
@@ -84,6 +88,10 @@ class SiteSession : public Transport {
   /// Polls until `done` holds of the state. Errors: also the run's end.
   Status WaitUntil(const std::function<bool(const v1::RunState&)>& done);
   Status Transmit(const Upload& upload);
+  Status PutChunks(const Upload& upload, const v1::UploadManifest& manifest, const v1::MissingChunks& missing);
+  /// `what` as in "round 3, upload". Null: there is little to show, or nowhere.
+  std::unique_ptr<Progress> Begin(const std::string& what, int64_t chunks, int64_t done) const;
+  StatusOr<at::Tensor> Download(int64_t round, const ChunkList& chunks);
   Status Accept(const v1::RunState& state);
   /// The record of a round, after all that this site knows was compared with it; keeps it.
   StatusOr<RoundRecord> Witness(int64_t round, const v1::PublishedManifest& manifest);

@@ -69,8 +69,8 @@ StatusOr<std::unique_ptr<TlsFront>> TlsFront::Start(Options options) {
   std::unique_ptr<TlsFront> made(new TlsFront(std::move(options)));
   const TlsIdentity& identity = made->options_.identity;
   ASSIGN_OR_RETURN(made->context_, MakeTlsContext(TlsSide::kServer, identity));
-  made->watch_.See("this server", identity.certificate);
-  made->watch_.See("the federation's authority", identity.authority);
+  made->watch_.See(kOfThisServer, identity.certificate);
+  made->watch_.See(kOfAuthority, identity.authority);
   made->prefix_ = absl::StrCat("fedalt-", SigningKey::Generate().public_key().Hex().substr(0, 24), "-");
   RETURN_IF_ERROR(made->Listen());
   TlsFront* const front = made.get();

@@ -39,6 +39,8 @@ class TlsFront {
   ~TlsFront();
 
   int port() const { return port_; }
+  /// The end of each certificate that was seen, by whose it is (net/certificate_watch.h). From any thread.
+  std::map<std::string, int64_t> CertificateEnds() const { return watch_.Ends(); }
   /// No connection is accepted from now on; those that there are go on.
   void StopAccepting();
   /// Which site is at the other end. `peer`: what gRPC calls the other end of the plain stream. From any thread. Errors:

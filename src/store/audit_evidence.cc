@@ -37,6 +37,7 @@ std::vector<std::string> NotFoundByAudit() {
           "a site "
           "(--signed-at-least)",
           "requests of operators that no server has answered yet",
+          "when sites were heard last and when certificates end, as fedalt status tells it: a file beside the database",
           "adapters and publications themselves, which are files: fedalt pull checks those of a version against the log",
           "what never was recorded, and another history that the server and all sites agreed on"};
 }

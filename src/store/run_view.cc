@@ -1,18 +1,16 @@
 #include "store/run_view.h"
 
-#include <absl/strings/numbers.h>
-#include <absl/strings/str_split.h>
-
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <set>
 
 #include "base/check.h"
 #include "base/directory_lock.h"
 #include "base/file.h"
-#include "fed/cohort.h"
 #include "store/audit_log.h"
 #include "store/pieces.h"
 #include "store/schema.h"
+#include "store/server_now.h"
 #include "store/server_store.h"
 
 namespace fedalt {
@@ -26,25 +24,6 @@ int64_t NumberIn(const std::string& body, const char* name) {
   const json object = json::parse(body, nullptr, false);
   const auto found = object.is_object() ? object.find(name) : object.end();
   return found != object.end() && found->is_number_integer() ? found->get<int64_t>() : 0;
-}
-
-/// The value of "name: value" among the lines of what all have agreed on.
-std::string AgreedValue(const std::string& agreement, const std::string& name) {
-  const std::vector<std::string> lines = absl::StrSplit(agreement, '\n');
-  for (const std::string& line : lines)
-    if (line.starts_with(name + ": ")) return line.substr(name.size() + 2);
-  return "";
-}
-
-/// The sites that are expected in a round, by the configuration that all have agreed on.
-std::vector<int64_t> CohortIn(const std::string& agreement, const std::vector<std::string>& sites, int64_t round) {
-  ParticipationOptions participation;
-  const std::string text = AgreedValue(agreement, "participation");
-  uint64_t seed = 0;
-  const bool count = text.find('.') == std::string::npos;  // as in the configuration; else a share
-  if (count ? !absl::SimpleAtoi(text, &participation.count) : !absl::SimpleAtod(text, &participation.fraction)) participation = {};
-  if (!absl::SimpleAtoi(AgreedValue(agreement, "seed"), &seed)) seed = 0;
-  return CohortOf(participation, sites, round, seed);
 }
 
 }  // namespace
@@ -85,66 +64,107 @@ std::string RunView::NameOf(int64_t site) const {
   return site >= 0 && site < static_cast<int64_t>(sites_.size()) ? sites_[static_cast<size_t>(site)] : std::to_string(site);
 }
 
+std::vector<int64_t> RunView::PlacesIn(std::string_view names) const {
+  const json list = json::parse(names, nullptr, false);
+  std::set<std::string> named;
+  if (list.is_array())
+    for (const json& name : list)
+      if (name.is_string()) named.insert(name.get<std::string>());
+  std::vector<int64_t> places;
+  for (size_t k = 0; k < sites_.size(); ++k)
+    if (list == "all" || named.contains(sites_[k])) places.push_back(static_cast<int64_t>(k));
+  return places;
+}
+
 StatusOr<RunState> RunView::State() {
   RunState state;
+  ServerPosition position;
+  Surroundings around;
   state.run = run_;
+  state.sites.resize(sites_.size());
+  for (size_t k = 0; k < sites_.size(); ++k) state.sites[k].name = sites_[k];
+  around.sites = static_cast<int64_t>(sites_.size());
   ASSIGN_OR_RETURN(state.server_at_work, DirectoryLock::IsTaken(directory_));
-  std::string agreement;
-  RETURN_IF_ERROR(ReadOpenAttempt(state, agreement));
+  RETURN_IF_ERROR(ReadOpenAttempt(state, position, around));
+  RETURN_IF_ERROR(ReadStart(state, around));
   RETURN_IF_ERROR(ReadLog(state));
-  RETURN_IF_ERROR(ReadSites(state, agreement));
+  RETURN_IF_ERROR(ReadSites(state, position));
   RETURN_IF_ERROR(Read("SELECT count(*) FROM request WHERE outcome IS NULL", [&](const Statement& row) {
     state.requests_waiting = row.Int(0);
     return absl::OkStatus();
   }));
+  TellWaiting(state, position, std::move(around));
   return state;
 }
 
+/// Needs all that was read before; adds what the server knows only while it works.
+void RunView::TellWaiting(RunState& state, const ServerPosition& position, Surroundings around) const {
+  const ServerNow now = ReadServerNow(directory_);
+  around.aggregating = state.server_at_work && now.start == state.starts && now.aggregating_round > 0;
+  const Waiting waiting = WaitingIn(position, around);
+  state.waits_for = waiting.what;
+  state.waiting_text = WaitingText(waiting, position, sites_);
+  for (const int64_t site : waiting.sites) state.sites[static_cast<size_t>(site)].awaited = true;
+  for (const int64_t site : around.cohort) state.sites[static_cast<size_t>(site)].in_cohort = true;
+  for (const int64_t site : around.revoked) state.sites[static_cast<size_t>(site)].revoked = true;
+  for (SiteView& site : state.sites) {
+    if (const auto heard = now.heard_ms.find(site.name); heard != now.heard_ms.end()) site.heard_ms = heard->second;
+    if (const auto end = now.not_after_s.find("site " + site.name); end != now.not_after_s.end()) site.not_after_s = end->second;
+  }
+  state.not_after_s = now.not_after_s;
+}
+
 /// The open attempt, if there is one; pause, end, and what was published last.
-Status RunView::ReadOpenAttempt(RunState& state, std::string& agreement) {
-  RETURN_IF_ERROR(Read("SELECT text FROM agreement", [&](const Statement& row) {
-    agreement = row.Text(0);
-    return absl::OkStatus();
-  }));
+Status RunView::ReadOpenAttempt(RunState& state, ServerPosition& position, Surroundings& around) {
   RETURN_IF_ERROR(Read("SELECT coalesce(max(round), 0) FROM published", [&](const Statement& row) {
-    state.published_round = row.Int(0);
+    state.published_round = position.closed_round = row.Int(0);
     return absl::OkStatus();
   }));
-  bool begun = state.published_round > 0;
-  RETURN_IF_ERROR(Read(absl::StrCat("SELECT round, attempt, opened_ms, abandoned FROM attempt WHERE round > ",
+  RETURN_IF_ERROR(Read(absl::StrCat("SELECT round, attempt, opened_ms, abandoned, cohort FROM attempt WHERE round > ",
                                     state.published_round, " ORDER BY round, attempt DESC LIMIT 1"),
                        [&](const Statement& row) {
-                         begun = true;
-                         if (!row.IsNull(3)) return absl::OkStatus();
+                         const bool open = row.IsNull(3);
+                         position.attempt = row.Int(1) + (open ? 0 : 1);
+                         if (!open) return absl::OkStatus();
                          state.round = row.Int(0);
                          state.attempt = row.Int(1);
-                         state.since_ms = row.Int(2);
+                         state.since_ms = position.opened_ms = row.Int(2);
+                         around.cohort = PlacesIn(row.Text(4));
                          return absl::OkStatus();
                        }));
-  state.phase = state.round > 0 ? RunPhase::kCollecting : begun ? RunPhase::kBetweenRounds : RunPhase::kEnrolling;
-  RETURN_IF_ERROR(Read("SELECT time_ms, cause FROM pause", [&](const Statement& row) {
+  state.phase = state.round > 0 ? RunPhase::kCollecting : IsEnrolling(position) ? RunPhase::kEnrolling : RunPhase::kBetweenRounds;
+  RETURN_IF_ERROR(Read("SELECT time_ms, cause, for_sites FROM pause", [&](const Statement& row) {
     state.phase = RunPhase::kPaused;
     state.since_ms = row.Int(0);
-    state.cause = row.Text(1);
+    position.paused = state.cause = row.Text(1);
+    position.paused_for_sites = row.Int(2) != 0;
     return absl::OkStatus();
   }));
   return Read("SELECT cause FROM ending", [&](const Statement& row) {
     state.phase = RunPhase::kEnded;
-    state.cause = row.Text(0);
+    position.ended = state.cause = row.Text(0);
     return absl::OkStatus();
   });
 }
 
-/// What only the audit log has: times, starts, and its own size and signatures.
+Status RunView::ReadStart(RunState& state, Surroundings& around) {
+  return Read("SELECT number, time_ms, program, roster_sha256, revoked FROM start ORDER BY number DESC LIMIT 1",
+              [&](const Statement& row) {
+                state.starts = row.Int(0);
+                state.last_start_ms = row.Int(1);
+                state.program = row.Text(2);
+                state.roster_sha256 = row.Text(3);
+                for (const int64_t site : PlacesIn(row.Text(4))) around.revoked.insert(site);
+                return absl::OkStatus();
+              });
+}
+
+/// What only the audit log has: times, the deadline, and its own size and signatures.
 Status RunView::ReadLog(RunState& state) {
   int64_t deadline_ms = 0, resumed_ms = 0, ended_ms = 0;
   RETURN_IF_ERROR(ReadEntries(*database_, 1, "", [&](const AuditEntry& entry) {
     ++state.log_entries;
-    if (entry.kind == "server.start") {
-      ++state.starts;
-      state.last_start_ms = entry.time_ms;
-      deadline_ms = NumberIn(entry.body, "deadline_ms");
-    }
+    if (entry.kind == "server.start") deadline_ms = NumberIn(entry.body, "deadline_ms");
     if (entry.kind == "round.closed") state.published_ms = entry.time_ms;
     if (entry.kind == "run.resumed") resumed_ms = entry.time_ms;
     if (entry.kind == "run.ended") ended_ms = entry.time_ms;
@@ -167,39 +187,40 @@ Status RunView::ReadLog(RunState& state) {
   return absl::OkStatus();
 }
 
-Status RunView::ReadSites(RunState& state, const std::string& agreement) {
-  state.sites.resize(sites_.size());
-  for (size_t k = 0; k < sites_.size(); ++k) state.sites[k].name = sites_[k];
-  const auto for_each_site = [&](const std::string& sql, const std::function<void(SiteView&, const Statement&)>& use) {
-    return Read(sql, [&](const Statement& row) {
-      const int64_t site = row.Int(0);
-      if (site >= 0 && site < static_cast<int64_t>(sites_.size())) use(state.sites[static_cast<size_t>(site)], row);
-      return absl::OkStatus();
-    });
-  };
-  RETURN_IF_ERROR(for_each_site("SELECT site, cause FROM departure ORDER BY id",
-                                [](SiteView& site, const Statement& row) { site.left = std::string(row.Text(1)); }));
-  RETURN_IF_ERROR(for_each_site("SELECT site, train_examples FROM enrolment", [](SiteView& site, const Statement& row) {
-    site.enrolled = true;
-    site.left.reset();
-    site.train_examples = row.Int(1);
-  }));
-  RETURN_IF_ERROR(for_each_site("SELECT site, max(round) FROM adoption WHERE refused = '' GROUP BY site",
-                                [](SiteView& site, const Statement& row) { site.adopted_round = row.Int(1); }));
-  RETURN_IF_ERROR(for_each_site("SELECT site, round, weight FROM contribution WHERE counted = 1 ORDER BY round",
-                                [](SiteView& site, const Statement& row) {
-                                  site.last_round = row.Int(1);
-                                  site.last_weight = row.Double(2);
-                                }));
-  if (state.round == 0 || state.phase == RunPhase::kEnded) return absl::OkStatus();
+Status RunView::ReadOfSites(RunState& state, const std::string& sql, const UseSite& use) {
+  return Read(sql, [&](const Statement& row) {
+    const int64_t site = row.Int(0);
+    if (site >= 0 && site < static_cast<int64_t>(sites_.size())) use(site, state.sites[static_cast<size_t>(site)], row);
+    return absl::OkStatus();
+  });
+}
+
+Status RunView::ReadSites(RunState& state, ServerPosition& position) {
+  RETURN_IF_ERROR(ReadOfSites(state, "SELECT site, cause FROM departure ORDER BY id",
+                              [](int64_t, SiteView& site, const Statement& row) { site.left = std::string(row.Text(1)); }));
   RETURN_IF_ERROR(
-      for_each_site(absl::StrCat("SELECT site FROM contribution WHERE round = ", state.round, " AND attempt = ", state.attempt),
-                    [](SiteView& site, const Statement&) { site.contributed = true; }));
-  for (const int64_t k : CohortIn(agreement, sites_, state.round)) {
-    SiteView& site = state.sites[static_cast<size_t>(k)];
-    site.awaited = site.enrolled && !site.contributed;
-  }
-  return absl::OkStatus();
+      ReadOfSites(state, "SELECT site, train_examples FROM enrolment", [&](int64_t place, SiteView& site, const Statement& row) {
+        site.enrolled = true;
+        site.left.reset();
+        site.train_examples = position.enrolled[place] = row.Int(1);
+      }));
+  RETURN_IF_ERROR(ReadOfSites(state, "SELECT site, max(round) FROM adoption WHERE refused = '' GROUP BY site",
+                              [](int64_t, SiteView& site, const Statement& row) { site.adopted_round = row.Int(1); }));
+  RETURN_IF_ERROR(ReadOfSites(state, "SELECT site, round, weight FROM contribution WHERE counted = 1 ORDER BY round",
+                              [](int64_t, SiteView& site, const Statement& row) {
+                                site.last_round = row.Int(1);
+                                site.last_weight = row.Double(2);
+                              }));
+  if (state.round == 0 || state.phase == RunPhase::kEnded) return absl::OkStatus();
+  const std::string open = absl::StrCat(" WHERE round = ", state.round, " AND attempt = ", state.attempt);
+  RETURN_IF_ERROR(ReadOfSites(state, "SELECT site FROM contribution" + open, [&](int64_t place, SiteView& site, const Statement&) {
+    site.contributed = true;
+    position.received[place] = {};
+  }));
+  return ReadOfSites(state, "SELECT site, reason FROM left_out" + open, [&](int64_t place, SiteView& site, const Statement& row) {
+    position.left_out[place] = row.Text(1);
+    site.left_out = position.left_out[place];
+  });
 }
 
 StatusOr<std::vector<int64_t>> RunView::Published() {

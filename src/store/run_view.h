@@ -13,6 +13,7 @@
 
 #include "base/status.h"
 #include "fed/server_journal.h"
+#include "fed/waiting.h"
 #include "store/database.h"
 
 namespace fedalt {
@@ -21,11 +22,16 @@ struct SiteView {
   std::string name;
   bool enrolled = false;
   int64_t train_examples = 0;
-  bool contributed = false, awaited = false;  ///< in the open attempt
+  bool revoked = false;                       ///< its keys, by the roster of the server's last start
+  bool in_cohort = false;                     ///< was drawn for the open attempt
+  bool contributed = false, awaited = false;  ///< in the open attempt; awaited also for enrolling
+  std::optional<std::string> left_out;        ///< why its contribution does not count in the open attempt
   int64_t last_round = 0;                     ///< of its last contribution that counts; 0: none
   double last_weight = 0.0;                   ///< of that one
   std::optional<std::string> left;            ///< the cause, if it takes part no longer
   int64_t adopted_round = 0;                  ///< the last publication that it countersigned; 0: none
+  std::optional<int64_t> heard_ms;            ///< when the server last heard of it
+  std::optional<int64_t> not_after_s;         ///< the end of its certificate, as it was seen last
 };
 
 enum class RunPhase { kEnrolling, kCollecting, kBetweenRounds, kPaused, kEnded };
@@ -44,6 +50,10 @@ struct RunState {
   int64_t log_entries = 0;
   uint64_t signed_entries = 0;  ///< of the log, by the server; signatures are not checked here
   int64_t requests_waiting = 0;
+  WaitsFor waits_for = WaitsFor::kNextStep;
+  std::string waiting_text;                    ///< the same with names, as the server tells its sites
+  std::string program, roster_sha256;          ///< of the last start
+  std::map<std::string, int64_t> not_after_s;  ///< end of each certificate that the server has seen, by whose it is
 };
 
 struct VersionView {
@@ -108,9 +118,16 @@ class RunView {
   RunView(std::filesystem::path directory, std::unique_ptr<Database> database, Transaction state)
       : directory_(std::move(directory)), database_(std::move(database)), state_(std::move(state)) {}
   Status Read(const std::string& sql, const std::function<Status(const Statement&)>& use);
-  Status ReadOpenAttempt(RunState& state, std::string& agreement);
-  Status ReadSites(RunState& state, const std::string& agreement);
+  using UseSite = std::function<void(int64_t place, SiteView& site, const Statement& row)>;
+  /// The first column is the site's place; rows of sites that there are not are passed over.
+  Status ReadOfSites(RunState& state, const std::string& sql, const UseSite& use);
+  Status ReadOpenAttempt(RunState& state, ServerPosition& position, Surroundings& around);
+  Status ReadStart(RunState& state, Surroundings& around);
+  Status ReadSites(RunState& state, ServerPosition& position);
   Status ReadLog(RunState& state);
+  /// The places of the sites that a list of names in JSON has; "all": everybody.
+  std::vector<int64_t> PlacesIn(std::string_view names) const;
+  void TellWaiting(RunState& state, const ServerPosition& position, Surroundings around) const;
 
   std::filesystem::path directory_;
   std::unique_ptr<Database> database_;

@@ -8,13 +8,14 @@ namespace fedalt {
 namespace {
 
 /// A server's facts. `pieces`: the SHA-256 of each, one after the other; `size`: values of the tensor. Times are those of the
-/// entries in the log. `adoption`: what a site made of a publication, its countersignature or why not.
+/// entries in the log. `attempt.cohort` (names of the sites that were drawn, or "all") and `start.revoked` are JSON, as in the
+/// log. `adoption`: what a site made of a publication, its countersignature or why not.
 constexpr char kServerSchema[] =
     "CREATE TABLE agreement (text TEXT NOT NULL);"
     "CREATE TABLE site (place INTEGER PRIMARY KEY, name TEXT NOT NULL);"
     "CREATE TABLE enrolment (site INTEGER PRIMARY KEY, train_examples INTEGER NOT NULL, name TEXT NOT NULL);"
-    "CREATE TABLE attempt (round INTEGER, attempt INTEGER, opened_ms INTEGER NOT NULL, abandoned TEXT, PRIMARY KEY (round, "
-    "attempt));"
+    "CREATE TABLE attempt (round INTEGER, attempt INTEGER, opened_ms INTEGER NOT NULL, abandoned TEXT, cohort TEXT NOT NULL,"
+    " PRIMARY KEY (round, attempt));"
     "CREATE TABLE contribution (round INTEGER, attempt INTEGER, site INTEGER, weight REAL NOT NULL, size INTEGER NOT NULL,"
     " pieces BLOB NOT NULL, counted INTEGER NOT NULL DEFAULT 0, PRIMARY KEY (round, attempt, site));"
     "CREATE TABLE published (round INTEGER PRIMARY KEY, total_weight REAL NOT NULL, size INTEGER NOT NULL, pieces BLOB NOT NULL);"
@@ -30,7 +31,8 @@ constexpr char kServerSchema[] =
     " for_sites INTEGER NOT NULL);"
     "CREATE TABLE left_out (round INTEGER, attempt INTEGER, site INTEGER, reason TEXT NOT NULL, PRIMARY KEY (round, attempt, "
     "site));"
-    "CREATE TABLE start (number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, instance TEXT NOT NULL);"
+    "CREATE TABLE start (number INTEGER PRIMARY KEY, time_ms INTEGER NOT NULL, instance TEXT NOT NULL, program TEXT NOT NULL,"
+    " roster_sha256 TEXT NOT NULL, revoked TEXT NOT NULL);"
     "CREATE TABLE request (id INTEGER PRIMARY KEY, kind TEXT NOT NULL, site TEXT NOT NULL, cause TEXT NOT NULL,"
     " time_ms INTEGER NOT NULL, outcome TEXT);"
     "CREATE TABLE metric (round INTEGER, site INTEGER, name TEXT, value REAL NOT NULL, PRIMARY KEY (round, site, name));"

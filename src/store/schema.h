@@ -16,7 +16,7 @@ namespace fedalt {
 inline constexpr char kStoreName[] = "store.db";
 
 /// Files of earlier versions are refused.
-inline constexpr int64_t kFirstSchemaVersion = 4;
+inline constexpr int64_t kFirstSchemaVersion = 5;
 
 /// A server's tables.
 std::span<const std::string> StoreMigrations();

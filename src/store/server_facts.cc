@@ -15,6 +15,11 @@ using Difference = StatusOr<std::optional<std::string>>;
 
 const std::optional<std::string> kSame;
 
+/// A member that its table keeps as JSON.
+std::string TextOf(const json& body, const char* name) {
+  return body.value(name, json()).dump(-1, ' ', false, json::error_handler_t::replace);
+}
+
 class Facts {
  public:
   Facts(Database& database, LogReader log) : database_(&database), log_(std::move(log)) {}
@@ -132,16 +137,18 @@ Difference Facts::Opened(const AuditEntry& entry) const {
   const json body = BodyOf(entry);
   const LogReader::Attempt attempt(NumberIn(body, "round"), NumberIn(body, "attempt"));
   std::optional<std::string> difference = MissingRow("attempt");
-  RETURN_IF_ERROR(Read(
-      absl::StrCat("SELECT opened_ms, abandoned FROM attempt WHERE round = ", attempt.first, " AND attempt = ", attempt.second),
-      [&](const Statement& row) {
-        const auto opened = log_.opened_ms.find(attempt);
-        difference =
-            Compare({{"opened_ms", opened == log_.opened_ms.end() ? -1 : opened->second}}, {{"opened_ms", row.Int(0)}}, "attempt");
-        if (!difference && !row.IsNull(1) && !log_.abandoned.contains(attempt))
-          difference = "the table attempt says that it was abandoned, the log does not";
-        return absl::OkStatus();
-      }));
+  RETURN_IF_ERROR(
+      Read(absl::StrCat("SELECT opened_ms, abandoned, cohort FROM attempt WHERE round = ", attempt.first,
+                        " AND attempt = ", attempt.second),
+           [&](const Statement& row) {
+             const auto opened = log_.opened_ms.find(attempt);
+             const json expected = {{"opened_ms", opened == log_.opened_ms.end() ? -1 : opened->second},
+                                    {"cohort", TextOf(body, "cohort")}};
+             difference = Compare(expected, {{"opened_ms", row.Int(0)}, {"cohort", std::string(row.Text(2))}}, "attempt");
+             if (!difference && !row.IsNull(1) && !log_.abandoned.contains(attempt))
+               difference = "the table attempt says that it was abandoned, the log does not";
+             return absl::OkStatus();
+           }));
   return difference;
 }
 
@@ -302,10 +309,17 @@ Difference Facts::Paused(const AuditEntry& entry) const {
 Difference Facts::Started(const AuditEntry& entry) const {
   json body = BodyOf(entry);
   body["time_ms"] = entry.time_ms;
+  body["revoked"] = TextOf(body, "revoked");
   std::optional<std::string> difference = MissingRow("start");
-  RETURN_IF_ERROR(
-      Read(absl::StrCat("SELECT instance, time_ms FROM start WHERE number = ", NumberIn(body, "start")), [&](const Statement& row) {
-        difference = Compare(body, {{"instance", std::string(row.Text(0))}, {"time_ms", row.Int(1)}}, "start");
+  RETURN_IF_ERROR(Read(
+      absl::StrCat("SELECT instance, time_ms, program, roster_sha256, revoked FROM start WHERE number = ", NumberIn(body, "start")),
+      [&](const Statement& row) {
+        const json table = {{"instance", std::string(row.Text(0))},
+                            {"time_ms", row.Int(1)},
+                            {"program", std::string(row.Text(2))},
+                            {"roster_sha256", std::string(row.Text(3))},
+                            {"revoked", std::string(row.Text(4))}};
+        difference = Compare(body, table, "start");
         return absl::OkStatus();
       }));
   return difference;

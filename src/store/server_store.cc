@@ -4,6 +4,7 @@
 
 #include "base/check.h"
 #include "base/file.h"
+#include "base/private_file.h"
 #include "store/pieces.h"
 #include "store/schema.h"
 
@@ -36,6 +37,8 @@ ServerStore::ServerStore(fs::path directory, ServerStoreOptions options, Directo
 StatusOr<std::unique_ptr<ServerStore>> ServerStore::Open(const fs::path& directory, ServerStoreOptions options) {
   RETURN_IF_ERROR(CheckSchema(directory / kStoreName));
   RETURN_IF_ERROR(MakeDirectories(directory / "objects"));
+  std::error_code error;  // adapters are nobody else's; where the disk knows no owners there is nothing to keep
+  fs::permissions(directory / "objects", fs::perms::owner_all, error);
   ASSIGN_OR_RETURN(DirectoryLock lock, DirectoryLock::Take(directory, "directory"));
   ASSIGN_OR_RETURN(std::unique_ptr<Database> database, Database::Open(directory / kStoreName, StoreMigrations()));
   ASSIGN_OR_RETURN(AuditLog log, AuditLog::Open(*database, options.run));
@@ -164,12 +167,13 @@ Status ServerStore::SaveEnrolment(int64_t site, int64_t train_examples, const st
   return Record(fact, "enrolment", NameOf(site), {{"train_examples", train_examples}, {"name", name}});
 }
 
-Status ServerStore::OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) {
+Status ServerStore::OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms, const std::vector<int64_t>& cohort) {
+  const json drawn = cohort.size() == options_.sites.size() ? json("all") : json(NamesOf(cohort));
   const auto fact = [&](int64_t) -> Status {
-    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO attempt VALUES (?1, ?2, ?3, NULL)"));
-    return insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, now_ms).Run();
+    ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO attempt VALUES (?1, ?2, ?3, NULL, ?4)"));
+    return insert.BindInt(1, round).BindInt(2, attempt).BindInt(3, now_ms).BindText(4, drawn.dump()).Run();
   };
-  return Record(fact, "round.open", "", {{"round", round}, {"attempt", attempt}, {"opened_ms", now_ms}});
+  return Record(fact, "round.open", "", {{"round", round}, {"attempt", attempt}, {"opened_ms", now_ms}, {"cohort", drawn}});
 }
 
 Status ServerStore::SaveContribution(const SiteContribution& contribution) {
@@ -381,7 +385,7 @@ Status ServerStore::PutChunk(const Sha256Digest& digest, std::string_view bytes)
   if (HasChunk(digest) && GetChunk(digest).ok()) return absl::OkStatus();
   const fs::path path = ObjectPath(directory_, digest);
   RETURN_IF_ERROR(MakeDirectories(path.parent_path()));
-  return WriteFileAtomic(path, bytes);
+  return WritePrivateFileAtomic(path, bytes);
 }
 
 StatusOr<std::string> ServerStore::GetChunk(const Sha256Digest& digest) {

@@ -39,7 +39,7 @@ class ServerStore : public ServerJournal {
   StatusOr<ServerPosition> Recover() override;
   Status SaveAgreement(const std::string& agreement) override;
   Status SaveEnrolment(int64_t site, int64_t train_examples, const std::string& name) override;
-  Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms) override;
+  Status OpenAttempt(int64_t round, int64_t attempt, int64_t now_ms, const std::vector<int64_t>& cohort) override;
   Status SaveContribution(const SiteContribution& contribution) override;
   Status SaveLeftOut(int64_t round, int64_t attempt, int64_t site, const std::string& why) override;
   Status AbandonAttempt(int64_t round, int64_t attempt, const std::string& reason) override;
@@ -48,7 +48,7 @@ class ServerStore : public ServerJournal {
   Status SaveDeparture(int64_t site, const std::string& cause) override;
   Status SavePause(const std::string& cause, bool for_sites) override;
   Status SaveResume(int64_t now_ms) override;
-  StatusOr<int64_t> SaveStart(const std::string& instance) override;
+  StatusOr<int64_t> SaveStart(const ServerStart& start) override;
   Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override;
   StatusOr<std::vector<OperatorRequest>> OperatorRequests() override;
   Status FinishRequest(int64_t id, const std::string& outcome) override;
@@ -67,6 +67,12 @@ class ServerStore : public ServerJournal {
   ServerStore(std::filesystem::path directory, ServerStoreOptions options, DirectoryLock lock, std::unique_ptr<Database> database,
               AuditLog log);
   std::string NameOf(int64_t site) const;
+  template <typename Places>
+  std::vector<std::string> NamesOf(const Places& sites) const {
+    std::vector<std::string> names;
+    for (const int64_t site : sites) names.push_back(NameOf(site));
+    return names;
+  }
   /// One fact and its entry in the audit log, in one commit and of one time, which `fact` is given.
   Status Record(const std::function<Status(int64_t time_ms)>& fact, const char* kind, const std::string& subject,
                 const nlohmann::json& body);

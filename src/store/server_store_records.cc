@@ -88,9 +88,11 @@ Status ServerStore::SaveResume(int64_t now_ms) {
   return Record(fact, "run.resumed", "", {{"opened_ms", now_ms}});
 }
 
-StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
+StatusOr<int64_t> ServerStore::SaveStart(const ServerStart& start) {
   int64_t number = 0;
-  nlohmann::json body = {{"instance", instance}};
+  const nlohmann::json revoked = NamesOf(start.revoked);
+  nlohmann::json body = {
+      {"instance", start.instance}, {"program", start.program}, {"roster_sha256", start.roster_sha256}, {"revoked", revoked}};
   if (options_.deadline_ms > 0) body["deadline_ms"] = options_.deadline_ms;
   const std::lock_guard<std::mutex> lock(mutex_);
   const int64_t time_ms = options_.now_ms();
@@ -99,8 +101,9 @@ StatusOr<int64_t> ServerStore::SaveStart(const std::string& instance) {
   RETURN_IF_ERROR(last.Step().status());
   body["start"] = number = last.Int(0) + 1;
   last.Reset();
-  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO start VALUES (?1, ?2, ?3)"));
-  RETURN_IF_ERROR(insert.BindInt(1, number).BindInt(2, time_ms).BindText(3, instance).Run());
+  ASSIGN_OR_RETURN(Statement insert, database_->Prepare("INSERT INTO start VALUES (?1, ?2, ?3, ?4, ?5, ?6)"));
+  insert.BindInt(1, number).BindInt(2, time_ms).BindText(3, start.instance);
+  RETURN_IF_ERROR(insert.BindText(4, start.program).BindText(5, start.roster_sha256).BindText(6, revoked.dump()).Run());
   RETURN_IF_ERROR(log_.Append(time_ms, "server.start", "", body).status());
   RETURN_IF_ERROR(transaction.Commit());
   return number;

@@ -116,7 +116,7 @@ TEST_F(FederationMembers, AnOperatorSteersTheServer) {
   const auto status = [&] { return testing::RunFedalt(folder(), {"status", "steered/server"}).out; };
   EXPECT_NE(status().find("server      at work, start 1 "), std::string::npos) << status();
   EXPECT_NE(status().find("phase       enrolling; since "), std::string::npos) << status();
-  EXPECT_NE(status().find("awaited     a, b, c\n"), std::string::npos) << status();
+  EXPECT_NE(status().find("waits for   the enrolment of a, b, c\n"), std::string::npos) << status();
   Fedalt({"pause", "steered/server", "--cause", "lunch", "--wait", "600"});
   EXPECT_NE(status().find("phase       paused: lunch; since "), std::string::npos) << status();
   Fedalt({"resume", "steered/server", "--wait", "600"});

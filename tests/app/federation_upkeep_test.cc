@@ -91,6 +91,9 @@ TEST_F(FederationUpkeep, ARevokedSiteIsRefusedAndTheOthersGoOn) {
   Fedalt({"keys", "revoke", "revoked-keys", "a"});
   all.server = StartServerAndReadOn("revoked", {.federation = "long.yaml", .keys = "revoked-keys/server", .minimum_cohort = 2});
   EXPECT_EQ(WEXITSTATUS(all.a->Wait()), 10) << all.a->messages();
+  const auto status = testing::RunFedalt(folder(), {"status", "revoked/server", "--format", "json"});
+  EXPECT_NE(status.out.find(R"({"name":"a","state":"revoked",)"), std::string::npos) << status.out << status.err;
+  EXPECT_EQ(status.out.find(R"("heard_ms":null)"), std::string::npos) << "the stopped server has heard them all: " << status.out;
   EXPECT_NE(all.a->messages().find("the keys of a are revoked"), std::string::npos) << all.a->messages();
   for (auto* process : {all.b.get(), all.c.get(), all.server.get()}) ExpectEndsWell(*process);
   EXPECT_EQ(Sql("revoked", "SELECT max(round) FROM published"), std::to_string(kManyRounds));

@@ -3,12 +3,14 @@
 
 #include <algorithm>
 #include <atomic>
+#include <ctime>
 #include <nlohmann/json.hpp>
 #include <thread>
 
 #include "app/cli_process.h"
 #include "model/safetensors.h"
 #include "store/server_folder.h"
+#include "store/server_now.h"
 
 namespace fedalt {
 namespace {
@@ -61,9 +63,9 @@ TEST_F(Operator, StatusTellsWhereTheRunIs) {
   EXPECT_EQ(text.code, 0) << text.err;
   EXPECT_EQ(text.err, "");
   for (const char* part :
-       {"run         run-7\n", "server      not at work, start 2 at ",
-        "phase       collecting, round 3, attempt 1; since 2023-11-14T22:14:00", "enrolled    graz, lyon\n", "contributed lyon\n",
-        "awaited     graz\n", "left        osaka: the site leaves\n", "published   round 2, ", " entries, the first "})
+       {"run         run-7\n", "server      not at work, start 2 at ", ", fedalt 1\n",
+        "phase       collecting, round 3, attempt 1; since 2023-11-14T22:14:00", "waits for   the contributions of graz\n",
+        "left        osaka: the site leaves\n", "published   round 2, ", " entries, the first ", "has contributed           -"})
     EXPECT_NE(text.out.find(part), std::string::npos) << text.out << "lacks: " << part;
   const json object = Json({"status", "server"});
   EXPECT_EQ(object["phase"], "collecting");
@@ -71,10 +73,52 @@ TEST_F(Operator, StatusTellsWhereTheRunIs) {
   EXPECT_EQ(object["server_at_work"], false);
   EXPECT_EQ(object["starts"], 2);
   EXPECT_EQ(object["deadline_ms"], nullptr) << "no time passes while there is no server";
+  EXPECT_EQ(object["waits_for"], "contributions");
+  EXPECT_EQ(object["waiting_text"], "the contributions of graz");
+  EXPECT_EQ(object["program"], "fedalt 1");
+  EXPECT_EQ(object["roster_sha256"], "digest two");
   EXPECT_EQ(object["sites"][0]["awaited"], true);
+  EXPECT_EQ(object["sites"][0]["state"], "awaited");
+  EXPECT_EQ(object["sites"][0]["heard_ms"], nullptr);
+  EXPECT_EQ(object["sites"][1]["state"], "has contributed");
+  EXPECT_EQ(object["sites"][2]["state"], "has left");
   EXPECT_EQ(object["sites"][2]["left"], "the site leaves");
   const auto store = testing::OpenServer(server());
   EXPECT_EQ(Json({"status", "server"})["server_at_work"], true);
+}
+
+TEST_F(Operator, StatusTellsWhomTheServerHeardAndWhenCertificatesEnd) {
+  const int64_t now_s = std::time(nullptr), day_s = 86'400;
+  ASSERT_TRUE(WriteServerNow(server(), {2,
+                                        0,
+                                        {{"graz", (now_s - 3 * day_s) * 1000}},
+                                        {{"this server", now_s + 700 * day_s}, {"site lyon", now_s + 12 * day_s + 3600}}})
+                  .ok());
+  const std::string text = Run({"status", "server"}).out;
+  for (const char* part : {"(3 d ago)", "certificate this server until 20", "warning     the certificate of site lyon ends on ",
+                           ", in 12 days; renew it by fedalt keys with --renew"})
+    EXPECT_NE(text.find(part), std::string::npos) << text << "lacks: " << part;
+  const json object = Json({"status", "server"});
+  EXPECT_EQ(object["sites"][0]["heard_ms"], (now_s - 3 * day_s) * 1000);
+  EXPECT_EQ(object["sites"][1]["certificate_not_after_s"], now_s + 12 * day_s + 3600);
+  EXPECT_EQ(object["certificate_not_after_s"], now_s + 700 * day_s);
+  EXPECT_EQ(object["authority_not_after_s"], nullptr);
+  EXPECT_EQ(object["warnings"].size(), 1u);
+  EXPECT_NE(Run({"list", "server", "--what", "sites"}).out.find("(3 d ago)"), std::string::npos);
+}
+
+TEST_F(Operator, StatusTellsRevokedSitesAndThoseOutsideTheCohort) {
+  {
+    const auto store = testing::OpenServer(server());
+    ASSERT_TRUE(store->AbandonAttempt(3, 1, "only one came").ok());
+    ASSERT_TRUE(store->OpenAttempt(3, 2, testing::kBegin, {0}).ok());
+    ASSERT_TRUE(store->SaveStart({"third", "fedalt 1", "digest three", {0}}).ok());
+  }
+  const json object = Json({"status", "server"});
+  EXPECT_EQ(object["waits_for"], "next_step") << "graz cannot come, and lyon was not drawn";
+  EXPECT_EQ(object["sites"][0]["state"], "revoked");
+  EXPECT_EQ(object["sites"][1]["state"], "outside the cohort");
+  EXPECT_EQ(object["sites"][0]["awaited"], false);
 }
 
 TEST_F(Operator, StatusObeysNothingThatTheDatabaseHolds) {

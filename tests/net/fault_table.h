@@ -192,9 +192,11 @@ class FaultTable : public ::testing::Test {
     return SiteSession({.agreement = kAgreement,
                         .train_examples = 5,
                         .patience_ms = 10 * kDeadlineMs,
+                        .process = {},
                         .site = "osaka",
                         .sites = {"osaka", "lyon"},
-                        .signatures = {}},
+                        .signatures = {},
+                        .progress = {}},
                        connection, clock_, std::move(tell));
   }
 

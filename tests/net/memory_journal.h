@@ -55,7 +55,7 @@ class MemoryJournal : public ServerJournal {
       position_.enrolments[site] = name;
     });
   }
-  Status OpenAttempt(int64_t, int64_t attempt, int64_t now_ms) override {
+  Status OpenAttempt(int64_t, int64_t attempt, int64_t now_ms, const std::vector<int64_t>&) override {
     return Write([&] {
       position_.attempt = attempt;
       position_.opened_ms = now_ms;
@@ -132,8 +132,11 @@ class MemoryJournal : public ServerJournal {
       if (position_.opened_ms != 0) position_.opened_ms = now_ms;
     });
   }
-  StatusOr<int64_t> SaveStart(const std::string&) override {
-    RETURN_IF_ERROR(Write([&] { ++starts; }));
+  StatusOr<int64_t> SaveStart(const ServerStart& start) override {
+    RETURN_IF_ERROR(Write([&] {
+      ++starts;
+      last_start = start;
+    }));
     return starts;
   }
   Status SaveMetrics(int64_t site, int64_t round, const std::map<std::string, double>& values) override {
@@ -238,6 +241,7 @@ class MemoryJournal : public ServerJournal {
   std::vector<std::string> abandoned, refusals, left_out;
   int saved_twice = 0;
   int64_t starts = 0, reports = 0;
+  ServerStart last_start;
   std::vector<std::pair<int64_t, std::string>> departed;  ///< site, cause
   std::vector<OperatorRequest> requests;
   std::map<int64_t, std::string> outcomes;                                       ///< of requests

@@ -515,5 +515,51 @@ TEST_F(WitnessTest, ALateSiteBeginsAfterTheLastClosedRound) {
   EXPECT_TRUE(Round(late, 2).ok());
 }
 
+TEST_F(SiteSessionTest, ShowsHowFarAnUploadAndADownloadAre) {
+  constexpr int64_t kChunks = 4, kBig = (kChunks - 1) * kChunkBytes / 4 + 1;
+  ServerOptions server = Options();
+  server.sites = {"osaka"};
+  server.minimum_cohort = 1;
+  server.values = kBig;
+  testing::MemoryJournal journal;
+  ServerCore core(server, journal, clock_);
+  ASSERT_TRUE(core.Recover().ok());
+  connection_.core = &core;
+  connection_.ticks = false;
+  std::vector<std::string> lines;
+  double seconds = 0.0;
+  connection_.after = [&](Rpc rpc) {
+    if (rpc == Rpc::kPutChunk || rpc == Rpc::kGetChunk) seconds += 10.0;  // a slow line
+    if (rpc != Rpc::kEnrol && rpc != Rpc::kCommitUpload) return;
+    const auto closing = core.Tick();
+    ASSERT_TRUE(closing.ok()) << closing.status();
+    if (!closing->has_value()) return;
+    const auto method = MakeMethod({});
+    ASSERT_TRUE(
+        core.Finish(**closing, Aggregate(**closing, {method->get(), {{}, 1, UploadFormat::kFloat32}, kBig, {"osaka"}}, journal))
+            .ok());
+  };
+  SiteSessionOptions options = SessionOptions();
+  options.sites = {"osaka"};
+  options.progress.emplace();
+  options.progress->now = [&] { return seconds; };
+  options.progress->line = [&](std::string_view line) { lines.emplace_back(line); };
+  SiteSession session(options, connection_, clock_, nullptr);
+  ASSERT_TRUE(session.Enrol(true).ok());
+  ASSERT_TRUE(session.JoinsAfter().ok());
+  const at::Tensor values = at::arange(kBig, at::kFloat) / 1e6;
+  Upload upload;
+  upload.round = 1;
+  upload.values = values;
+  upload.weight = 1.0;
+  ASSERT_TRUE(session.Send(std::move(upload)).ok());
+  ASSERT_EQ(lines.size(), static_cast<size_t>(kChunks)) << ::testing::PrintToString(lines);
+  EXPECT_EQ(lines[1], "round 1, upload (chunks)  2/4 (50%), 10.0 s each, 0:20 left");
+  const auto published = session.CloseRound(1);
+  ASSERT_TRUE(published.ok()) << published.status();
+  ASSERT_EQ(lines.size(), static_cast<size_t>(2 * kChunks)) << ::testing::PrintToString(lines);
+  EXPECT_EQ(lines[4], "round 1, download (chunks)  1/4 (25%), 10.0 s each, 0:30 left");
+}
+
 }  // namespace
 }  // namespace fedalt

@@ -300,9 +300,10 @@ TEST(BoundedLogTest, AFloodIsCounted) {
 TEST(CertificateWatchTest, WarnsOnceADayFrom30DaysBeforeTheEnd) {
   const testing::Parties parties;
   CertificateWatch watch;
-  watch.See("the authority", parties.authority.certificate_pem);
+  watch.See(kOfAuthority, parties.authority.certificate_pem);
   watch.See("site osaka", parties.Issue(CertificateUse::kSite, "osaka", -1, 40).certificate);
   EXPECT_TRUE(watch.Due(parties.now_s).empty());
+  EXPECT_EQ(watch.Ends().at("site osaka"), parties.now_s + 40 * kDayS);
   const auto due = watch.Due(parties.now_s + 11 * kDayS);
   ASSERT_EQ(due.size(), 1u);
   EXPECT_NE(due[0].find("site osaka"), std::string::npos) << due[0];

@@ -107,6 +107,9 @@ TEST(AuditCells, AServersEveryCellIsCovered) {
   {
     const auto store = testing::OpenServer(folder.path());
     ASSERT_TRUE(store->SaveLeftOut(3, 1, 0, "its numbers").ok());
+    ASSERT_TRUE(store->AbandonAttempt(3, 1, "only one came").ok());
+    ASSERT_TRUE(store->OpenAttempt(3, 2, testing::kBegin + 50'000, {0, 1}).ok());
+    ASSERT_TRUE(store->SaveStart({"third", "fedalt 1", "digest three", {0, 2}}).ok());
     ASSERT_TRUE(store->SavePause("again", /*for_sites=*/false).ok());
     ASSERT_TRUE(store->SaveEnd("good enough").ok());
   }

@@ -3,8 +3,8 @@
 #include <gtest/gtest.h>
 
 #include "base/file.h"
-#include "fed/cohort.h"
 #include "store/server_folder.h"
+#include "store/server_now.h"
 
 namespace fedalt {
 namespace {
@@ -61,7 +61,7 @@ TEST(RunView, WorksBesideAServerAndSeesIt) {
   const auto store = testing::OpenServer(folder.path());
   EXPECT_FALSE(RunView::Open(folder.path()).ok()) << "no run has begun";
   ASSERT_TRUE(store->SaveAgreement("site graz\n").ok());
-  ASSERT_TRUE(store->SaveStart("first").ok());
+  ASSERT_TRUE(store->SaveStart({"first"}).ok());
   RunState state = StateOf(folder.path());
   EXPECT_TRUE(state.server_at_work);
   EXPECT_EQ(state.phase, RunPhase::kEnrolling);
@@ -84,13 +84,33 @@ TEST(RunView, WorksBesideAServerAndSeesIt) {
 TEST(RunView, AwaitsOnlyTheCohort) {
   const StoreFolder folder;
   testing::RecordRun(folder.path());
-  RawSql(folder.store(), "UPDATE agreement SET text = 'participation: 1' || char(10) || 'seed: 0' || char(10)");
+  ASSERT_TRUE(testing::OpenServer(folder.path())->AbandonAttempt(3, 1, "only one came").ok());
+  EXPECT_EQ(StateOf(folder.path()).waiting_text, "the next step") << "between two attempts";
+  ASSERT_TRUE(testing::OpenServer(folder.path())->OpenAttempt(3, 2, testing::kBegin, {0, 2}).ok());
   const RunState state = StateOf(folder.path());
-  std::vector<std::string> names;
-  for (const auto& site : state.sites) names.push_back(site.name);
-  const std::vector<int64_t> cohort = CohortOf({1.0, 1}, names, 3, 0);
-  ASSERT_EQ(cohort, std::vector<int64_t>{0});
-  for (int64_t site = 0; site < 3; ++site) EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == 0) << site;
+  EXPECT_EQ(state.waiting_text, "the contributions of graz") << "osaka has left, and lyon was not drawn";
+  for (int64_t site = 0; site < 3; ++site) {
+    EXPECT_EQ(state.sites[static_cast<size_t>(site)].awaited, site == 0) << site;
+    EXPECT_EQ(state.sites[static_cast<size_t>(site)].in_cohort, site != 1) << site;
+  }
+}
+
+TEST(RunView, WhatIsKnownOfTheSitesBesideTheDatabase) {
+  const StoreFolder folder;
+  testing::RecordRun(folder.path());
+  EXPECT_EQ(StateOf(folder.path()).sites[0].heard_ms, std::nullopt);
+  const ServerNow now = {2, 0, {{"graz", 7}, {"nobody", 8}}, {{"site graz", 9}, {"this server", 10}}};
+  ASSERT_TRUE(WriteServerNow(folder.path(), now).ok());
+  EXPECT_EQ(ReadServerNow(folder.path()), now);
+  const RunState state = StateOf(folder.path());
+  EXPECT_EQ(state.sites[0].heard_ms, 7);
+  EXPECT_EQ(state.sites[0].not_after_s, 9);
+  EXPECT_EQ(state.sites[1].heard_ms, std::nullopt);
+  EXPECT_EQ(state.not_after_s.at("this server"), 10);
+  for (const char* broken : {"", "[]", "{\"heard_ms\": [1], \"not_after_s\": {\"site graz\": \"x\"}}", "\xff"}) {
+    ASSERT_TRUE(WriteFileAtomic(folder.path() / "now.json", broken).ok());
+    EXPECT_EQ(ReadServerNow(folder.path()), ServerNow()) << broken;
+  }
 }
 
 TEST(RunView, Versions) {

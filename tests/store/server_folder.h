@@ -60,12 +60,12 @@ inline void RecordRun(const std::filesystem::path& directory) {
   ASSERT_NE(store, nullptr);
   const auto ok = [](const Status& status) { EXPECT_TRUE(status.ok()) << status; };
   ok(store->SaveAgreement("federation f\nsite graz\nparticipation: 1.0\nseed: 0\n"));
-  ok(store->SaveStart("first").status());
+  ok(store->SaveStart({"first", "fedalt 0", "digest one", {}}).status());
   for (int64_t site = 0; site < 3; ++site) ok(store->SaveEnrolment(site, 100 + site, site == 1 ? "token" : ""));
-  ok(store->OpenAttempt(1, 1, kBegin));
+  ok(store->OpenAttempt(1, 1, kBegin, {0, 1, 2}));
   Contribute(*store, 0, 1, 1, 'a');
   ok(store->AbandonAttempt(1, 1, "only one came"));
-  ok(store->OpenAttempt(1, 2, kBegin + 10'000));
+  ok(store->OpenAttempt(1, 2, kBegin + 10'000, {0, 1, 2}));
   Contribute(*store, 0, 1, 2, 'b');
   Contribute(*store, 1, 1, 2, 'c');
   Contribute(*store, 2, 1, 2, 'd');
@@ -83,7 +83,7 @@ inline void RecordRun(const std::filesystem::path& directory) {
   ok(store->SaveAdoption(1, 1, "", "pinned to round 0"));
   ok(store->SaveMetrics(0, 1, {{"loss", 0.5}, {"time_s", 2.0}}));
   ok(store->SaveMetrics(0, 1, {{"loss", 0.25}}));
-  ok(store->OpenAttempt(2, 1, kBegin + 20'000));
+  ok(store->OpenAttempt(2, 1, kBegin + 20'000, {0, 1, 2}));
   Contribute(*store, 0, 2, 1, 'e');
   Contribute(*store, 1, 2, 1, 'f');
   published.round = 2;
@@ -93,7 +93,7 @@ inline void RecordRun(const std::filesystem::path& directory) {
   published.moved = {{0, 0.5}, {1, 1.5}, {2, 0.0}};
   Close(*store, published, {{0, 2, 'e'}, {1, 2, 'f'}, {2, 1, 'd'}});
   ok(store->SaveDeparture(2, "the site leaves"));
-  ok(store->OpenAttempt(3, 1, kBegin + 30'000));
+  ok(store->OpenAttempt(3, 1, kBegin + 30'000, {0, 1, 2}));
   Contribute(*store, 1, 3, 1, 'g');
   {
     const auto database = OpenStore(directory / kStoreName);
@@ -102,7 +102,7 @@ inline void RecordRun(const std::filesystem::path& directory) {
   ok(store->SavePause("lunch", /*for_sites=*/false));
   ok(store->FinishRequest(1, "done"));
   ok(store->SaveResume(kBegin + 40'000));
-  ok(store->SaveStart("second").status());
+  ok(store->SaveStart({"second", "fedalt 1", "digest two", {}}).status());
 }
 
 }  // namespace fedalt::testing

@@ -2,6 +2,7 @@
 #include "store/server_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 
@@ -150,8 +151,8 @@ TEST(ServerStore, StartsCountUpAndOneServerHasTheDirectory) {
   const StoreFolder folder;
   testing::RecordRun(folder.path());
   auto store = OpenServer(folder.path());
-  EXPECT_EQ(store->SaveStart("x").value_or(0), 3);
-  EXPECT_EQ(store->SaveStart("y").value_or(0), 4);
+  EXPECT_EQ(store->SaveStart({"x"}).value_or(0), 3);
+  EXPECT_EQ(store->SaveStart({"y"}).value_or(0), 4);
   EXPECT_TRUE(DirectoryLock::IsTaken(folder.path()).value_or(false));
   const auto second = ServerStore::Open(folder.path(), {"run-7", {"graz"}, [] { return int64_t{1}; }, {}});
   EXPECT_EQ(KindOf(second.status()), ErrorKind::kUsage);
@@ -219,6 +220,17 @@ TEST(ServerStore, TheFirstCountersignatureStays) {
   EXPECT_EQ((*adoptions)[0].site, "lyon");
   EXPECT_EQ((*adoptions)[0].signature, "later");
   EXPECT_EQ((*adoptions)[1].site, "osaka");
+}
+
+TEST(ServerStore, AdaptersAreReadableByTheirOwnerOnly) {
+  const StoreFolder folder;
+  const mode_t before = ::umask(0);
+  const auto store = OpenServer(folder.path());
+  const Sha256Digest digest = testing::PutTensor(*store, 'a').digests.front();
+  ::umask(before);
+  const auto mode = [](const fs::path& path) { return fs::status(path).permissions(); };
+  EXPECT_EQ(mode(ObjectPath(folder.path(), digest)), fs::perms(0600));
+  EXPECT_EQ(mode(folder.path() / "objects"), fs::perms(0700));
 }
 
 TEST(ServerStore, ADatabaseOfAnOlderVersionIsRefusedAndStaysAsItIs) {
