@@ -258,6 +258,8 @@ Status FileJournal::WriteSite(const fs::path& directory, const Site& site) const
 }
 
 Status FileJournal::SavePublished(const Published& published, const std::optional<std::string>& site) {
+  published_round_ = published.round;
+  own_round_ = published.own_round;
   return WriteSafetensors(
       site ? directory_.received(published.round, *site) : directory_.published(published.round), {{"values", published.values}},
       {{"total_weight", Exact(published.total_weight)}, {"contributors", std::to_string(published.contributors)}});
@@ -286,7 +288,12 @@ Status FileJournal::WritePredictions(const RoundResult& result) {
 
 Status FileJournal::WriteMetrics(const RoundResult& result) {
   std::vector<OrderedJson> lines;
-  for (const SiteRoundResult& site : result.sites) lines.push_back(SiteToJson(site));
+  for (const SiteRoundResult& site : result.sites) {
+    lines.push_back(SiteToJson(site));
+    if (published_round_ != result.round || !own_round_) continue;
+    lines.back()["counted"] = *own_round_ == result.round;
+    lines.back()["counted_round"] = *own_round_;
+  }
   RETURN_IF_ERROR(WriteFileAtomic(directory_.result(result.round), OrderedJson(lines).dump(1) + "\n"));
   lines.push_back(MeanOf(lines));
   std::string jsonl, csv = SizeOf(directory_.metrics_csv()) == 0 ? MetricsCsvHeader() + "\n" : "";
