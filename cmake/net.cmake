@@ -25,5 +25,8 @@ target_link_libraries(fedalt_proto PUBLIC PkgConfig::GRPC PkgConfig::PROTOBUF)
 add_library(fedalt_deps_openssl INTERFACE)
 target_link_libraries(fedalt_deps_openssl INTERFACE OpenSSL::Crypto)
 
-fedalt_layer(store LINKS fedalt_fed nlohmann_json::nlohmann_json SQLite::SQLite3)
+add_library(fedalt_deps_sqlite INTERFACE)
+target_link_libraries(fedalt_deps_sqlite INTERFACE SQLite::SQLite3)
+
+fedalt_layer(store LINKS fedalt_fed nlohmann_json::nlohmann_json fedalt_deps_sqlite)
 fedalt_layer(net LINKS fedalt_fed fedalt_proto nlohmann_json::nlohmann_json OpenSSL::SSL OpenSSL::Crypto)

@@ -141,11 +141,18 @@ Status RollBack(int64_t pinned_round, int64_t closed_round, RoundJournal& journa
     return ConfigError(absl::StrCat("site ", site.info.name, " is to read what round ", pinned_round,
                                     " published, but that is not kept any more; pin one of the rounds ", absl::StrJoin(kept, ", "),
                                     ", or none (keep.rounds says what stays)"));
-  RETURN_IF_ERROR(journal.LoadSite(closed_round, site));
-  if (!older.empty()) RETURN_IF_ERROR(site.adapters.SetRestOfWorld(older));
-  site.read_round = read_round;
-  site.refused_round = closed_round;
-  return journal.SaveSite(closed_round, site, nullptr);
+  // A round that was trained already, and is still open, stands on what is taken back, too; that of the closed round comes last, as
+  // it says that all is done.
+  for (const int64_t round : {closed_round + 1, closed_round}) {
+    const Status loaded = journal.LoadSite(round, site);
+    if (!loaded.ok() && round > closed_round) continue;  // not trained yet
+    RETURN_IF_ERROR(loaded);
+    if (!older.empty()) RETURN_IF_ERROR(site.adapters.SetRestOfWorld(older));
+    site.read_round = read_round;
+    site.refused_round = closed_round;
+    RETURN_IF_ERROR(journal.SaveSite(round, site, nullptr));
+  }
+  return absl::OkStatus();
 }
 
 }  // namespace fedalt

@@ -36,6 +36,13 @@ double NumberOrZero(const json& line, std::string_view name) {
   return value == value ? value : 0.0;
 }
 
+/// A number of a round, or 0; empty where there is something else.
+std::optional<int64_t> RoundAt(const json& line, std::string_view name) {
+  const json* value = Find(line, name);
+  if (value == nullptr || !value->is_number_unsigned() || value->get<uint64_t>() > INT64_MAX) return std::nullopt;
+  return value->get<int64_t>();
+}
+
 /// Orders adapted linears as a token meets them: by number of the layer ("model.layers.10.x" behind "model.layers.2.x"), then
 /// attention before the rest.
 std::tuple<std::string, int64_t, size_t, std::string> LayerKey(const std::string& name) {
@@ -116,6 +123,9 @@ class Reader {
     target.bytes_down = NumberOrZero(line, "bytes_down");
     const double rate = NumberOrZero(line, "tokens_per_s");
     target.train_seconds = rate > 0.0 ? NumberOrZero(line, "train_tokens") / rate : 0.0;
+    const json* participated = Find(line, "participated");
+    target.participated = participated != nullptr && *participated == true;
+    target.counted_round = RoundAt(line, "counted_round");
     const json* mixer = Find(line, "mixer");
     if (mixer == nullptr || !mixer->is_object()) return;
     for (const auto& [layer, weight] : mixer->items()) {

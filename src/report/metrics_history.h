@@ -7,6 +7,7 @@
 #include <filesystem>
 #include <limits>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -29,7 +30,9 @@ struct MetricsLine {
   std::array<double, kCurveFields.size()> curves;  ///< in the order of kCurveFields; NaN where nothing was measured
   double bytes_up = 0.0, bytes_down = 0.0;
   double train_seconds = 0.0;
-  std::vector<double> mixer;  ///< mean p_I in the order of MetricsHistory::layers; empty where there is none
+  bool participated = false;
+  std::optional<int64_t> counted_round;  ///< of the contribution that the server counts after this round; empty: no server
+  std::vector<double> mixer;             ///< mean p_I in the order of MetricsHistory::layers; empty where there is none
 };
 
 struct MetricsRound {

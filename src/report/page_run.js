@@ -11,6 +11,7 @@ function showRun(run) {
   addRunHead(run, sites);
   addCurves(run, sites);
   addSites(run, sites);
+  addContributions(run);
   addTags(run, sites);
   addMixer(run, sites);
   addInfluence(run, sites);

@@ -15,6 +15,27 @@ const shortLayer = (name) => name.replace(/^(base_model\.)?(model|transformer)\.
                                  .replace('self_attention.', '')
                                  .replace('mlp.', '');
 
+/** "rounds 3 to 5: what it sent in round 2 counted instead" */
+function missedText(missed) {
+  const one = missed.first === missed.last;
+  return (one ? 'round ' + missed.first : 'rounds ' + missed.first + ' to ' + missed.last) + ': ' +
+      (missed.counted_round > 0 ? 'what it sent in round ' + missed.counted_round + ' counted instead' : 'nothing of it counted');
+}
+
+/** Of a site of a federation across machines. */
+function addContributions(run) {
+  const contributions = asList(run.contributions);
+  if (contributions.length === 0) return;
+  const section = addSection('Whether the site\'s contribution was used');
+  for (const site of contributions) {
+    const all = site.counted === site.rounds;
+    const text = 'The contribution of ' + site.site + ' was used in ' + site.counted + ' of the ' + site.rounds +
+        (site.rounds === 1 ? ' round' : ' rounds') + ' in which it took part' +
+        (all ? '.' : '; it came too late or was left out in ' + site.missed.map(missedText).join('; ') + '.');
+    section.append(make('p', {}, text));
+  }
+}
+
 function addMixer(run, sites) {
   const title = 'Mixer: how much each layer listens to its own adapter';
   if (!run.mixer)

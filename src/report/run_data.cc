@@ -110,6 +110,35 @@ ordered_json Traffic(const MetricsHistory& history) {
   return traffic;
 }
 
+/// What became of the contributions of site k; null where no server says. Rounds one after the other in which the same older
+/// contribution counted stand together.
+ordered_json ContributionsOf(const MetricsHistory& history, size_t k) {
+  int64_t rounds = 0, counted = 0;
+  ordered_json missed = ordered_json::array();
+  for (const MetricsRound& round : history.rounds) {
+    const MetricsLine& line = round.sites[k];
+    if (!line.counted_round || !line.participated) continue;
+    ++rounds;
+    if (*line.counted_round == round.round) {
+      ++counted;
+    } else if (!missed.empty() && missed.back()["last"] == round.round - 1 &&
+               missed.back()["counted_round"] == *line.counted_round) {
+      missed.back()["last"] = round.round;
+    } else {
+      missed.push_back({{"first", round.round}, {"last", round.round}, {"counted_round", *line.counted_round}});
+    }
+  }
+  if (rounds == 0) return nullptr;
+  return {{"site", history.sites[k]}, {"rounds", rounds}, {"counted", counted}, {"missed", std::move(missed)}};
+}
+
+ordered_json Contributions(const MetricsHistory& history) {
+  ordered_json sites = ordered_json::array();
+  for (size_t k = 0; k < history.sites.size(); ++k)
+    if (ordered_json of = ContributionsOf(history, k); !of.is_null()) sites.push_back(std::move(of));
+  return sites;
+}
+
 ordered_json WeightsOf(const MetricsLine& line) {
   if (line.mixer.empty()) return nullptr;
   ordered_json weights = ordered_json::array();
@@ -254,6 +283,7 @@ StatusOr<ordered_json> CollectRun(const fs::path& root) {
   data["mean"] = FinalOf(history.final_mean);
   data["curves"] = Curves(history);
   data["traffic"] = Traffic(history);
+  if (ordered_json contributions = Contributions(history); !contributions.empty()) data["contributions"] = std::move(contributions);
   data["mixer"] = Mixer(history);
   data["influence"] = Influence(history);
   ASSIGN_OR_RETURN(data["cross_site"], ReadCrossSite(root));

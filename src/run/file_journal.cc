@@ -13,8 +13,8 @@
 
 #include "adapter/peft_directory.h"
 #include "base/file.h"
-#include "base/strict_json.h"
 #include "model/safetensors.h"
+#include "run/checkpoint_text.h"
 #include "run/journal_lines.h"
 #include "run/metrics_csv.h"
 #include "run/results_json.h"
@@ -49,12 +49,13 @@ StatusOr<at::Tensor> ReadFlat(const TensorFiles& file, const std::string& name) 
   return tensor.to(at::kFloat).reshape({-1}).clone();
 }
 
-StatusOr<double> ReadNumber(const TensorFiles& file, const std::string& name) {
+/// The text of a number beside the tensors, for `parse`.
+template <typename Number>
+StatusOr<Number> ReadNumber(const TensorFiles& file, const std::string& name,
+                            StatusOr<Number> (*parse)(std::string_view text, const std::string& what)) {
   const auto found = file.metadata().find(name);
-  double value = 0.0;
-  if (found == file.metadata().end() || !absl::SimpleAtod(found->second, &value))
-    return ModelError(absl::StrCat(file.files().front().string(), ": has no number \"", name, "\"; the checkpoint is damaged"));
-  return value;
+  return parse(found == file.metadata().end() ? "" : found->second,
+               absl::StrCat(file.files().front().string(), ": \"", name, "\""));
 }
 
 std::string Exact(double value) {
@@ -168,12 +169,9 @@ Status FileJournal::LoadSite(int64_t round, Site& site) {
   site.read_round = site.refused_round = 0;
   if (!fs::exists(place / kReading, error)) return absl::OkStatus();
   ASSIGN_OR_RETURN(const std::string text, ReadFile(place / kReading, ErrorKind::kOutput));
-  ASSIGN_OR_RETURN(const nlohmann::json reading, ParseJson(text, {.kind = ErrorKind::kOutput}));
-  for (const auto& [name, value] : {std::pair{"read_round", &site.read_round}, std::pair{"refused_round", &site.refused_round}}) {
-    if (!reading.is_object() || !reading.contains(name) || !reading[name].is_number_integer())
-      return OutputError(absl::StrCat((place / kReading).string(), ": has no integer \"", name, "\"; the checkpoint is damaged"));
-    *value = reading[name].get<int64_t>();
-  }
+  ASSIGN_OR_RETURN(const ReadingRounds reading, ReadingFromText(text, (place / kReading).string()));
+  site.read_round = reading.read;
+  site.refused_round = reading.refused;
   return absl::OkStatus();
 }
 
@@ -185,9 +183,8 @@ StatusOr<LedgerEntry> FileJournal::LoadSent(int64_t round, const std::string& si
   if (!fs::exists(place / "sent.safetensors", error)) return sent;
   ASSIGN_OR_RETURN(const auto file, TensorFiles::OpenFile(place / "sent.safetensors"));
   ASSIGN_OR_RETURN(sent.values, ReadFlat(*file, "sent"));
-  ASSIGN_OR_RETURN(sent.weight, ReadNumber(*file, "weight"));
-  ASSIGN_OR_RETURN(const double sent_round, ReadNumber(*file, "round"));
-  sent.round = static_cast<int64_t>(sent_round);
+  ASSIGN_OR_RETURN(sent.weight, ReadNumber(*file, "weight", NumberFromText));
+  ASSIGN_OR_RETURN(sent.round, ReadNumber(*file, "round", CountFromText));
   return sent;
 }
 
@@ -200,9 +197,8 @@ StatusOr<std::optional<Published>> FileJournal::LoadPublished(int64_t round, con
   Published published;
   published.round = round;
   ASSIGN_OR_RETURN(published.values, ReadFlat(*file, "values"));
-  ASSIGN_OR_RETURN(published.total_weight, ReadNumber(*file, "total_weight"));
-  ASSIGN_OR_RETURN(const double contributors, ReadNumber(*file, "contributors"));
-  published.contributors = static_cast<int64_t>(contributors);
+  ASSIGN_OR_RETURN(published.total_weight, ReadNumber(*file, "total_weight", NumberFromText));
+  ASSIGN_OR_RETURN(published.contributors, ReadNumber(*file, "contributors", CountFromText));
   return std::optional<Published>(std::move(published));
 }
 
@@ -251,13 +247,14 @@ Status FileJournal::WriteSite(const fs::path& directory, const Site& site) const
     RETURN_IF_ERROR(WriteSafetensors(directory / "sent.safetensors", {{"sent", site.sent.values}},
                                      {{"weight", Exact(site.sent.weight)}, {"round", std::to_string(site.sent.round)}}));
   if (site.read_round > 0 || site.refused_round > 0)
-    RETURN_IF_ERROR(WriteFileAtomic(
-        directory / kReading, OrderedJson{{"read_round", site.read_round}, {"refused_round", site.refused_round}}.dump() + "\n"));
+    RETURN_IF_ERROR(WriteFileAtomic(directory / kReading, ReadingToText({site.read_round, site.refused_round})));
   RETURN_IF_ERROR(WriteContents(directory));
   return together.Commit(directory);
 }
 
 Status FileJournal::SavePublished(const Published& published, const std::optional<std::string>& site) {
+  published_round_ = published.round;
+  own_round_ = published.own_round;
   return WriteSafetensors(
       site ? directory_.received(published.round, *site) : directory_.published(published.round), {{"values", published.values}},
       {{"total_weight", Exact(published.total_weight)}, {"contributors", std::to_string(published.contributors)}});
@@ -286,7 +283,12 @@ Status FileJournal::WritePredictions(const RoundResult& result) {
 
 Status FileJournal::WriteMetrics(const RoundResult& result) {
   std::vector<OrderedJson> lines;
-  for (const SiteRoundResult& site : result.sites) lines.push_back(SiteToJson(site));
+  for (const SiteRoundResult& site : result.sites) {
+    lines.push_back(SiteToJson(site));
+    if (published_round_ != result.round || !own_round_) continue;
+    lines.back()["counted"] = *own_round_ == result.round;
+    lines.back()["counted_round"] = *own_round_;
+  }
   RETURN_IF_ERROR(WriteFileAtomic(directory_.result(result.round), OrderedJson(lines).dump(1) + "\n"));
   lines.push_back(MeanOf(lines));
   std::string jsonl, csv = SizeOf(directory_.metrics_csv()) == 0 ? MetricsCsvHeader() + "\n" : "";

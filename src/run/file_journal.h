@@ -53,6 +53,8 @@ class FileJournal : public RoundJournal {
   const RunDirectory& directory_;
   Options options_;
   int64_t best_round_ = 0;
+  int64_t published_round_ = 0;
+  std::optional<int64_t> own_round_;  // Published::own_round of that round
 };
 
 }  // namespace fedalt

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "base/strict_json.h"
+
 namespace fedalt {
 
 // Triggers keep our own code from changing what is written; against somebody with the file at hand they do nothing.
@@ -98,8 +100,8 @@ StatusOr<AuditLog> AuditLog::Open(Database& database, std::string_view run) {
   RETURN_IF_ERROR(insert.BindText(1, run).Run());
   ASSIGN_OR_RETURN(std::string stored, RunOfAuditLog(database));
   if (stored != run) {
-    return OutputError(absl::StrCat(database.path().string(), ": holds the audit log of run \"", stored, "\", not that of \"",
-                                    std::string(run), "\"; use a directory of its own for each run"));
+    return OutputError(absl::StrCat(database.path().string(), ": holds the audit log of run ", QuoteForMessage(stored),
+                                    ", not that of ", QuoteForMessage(run), "; use a directory of its own for each run"));
   }
   return AuditLog(database, std::move(stored));
 }

@@ -1,6 +1,7 @@
 #include "store/log_reader.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/strict_json.h"
 
@@ -9,13 +10,18 @@ namespace fedalt {
 using nlohmann::json;
 
 json BodyOf(const AuditEntry& entry) {
-  json body = json::parse(entry.body, nullptr, false);
-  return body.is_object() ? body : json::object();
+  StatusOr<json> body = ParseJson(entry.body, {.kind = ErrorKind::kIntegrity});
+  return body.ok() && body->is_object() ? *std::move(body) : json::object();
 }
 
 int64_t NumberIn(const json& body, const char* name) {
   const auto found = body.find(name);
   return found != body.end() && found->is_number_integer() ? found->get<int64_t>() : -1;
+}
+
+std::string TextIn(const json& body, const char* name) {
+  const auto found = body.find(name);
+  return found != body.end() && found->is_string() ? found->get<std::string>() : "";
 }
 
 std::string Shown(const json& value) {

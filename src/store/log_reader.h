@@ -16,10 +16,12 @@
 
 namespace fedalt {
 
-/// The entry's body; an empty object where it is none.
+/// The entry's body; an empty object where it is none, or one that no fedalt writes (nested without end).
 nlohmann::json BodyOf(const AuditEntry& entry);
 /// -1 where there is no such number.
 int64_t NumberIn(const nlohmann::json& body, const char* name);
+/// Empty where there is no such text.
+std::string TextIn(const nlohmann::json& body, const char* name);
 /// Shortened and printable.
 std::string Shown(const nlohmann::json& value);
 /// The first member of the entry's body that the table has otherwise.

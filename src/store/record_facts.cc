@@ -166,7 +166,7 @@ Status AddSiteRecords(Database& database, const std::string& run, const Signatur
   RETURN_IF_ERROR(ReadEntries(database, 1, "", [&](const AuditEntry& entry) {
     const json body = BodyOf(entry);
     const int64_t round = NumberIn(body, "round");
-    if (entry.kind == "server.record") shown[round] = body.value("record_sha256", "");
+    if (entry.kind == "server.record") shown[round] = TextIn(body, "record_sha256");
     if (entry.kind == "upload") uploads[round] = {entry.sequence, body};
     if (entry.kind == "record.first") first.insert(round);
     return absl::OkStatus();

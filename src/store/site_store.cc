@@ -3,6 +3,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/check.h"
+#include "base/strict_json.h"
 #include "store/schema.h"
 
 namespace fedalt {
@@ -11,7 +12,8 @@ Status SiteStore::Begin(const std::string& run) {
   RETURN_IF_ERROR(CheckSchema(file_));
   ASSIGN_OR_RETURN(database_, Database::Open(file_, SiteMigrations()));
   if (const auto known = RunOfAuditLog(*database_); known.ok() && *known != run)
-    return FederationError(absl::StrCat("this site's directory belongs to run ", *known, ", but the server works on ", run,
+    return FederationError(absl::StrCat("this site's directory belongs to run ", QuoteForMessage(*known),
+                                        ", but the server works on ", QuoteForMessage(run),
                                         "; choose another directory, or ask the server's operator for the old run"));
   ASSIGN_OR_RETURN(AuditLog log, AuditLog::Open(*database_, run));
   log_.emplace(std::move(log));

@@ -321,6 +321,15 @@ TEST_F(ReadingTest, ASiteGoesBackToAnOlderVersionThatIsKept) {
     EXPECT_EQ(ReadBy(journal, 4, k), ReadBy(journal, 2, k)) << "what round 1 published was read in round 2";
     EXPECT_EQ(journal.results.at(4).sites[static_cast<size_t>(k)].reads_round, 1);
   }
+  // A round that it trained in already, and that is still open, stands on the version that is taken back.
+  MemoryJournal in_a_round = journal;
+  in_a_round.position.closed_round = 2;
+  for (int64_t k = 0; k < 3; ++k) in_a_round.position.trained[k] = TrainReport{};
+  ASSERT_TRUE(Run(options, in_a_round, 0).ok());
+  for (int64_t k = 0; k < 3; ++k) {
+    EXPECT_EQ(in_a_round.results.at(3).sites[static_cast<size_t>(k)].reads_round, 0);
+    EXPECT_EQ(ReadBy(in_a_round, 4, k), ReadBy(journal, 1, k)) << "nothing was read in round 1";
+  }
   MemoryJournal short_memory = journal;
   for (int64_t k = 0; k < 3; ++k)
     for (const int64_t round : {1, 2}) short_memory.Forget(round, k);

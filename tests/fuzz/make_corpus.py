@@ -1,12 +1,14 @@
 #!/usr/bin/env python3
-"""Seeds of the fuzz targets of the network: python3 tests/fuzz/make_corpus.py (needs the openssl program).
+"""Seeds of the fuzz targets of the network and of what a run keeps: python3 tests/fuzz/make_corpus.py (needs the openssl program).
 
-Writes tests/fuzz/corpus/{wire,session,record,roster,certificate,journal}. The steps of wire and session are those of tests/fuzz/*_fuzz.cc. The
+Writes tests/fuzz/corpus/{wire,session,record,roster,certificate,journal,site_records}. The steps of wire, session and site_records are those of
+tests/fuzz/*_fuzz.cc. The
 certificates are made anew each time; their private keys are thrown away.
 """
 import base64
 import json
 import pathlib
+import sqlite3
 import struct
 import subprocess
 import tempfile
@@ -168,9 +170,84 @@ def journal():
     write("journal", "null_loss", '{"event":"round","round":1,"metrics_bytes":0,"csv_bytes":0,"best":true,"validation_loss":null}\n')
 
 
+# site_records: first how the rest is read: a database, changes of rows, changes of bytes, the text of a checkpoint.
+FILE, ROWS, DAMAGE, TEXT = range(4)
+RECORD, SENT, ENTRY, HEAD, RUN, DELETE, VERSION = range(7)
+GOOD, CHANGED, ANY = range(3)
+
+
+def number(value):
+    return bytes([0, value]) if 0 <= value < 8 else bytes([1]) + struct.pack("<Q", value % 2**64)
+
+
+def any_bytes(value):
+    return bytes([ANY]) + text(value)
+
+
+def entry(sequence, kind, body, leaf=bytes([GOOD])):
+    return bytes([ENTRY]) + number(sequence) + number(7) + b"\0" + any_bytes(kind) + bytes([GOOD]) + any_bytes(body) + leaf
+
+
+def small_database():
+    """A site's database in small pages, with no row but one of each table."""
+    with tempfile.TemporaryDirectory() as name:
+        file = pathlib.Path(name) / "store.db"
+        database = sqlite3.connect(file)
+        database.executescript("""
+            PRAGMA page_size = 512;
+            CREATE TABLE audit_run (id INTEGER PRIMARY KEY, run TEXT);
+            CREATE TABLE audit_entry (sequence INTEGER PRIMARY KEY, time_ms INTEGER, kind TEXT, subject TEXT, body TEXT, previous BLOB, leaf BLOB);
+            CREATE TABLE audit_head (size INTEGER, signer TEXT, root BLOB, signature BLOB);
+            CREATE TABLE server_record (round INTEGER PRIMARY KEY, record BLOB, signature BLOB);
+            CREATE TABLE sent (round INTEGER PRIMARY KEY, weight REAL, content TEXT);
+            INSERT INTO audit_run VALUES (1, 'run-7');
+            INSERT INTO audit_entry VALUES (1, 7, 'upload', 'osaka', '{"round":1}', x'00', x'00');
+            INSERT INTO audit_head VALUES (1, 'osaka', x'00', x'00');
+            INSERT INTO server_record VALUES (1, x'00', x'00');
+            INSERT INTO sent VALUES (1, 1.0, 'b');
+            PRAGMA application_id = 0x46644c74;
+            PRAGMA user_version = 4;""")
+        database.close()
+        return file.read_bytes()
+
+
+def site_records():
+    write("site_records", "small_database", bytes([FILE]) + small_database())
+    write("site_records", "nothing_changed", bytes([DAMAGE]))
+    rows = {
+        "record_of_any_bytes": bytes([RECORD, 0]) + any_bytes(b"fedalt round record v1\n") + number(2) + any_bytes(b"signed"),
+        "record_of_another_round": bytes([RECORD, 0, GOOD]) + number(2**62) + bytes([GOOD]),
+        "record_changed": bytes([RECORD, 1, CHANGED, 0, 40, 0, 0, 1]) + number(2) + bytes([GOOD]),
+        "sent_without_weight": bytes([SENT]) + number(2) + struct.pack("<d", float("nan")) + any_bytes(b""),
+        "sent_of_infinite_weight": bytes([SENT]) + number(2) + struct.pack("<d", float("inf")) + any_bytes(b"\xff\n"),
+        "digest_is_a_number": entry(3, b"server.record", b'{"record_sha256":7,"round":1}'),
+        "deep_body": entry(3, b"upload", b'{"content_sha256":' + b"[" * 1500 + b"]" * 1500 + b',"round":1}'),
+        "last_number": entry(2**63 - 1, b"upload", b"{}"),
+        "negative_number": entry(-1, b"upload", b'{"round":-1}') + bytes([DELETE, 2]) + number(1),
+        "kind_of_lines": entry(3, b"a\nb", b"no json", any_bytes(b"leaf")),
+        "heads": bytes([HEAD]) + number(3) + bytes([GOOD]) + text(b"\0" * 32) + text(b"signed") + bytes([HEAD]) + number(-1) + any_bytes(b"x\ny") + text(b"") * 2,
+        "run_of_lines": bytes([RUN]) + any_bytes(b"run-7\nrun-8"),
+        "no_run": bytes([DELETE, 4]) + number(1),
+        "rows_removed": b"".join(bytes([DELETE, table]) + number(1) for table in range(4)),
+        "older_version": bytes([VERSION, 1]),
+        "newer_version": bytes([VERSION, 200]),
+    }
+    for name, steps in rows.items():
+        write("site_records", name, bytes([ROWS]) + steps)
+    write("site_records", "damaged_header", bytes([DAMAGE]) + struct.pack("<HBB", 4, 2, 0xFF))
+    write("site_records", "damaged_schema", bytes([DAMAGE]) + b"".join(struct.pack("<HBB", at, 0, 0x41) for at in range(900, 1024, 7)))
+    write("site_records", "damaged_row", bytes([DAMAGE]) + struct.pack("<HBB", 3 * 1024 - 3, 0, 0x7F))
+    texts = {"reading": '{"read_round":3,"refused_round":4}\n', "reading_too_large": '{"read_round":18446744073709551615,"refused_round":0}',
+             "reading_negative": '{"read_round":-1,"refused_round":0}', "reading_no_object": "[3]", "reading_real": '{"read_round":1e300,"refused_round":0}',
+             "count": "12", "count_too_large": "9223372036854775808", "number": "0.25", "nan": "nan", "infinite": "1e999"}
+    for name, content in texts.items():
+        write("site_records", name, bytes([TEXT]) + content.encode())
+
+
 wire()
 session()
 journal()
+site_records()
 record()
 roster()
 certificate()

@@ -1,6 +1,7 @@
 // links: base proto deps_torch
 // sources: src/net/server_core.cc src/net/server_records.cc src/net/server_rounds.cc
-// sources: src/fed/chunks.cc src/fed/cohort.cc src/fed/upload_format.cc
+// sources: src/net/server_uploads.cc src/net/callers.cc
+// sources: src/fed/chunks.cc src/fed/cohort.cc src/fed/upload_format.cc src/fed/round_record.cc
 //
 // A server's state machine against calls of any bytes, in any order, from any site, with restarts and a disk that fails: it moves
 // only by what is valid, and says what it refuses.

@@ -187,6 +187,31 @@ TEST_F(Report, SharesOfContributorsStandInTheOrderOfTheSites) {
   EXPECT_EQ(influence["shares"], json::parse("[[null, null, null], [0.75, null, 0.25]]"));
 }
 
+TEST_F(Report, ASiteOfAFederationSeesWhetherItsContributionWasUsed) {
+  std::string lines;
+  // Of round 1 it only reads; it is late for 3 to 5, absent in 7, and of 8 nothing counts any more.
+  const std::vector<std::pair<bool, int64_t>> rounds = {{false, 0}, {true, 2}, {true, 2},  {true, 2},
+                                                        {true, 2},  {true, 6}, {false, 6}, {true, 0}};
+  for (size_t i = 0; i < rounds.size(); ++i) {
+    const auto round = static_cast<int64_t>(i) + 1;
+    json line = Line("site-0", round, 1.0);
+    line["participated"] = rounds[i].first;
+    line["counted"] = rounds[i].second == round;
+    line["counted_round"] = rounds[i].second;
+    lines += line.dump() + "\n";
+  }
+  WriteRun(1, 1);
+  EXPECT_FALSE(Data().contains("contributions")) << "a run on one machine";
+  Write("metrics.jsonl", lines);
+  EXPECT_EQ(Data()["contributions"], json::parse(R"([{"site": "site-0", "rounds": 6, "counted": 2, "missed": [
+      {"first": 3, "last": 5, "counted_round": 2}, {"first": 8, "last": 8, "counted_round": 0}]}])"));
+  for (const char* broken : {"-1", "1.5", "1e300", "null", "\"x\"", "18446744073709551615"}) {
+    Write("metrics.jsonl",
+          R"({"round": 1, "site": "site-0", "participated": true, "counted_round": )" + std::string(broken) + "}\n");
+    EXPECT_FALSE(Data().contains("contributions")) << broken;
+  }
+}
+
 TEST_F(Report, HostileTextStaysText) {
   const std::string hostile = "</script><img src=x onerror=alert(1)><!-- \"quoted\" 'single' \\ {{script}} </SCRIPT>";
   WriteRun(1, 1);

@@ -188,6 +188,23 @@ INSTANTIATE_TEST_SUITE_P(Methods, ResumeEverywhere,
                            return name;
                          });
 
+/// The lines of metrics.jsonl that are about sites, by round.
+std::map<int64_t, nlohmann::json> RoundsOf(const fs::path& root) {
+  std::map<int64_t, nlohmann::json> rounds;
+  std::istringstream lines(Slurp(root / "metrics.jsonl"));
+  for (std::string line; std::getline(lines, line);)
+    if (const auto json = nlohmann::json::parse(line); json["site"] != "mean") rounds[json["round"]] = json;
+  return rounds;
+}
+
+TEST_F(ResumeTest, OnOneMachineNobodyAsksWhetherAContributionCounts) {
+  fs::create_directories(root_);
+  ASSERT_TRUE(Run(root_ / "run", TinyOptions("fedalt"), 1'000'000, false));
+  const auto rounds = RoundsOf(root_ / "run");
+  ASSERT_EQ(rounds.size(), 3u);
+  for (const auto& [round, line] : rounds) EXPECT_FALSE(line.contains("counted") || line.contains("counted_round")) << line;
+}
+
 /// One site of a federation elsewhere that was too late for some rounds.
 class LateSite : public ResumeTest, public ::testing::WithParamInterface<int64_t> {
  protected:
@@ -213,6 +230,15 @@ TEST_P(LateSite, ResumesWhereverItDies) {
   testing::FarServerState server = server_of();
   ASSERT_TRUE(RunLate(root_ / "undisturbed", server, 1'000'000, false).ok());
   ASSERT_EQ(server.counts.size(), 2u);
+  const auto rounds = RoundsOf(root_ / "undisturbed");
+  ASSERT_EQ(rounds.size(), 4u);
+  int64_t last_counted = 0;
+  for (const auto& [round, line] : rounds) {
+    const bool late = server.late.contains(round);
+    if (!late) last_counted = round;
+    EXPECT_EQ(line["counted"], !late) << line;
+    EXPECT_EQ(line["counted_round"], last_counted) << line;
+  }
   const auto expected = Fingerprint(root_ / "undisturbed");
   bool finished = false;
   for (int64_t calls = 1; !finished; ++calls)

@@ -23,7 +23,7 @@ TEST(SiteStore, AnotherRunIsRefused) {
   EXPECT_TRUE(OpenSite(folder).Begin("run-7").ok());
   const Status other = OpenSite(folder).Begin("run-8");
   EXPECT_EQ(KindOf(other), ErrorKind::kFederation);
-  EXPECT_NE(other.message().find("belongs to run run-7, but the server works on run-8"), std::string::npos) << other;
+  EXPECT_NE(other.message().find("belongs to run \"run-7\", but the server works on \"run-8\""), std::string::npos) << other;
 }
 
 TEST(SiteStore, TheSameNoteTwiceIsKeptOnce) {
@@ -86,6 +86,29 @@ TEST(SiteStore, ItsLogAndItsRecordsVerify) {
     RawSql(other.store(), sql);
     EXPECT_FALSE(VerifyIn(other).findings.empty()) << sql;
   }
+}
+
+/// Whoever has the file can write any entry, also one that no site writes: it is named, and ends no verification.
+TEST(SiteStore, EntriesOfOtherTypesAreFindings) {
+  const std::string deep = std::string(5000, '[') + std::string(5000, ']');
+  for (const std::string& body :
+       {std::string(R"({"record_sha256":7,"round":1})"), std::string(R"({"record_sha256":"00","round":1e300})"),
+        R"({"content_sha256":)" + deep + R"(,"round":1})", std::string("no json")}) {
+    const StoreFolder folder;
+    RecordRounds(folder);
+    RawSql(folder.store(), "INSERT INTO audit_entry SELECT 9, time_ms, 'server.record', subject, '" + body +
+                               "', leaf, leaf FROM audit_entry WHERE sequence = 8");
+    EXPECT_FALSE(VerifyIn(folder).findings.empty()) << body.substr(0, 80);
+  }
+}
+
+TEST(SiteStore, TheNameOfAnotherRunStaysInItsLine) {
+  const StoreFolder folder;
+  ASSERT_TRUE(OpenSite(folder).Begin("run-7").ok());
+  RawSql(folder.store(), "UPDATE audit_run SET run = 'run-7' || char(10) || 'all is well'");
+  const Status other = OpenSite(folder).Begin("run-7");
+  EXPECT_EQ(KindOf(other), ErrorKind::kFederation);
+  EXPECT_EQ(other.message().find('\n'), absl::string_view::npos) << other;
 }
 
 }  // namespace
