@@ -325,7 +325,7 @@ void BeCopy(const Load& load, const std::filesystem::path& directory, const Line
   std::vector<std::string> names;
   for (int64_t place = 0; place < load.sites + load.idle; ++place) names.push_back(absl::StrCat("site-", place));
   const auto store = OpenStore(directory, names);
-  Must(store->OpenAttempt(kRound, 1, 1));
+  Must(store->OpenAttempt(kRound, 1, 1, places));
   const auto method = Must(MakeMethod({}));
   ClosingRound closing;
   closing.round = kRound;
