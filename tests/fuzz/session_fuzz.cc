@@ -2,6 +2,7 @@
 // sources: src/net/site_session.cc src/net/server_core.cc src/net/server_records.cc src/net/server_rounds.cc
 // sources: src/net/server_uploads.cc src/net/callers.cc src/net/site_witness.cc
 // sources: src/fed/chunks.cc src/fed/cohort.cc src/fed/upload_format.cc src/fed/round_record.cc
+// sources: src/fed/closing_record.cc src/fed/waiting.cc
 //
 // A site's session against a server that answers with any bytes, spoilt answers, errors, or rightly, on a clock that is made up: it
 // comes to an end, says why, and returns only values that have the hashes that it was told.

@@ -2,6 +2,7 @@
 // sources: src/net/server_core.cc src/net/server_records.cc src/net/server_rounds.cc
 // sources: src/net/server_uploads.cc src/net/callers.cc
 // sources: src/fed/chunks.cc src/fed/cohort.cc src/fed/upload_format.cc src/fed/round_record.cc
+// sources: src/fed/closing_record.cc src/fed/waiting.cc
 //
 // A server's state machine against calls of any bytes, in any order, from any site, with restarts and a disk that fails: it moves
 // only by what is valid, and says what it refuses.
@@ -264,6 +265,9 @@ class Server {
         break;
       case absl::StatusCode::kFailedPrecondition:
       case absl::StatusCode::kNotFound:
+      case absl::StatusCode::kPermissionDenied:   // who takes no part reads nothing
+      case absl::StatusCode::kResourceExhausted:  // a budget is spent
+      case absl::StatusCode::kOutOfRange:         // the contribution is left out
         FEDALT_CHECK(!status.message().empty(), "a refusal says why");
         return;
       default:
